@@ -1,0 +1,63 @@
+# Paths are quoted and programs are run as modules: a clone may live under spaces and long paths, where the
+# first line of a script cannot name its interpreter.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV := .venv/bin/python
+ONLY ?=
+WEEKS ?= 48
+SERVICE ?=
+
+.PHONY: setup up down status logs clean demo test lint types imports unit bench lock help
+
+setup: ## Make .venv from the lock, fetch and verify the JVM jars, check the machine (PYTHON=... picks the interpreter)
+	@python=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3 python); do \
+	  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; \
+	  then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make setup: $(if $(PYTHON),$(PYTHON) is not,found no) Python 3.11 or 3.12 with its venv module. Debian and Ubuntu: apt-get install -y python3 python3-venv; or name one: make setup PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	"$$python" jobs/stack/bootstrap.py $(if $(PYTHON),--exact)
+
+up: setup ## Start the local stack and wait until it is ready (ONLY=redis,api starts a part)
+	@$(VENV) -m jobs.stack up $(if $(ONLY),--only "$(ONLY)")
+
+down: ## Stop the local stack; nothing is lost
+	@if [ -x $(VENV) ]; then $(VENV) -m jobs.stack down; else echo "nothing is set up here"; fi
+
+status: ## Services, memory (PSS), addresses and logins
+	@$(VENV) -m jobs.stack status
+
+logs: ## Follow the logs (SERVICE=kafka follows one)
+	@$(VENV) -m jobs.stack logs $(SERVICE)
+
+demo: setup ## Everything: set up, start, run the pipeline on the real data, show lists and links (WEEKS=12 is smaller)
+	@$(VENV) -m jobs.cli demo --weeks $(WEEKS)
+
+test: setup lint types imports unit ## Linters, types, import rules and all tests
+
+lint: ## ruff: rules and format
+	@$(VENV) -m ruff check .
+	@$(VENV) -m ruff format --check .
+
+types: ## mypy, strict
+	@$(VENV) -m mypy
+
+imports: ## Who may import whom
+	@$(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+unit: ## pytest, all of it
+	@$(VENV) -m pytest
+
+bench: setup ## Measure the pipeline and the API; writes the README's table
+	@$(VENV) -m jobs.cli bench
+
+lock: ## Resolve requirements.txt anew from pyproject.toml (review the difference)
+	@$(VENV) -m jobs.stack.lock
+
+clean: ## Stop the stack and delete its state (asks; CONFIRM=1 does not); the environment stays
+	@$(VENV) -m jobs.stack clean $(if $(CONFIRM),--yes)
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
