@@ -1,0 +1,93 @@
+"""Events -> baskets: numbered per user in time, and the basket statistics of a user as of each cut."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from features import columns as c
+from features.interactions import (
+    AGE_DAYS,
+    GAP_DAYS,
+    WINDOW_DAYS,
+    as_float,
+    at_cuts,
+    days_between,
+    how_many,
+    opens_window,
+)
+
+BASKET_NO = "basket_no"
+BASKET_START = "basket_start"
+PURCHASE = "purchase"
+
+
+def number_baskets(events: DataFrame) -> DataFrame:
+    """Events, purchases among them with the running number (from 1) of their basket within the user.
+
+    A number counts earlier baskets only, so it is the same whatever comes later; a basket is as old as its first
+    item. Events that are no purchase have no number. Purchases without a session are baskets of their own.
+    """
+    bought = F.col(c.EVENT_TYPE) == PURCHASE
+    session = F.when(bought, F.coalesce(c.SESSION_ID, c.EVENT_ID)).otherwise(c.SESSION_ID)
+    named = events.select(
+        c.USER_ID, c.ITEM_ID, c.EVENT_TYPE, c.EVENT_TIME, c.QUANTITY, c.PRICE, session.alias(c.SESSION_ID)
+    )
+    started = named.where(bought).groupBy(c.USER_ID, c.SESSION_ID).agg(F.min(c.EVENT_TIME).alias(BASKET_START))
+    in_time = Window.partitionBy(c.USER_ID).orderBy(BASKET_START, c.SESSION_ID)
+    numbered = started.select(
+        c.USER_ID,
+        c.SESSION_ID,
+        F.lit(PURCHASE).alias(c.EVENT_TYPE),
+        F.row_number().over(in_time).alias(BASKET_NO),
+    )
+    return named.join(numbered, on=[c.USER_ID, c.SESSION_ID, c.EVENT_TYPE], how="left")
+
+
+def build_basket_features(numbered: DataFrame) -> DataFrame:
+    """One row per basket: who, when, its number, its items (sorted) and what was paid.
+
+    Args:
+        numbered: output of `number_baskets`.
+    """
+    quantity = F.least(F.coalesce(c.QUANTITY, F.lit(1.0)), F.lit(20.0))
+    grouped = (
+        numbered.where(F.col(BASKET_NO).isNotNull())
+        .groupBy(c.USER_ID, c.SESSION_ID, BASKET_NO)
+        .agg(
+            F.min(c.EVENT_TIME).alias(c.EVENT_TIME),
+            F.sort_array(F.collect_set(c.ITEM_ID)).alias("item_ids"),
+            F.sum(quantity * F.coalesce(c.PRICE, F.lit(0.0))).alias("spent"),
+        )
+    )
+    return grouped.select(
+        c.USER_ID,
+        c.SESSION_ID,
+        c.EVENT_TIME,
+        F.col(BASKET_NO).cast("int").alias(BASKET_NO),
+        "item_ids",
+        F.size("item_ids").alias("item_count"),
+        as_float(F.col("spent"), "spent"),
+    )
+
+
+def build_user_baskets(baskets: DataFrame, *, cuts: Sequence[datetime]) -> DataFrame:
+    """Basket counts of each (as_of, user): all, of the last 28 and 84 days, windows with a visit, days since the last.
+
+    Args:
+        baskets: output of `build_basket_features`.
+    """
+    in_time = Window.partitionBy(c.USER_ID).orderBy(BASKET_NO)
+    spaced = baskets.select(c.USER_ID, c.EVENT_TIME, days_between(F.lag(c.EVENT_TIME).over(in_time)).alias(GAP_DAYS))
+    return (
+        at_cuts(spaced, cuts)
+        .groupBy(c.AS_OF, c.USER_ID)
+        .agg(
+            F.count(F.lit(1)).cast("float").alias("baskets"),
+            how_many(F.col(AGE_DAYS) < 28).cast("float").alias("baskets_28d"),
+            how_many(F.col(AGE_DAYS) < 84).cast("float").alias("baskets_84d"),
+            how_many(opens_window(WINDOW_DAYS)).cast("float").alias("active_windows"),
+            as_float(F.min(AGE_DAYS), "last_basket_days"),
+        )
+    )

@@ -1,0 +1,79 @@
+"""products: bronze dump rows -> typed catalog rows. Grain: one row per product and dump; the newest wins in silver."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features import columns as C
+from features.clean_rules import (
+    Cleaned,
+    Rule,
+    bad_ids,
+    broken_text,
+    flags,
+    mark,
+    moment,
+    number,
+    numbers,
+    prepare,
+    raw_row,
+    refused_only,
+    source_key,
+    split,
+    text,
+    truth,
+    typed,
+    whole_number,
+)
+
+RAW_COLUMNS = (
+    "product_id", "title", "department", "brand", "product_category", "product_type", "package_size",
+    "manufacturer_id", "price", "stock", "is_active", "updated_at",
+)  # fmt: skip
+COLUMNS = (
+    C.ITEM_ID, C.TITLE, C.DEPARTMENT, C.BRAND, C.CATEGORY, C.PRODUCT_TYPE, C.PACKAGE_SIZE, C.MANUFACTURER_ID, C.PRICE,
+    C.STOCK, C.IS_ACTIVE, C.FLAGS, C.UPDATED_AT, C.SOURCE_KEY,
+)  # fmt: skip
+
+
+def clean_products(bronze: DataFrame) -> Cleaned:
+    """Type and check product rows; a product without category or price is kept with a flag."""
+    prepared = prepare(
+        bronze,
+        RAW_COLUMNS,
+        numbers=("price",),
+        integers=("stock",),
+        moments=("updated_at",),
+        truths=("is_active",),
+    )
+    rules = [
+        *broken_text(bronze, RAW_COLUMNS),
+        *bad_ids("product_id"),
+        *numbers("price", negative={"price": "negative_price"}),
+        typed("stock", whole_number("stock")),
+        Rule("negative_stock", whole_number("stock") < 0, F.col("stock")),
+        typed("is_active", truth("is_active")),
+        typed("updated_at", moment("updated_at")),
+    ]
+    marked = mark(prepared, rules)
+    typed_rows = marked.select(
+        text("product_id").alias(C.ITEM_ID),
+        text("title").alias(C.TITLE),
+        F.upper(text("department")).alias(C.DEPARTMENT),
+        text("brand").alias(C.BRAND),
+        text("product_category").alias(C.CATEGORY),
+        text("product_type").alias(C.PRODUCT_TYPE),
+        text("package_size").alias(C.PACKAGE_SIZE),
+        text("manufacturer_id").alias(C.MANUFACTURER_ID),
+        number("price").alias(C.PRICE),
+        whole_number("stock").alias(C.STOCK),
+        F.coalesce(truth("is_active"), F.lit(True)).alias(C.IS_ACTIVE),
+        flags(no_category=text("product_category").isNull(), no_price=text("price").isNull()).alias(C.FLAGS),
+        moment("updated_at").alias(C.UPDATED_AT),
+        source_key().alias(C.SOURCE_KEY),
+        C.REASON,
+        C.DETAIL,
+        raw_row(bronze, RAW_COLUMNS).alias("_raw"),
+        refused_only(C.SOURCE_FILE),
+        refused_only(C.INGESTED_AT),
+    )
+    return split(typed_rows, COLUMNS)

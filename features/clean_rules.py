@@ -1,0 +1,215 @@
+"""What every cleaning transform shares: how text is typed, how a row is refused, how duplicates are settled.
+
+A cleaner marks each bronze row with the first rule that it breaks (`reason`, `detail`; null when none) and splits the
+rows into accepted ones (the silver contract) and rejected ones (the quarantine contract). It never raises on data:
+casts are `try_` casts, because Spark 4 runs in ANSI mode and one poison row would end the whole batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from features import columns as C
+from features.domains.spec import ID_PATTERN
+
+JAVA_ID_PATTERN = ID_PATTERN[:-1] + r"\z"
+"""`$` would let a trailing newline through in Java."""
+
+MAX_RAW_CHARACTERS = 4096
+"""Of a refused row as much is copied into quarantine; the whole of it stays in bronze."""
+
+QUARANTINE_COLUMNS = (
+    C.SOURCE_KEY, C.REASON, C.DETAIL, C.RAW, C.SOURCE_FILE, C.EVENT_TIME, C.INGESTED_AT,
+)  # fmt: skip
+
+
+class Cleaned(NamedTuple):
+    """What a cleaner makes of a bronze frame: one frame of marked rows, and its two halves."""
+
+    marked: DataFrame
+    accepted: DataFrame
+    rejected: DataFrame
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A reason to refuse a row: `broken` is true (null counts as false) for the rows that it refuses."""
+
+    reason: str
+    broken: Column
+    detail: Column | None = None
+
+
+def source_key() -> Column:
+    """Where in the table's bronze a dump row is, as text that sorts in source order: day/file @ ingest time # row.
+
+    The ingest time (epoch milliseconds) is part of it because a corrected file comes again under the same name, and the
+    correction wins. The folders above the day say domain and entity, which the table says already.
+    """
+    return F.concat(
+        F.substring_index(C.SOURCE_FILE, "/", -2),
+        F.lit("@"),
+        F.unix_millis(C.INGESTED_AT).cast("string"),
+        F.lit("#"),
+        F.lpad(F.col(C.SOURCE_ROW).cast("string"), 9, "0"),
+    )
+
+
+def refused_only(name: str) -> Column:
+    """A column that only quarantine needs: null in good rows, where it would just be carried along."""
+    return F.when(F.col(C.REASON).isNotNull(), F.col(name)).alias(name)
+
+
+def prepare(
+    frame: DataFrame,
+    texts: Sequence[str],
+    *,
+    numbers: Sequence[str] = (),
+    integers: Sequence[str] = (),
+    moments: Sequence[str] = (),
+    truths: Sequence[str] = (),
+) -> DataFrame:
+    """Add the trimmed and typed forms of raw columns that rules and results read, each computed once per row.
+
+    Inside a CASE Spark computes a repeated cast again each time; a projection of its own is six times cheaper here.
+    """
+    trimmed = frame.withColumns({f"_t_{name}": F.expr(f"nullif(trim(`{name}`), '')") for name in texts})
+    casts = {"_n_": (numbers, "DOUBLE"), "_i_": (integers, "INT"), "_m_": (moments, "TIMESTAMP")}
+    typed_columns = {
+        f"{prefix}{name}": F.expr(f"try_cast(`_t_{name}` AS {kind})")
+        for prefix, (names, kind) in {**casts, "_b_": (truths, "BOOLEAN")}.items()
+        for name in names
+    }
+    return trimmed.withColumns(typed_columns) if typed_columns else trimmed
+
+
+def text(name: str) -> Column:
+    """Trimmed text of a raw column; empty text is null."""
+    return F.col(f"_t_{name}")
+
+
+def number(name: str) -> Column:
+    """Text as a double; null when it is not a number."""
+    return F.col(f"_n_{name}")
+
+
+def whole_number(name: str) -> Column:
+    """Text as an integer; null when it is not one."""
+    return F.col(f"_i_{name}")
+
+
+def moment(name: str) -> Column:
+    """Text as a UTC timestamp; null when it is not one. A text without a zone is UTC."""
+    return F.col(f"_m_{name}")
+
+
+def truth(name: str) -> Column:
+    """Text as a boolean; null when it is not one."""
+    return F.col(f"_b_{name}")
+
+
+def _quoted(name: str) -> Column:
+    return F.concat(F.lit(f"{name}="), F.coalesce(F.substring(F.col(name), 1, 200), F.lit("null")))
+
+
+def is_bad_id(column: Column) -> Column:
+    """True where an id is missing or not 1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric."""
+    return ~F.coalesce(column.rlike(JAVA_ID_PATTERN), F.lit(False))
+
+
+def bad_ids(*names: str, optional: Sequence[str] = ()) -> list[Rule]:
+    """`bad_id` for each named raw column; an optional one may be missing."""
+    required = [Rule("bad_id", is_bad_id(text(name)), _quoted(name)) for name in names]
+    return required + [
+        Rule("bad_id", text(name).isNotNull() & is_bad_id(text(name)), _quoted(name)) for name in optional
+    ]
+
+
+def numbers(*names: str, negative: dict[str, str] | None = None) -> list[Rule]:
+    """`wrong_type` and `not_finite` for raw columns that hold a number; a reason of its own for a negative one.
+
+    Java reads "12d" and "0x1p3" as doubles: what holds a letter other than an exponent is no number here.
+    """
+    rules = []
+    for name in names:
+        value = number(name)
+        rules += [
+            Rule("not_finite", F.isnan(value) | (F.abs(value) == float("inf")), _quoted(name)),
+            Rule(
+                "wrong_type",
+                text(name).isNotNull() & (value.isNull() | text(name).rlike("[A-DF-Za-df-z]")),
+                _quoted(name),
+            ),
+        ]
+        if negative and name in negative:
+            rules.append(Rule(negative[name], value < 0, _quoted(name)))
+    return rules
+
+
+def typed(name: str, value: Column) -> Rule:
+    """`wrong_type` where there is text but no value of the type."""
+    return Rule("wrong_type", text(name).isNotNull() & value.isNull(), _quoted(name))
+
+
+def broken_text(frame: DataFrame, names: Sequence[str]) -> list[Rule]:
+    """A ragged CSV row, a NUL byte and bytes that were not UTF-8 (read as U+FFFD) make a dump row unusable."""
+    rules = []
+    if C.RAW in frame.columns:
+        rules.append(Rule("ragged_row", F.col(C.RAW).isNotNull(), F.lit("number of fields differs from the header's")))
+    joined = F.concat_ws("", *names)
+    rules.append(Rule("nul_byte", F.contains(joined, F.lit("\x00"))))
+    rules.append(Rule("invalid_utf8", F.contains(joined, F.lit("\ufffd"))))
+    return rules
+
+
+def mark(frame: DataFrame, rules: Sequence[Rule]) -> DataFrame:
+    """Add `reason` and `detail` of the first broken rule; both null for a good row, whose detail is never computed."""
+    nothing = F.lit(None).cast("string")
+    reason = F.coalesce(*(F.when(rule.broken, F.lit(rule.reason)) for rule in rules), nothing)
+    details = (F.when(rule.broken, F.lit("") if rule.detail is None else rule.detail) for rule in rules)
+    detail = F.when(F.col(C.REASON).isNotNull(), F.coalesce(*details, nothing))
+    return frame.withColumn(C.REASON, reason).withColumn(C.DETAIL, detail)
+
+
+def raw_row(frame: DataFrame, names: Sequence[str]) -> Column:
+    """The row as it came: the ragged line, or its columns as JSON; only built for refused rows."""
+    as_json = F.to_json(F.struct(*names))
+    whole = F.coalesce(F.col(C.RAW), as_json) if C.RAW in frame.columns else as_json
+    return F.when(F.col(C.REASON).isNotNull(), F.substring(whole, 1, MAX_RAW_CHARACTERS))
+
+
+def split(marked: DataFrame, accepted_columns: Sequence[str]) -> Cleaned:
+    """Marked rows -> (silver contract, quarantine contract)."""
+    event_time = C.EVENT_TIME if C.EVENT_TIME in marked.columns else None
+    rejected = marked.where(F.col(C.REASON).isNotNull()).select(
+        *(
+            F.lit(None).cast("timestamp").alias(name)
+            if name == C.EVENT_TIME and event_time is None
+            else F.col("_raw").alias(C.RAW)
+            if name == C.RAW
+            else F.col(name)
+            for name in QUARANTINE_COLUMNS
+        )
+    )
+    return Cleaned(marked, marked.where(F.col(C.REASON).isNull()).select(*accepted_columns), rejected)
+
+
+def flags(**named: Column) -> Column:
+    """Array of the names whose condition holds, sorted by name; an empty array when none does."""
+    present = [F.when(condition, F.lit(name)) for name, condition in sorted(named.items())]
+    return F.array_compact(F.array(*present))
+
+
+def latest(frame: DataFrame, key: Sequence[str], order: Sequence[Column]) -> DataFrame:
+    """One row per key: the first by `order`, which must be total for the result to be deterministic."""
+    window = Window.partitionBy(*key).orderBy(*order).rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    return frame.withColumn("_place", F.row_number().over(window)).where("_place = 1").drop("_place")
+
+
+def all_of(conditions: Sequence[Column]) -> Column:
+    """Conjunction of one or more conditions."""
+    return reduce(lambda left, right: left & right, conditions)

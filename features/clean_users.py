@@ -1,0 +1,51 @@
+"""users: bronze dump rows -> typed user rows. Grain: one row per user and dump; the newest wins in silver."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features import columns as C
+from features.clean_rules import (
+    Cleaned,
+    bad_ids,
+    broken_text,
+    mark,
+    moment,
+    prepare,
+    raw_row,
+    refused_only,
+    source_key,
+    split,
+    text,
+    typed,
+)
+
+DESCRIPTIVE = (
+    "display_name", "age", "income", "home_ownership", "marital_status", "household_size", "household_comp",
+    "kids_count",
+)  # fmt: skip
+RAW_COLUMNS = ("user_id", *DESCRIPTIVE, "updated_at")
+COLUMNS = (C.USER_ID, *DESCRIPTIVE, C.FLAGS, C.UPDATED_AT, C.SOURCE_KEY)
+
+
+def clean_users(bronze: DataFrame) -> Cleaned:
+    """Type and check user rows; ages and incomes are bands, hence text."""
+    prepared = prepare(bronze, RAW_COLUMNS, moments=("updated_at",))
+    rules = [
+        *broken_text(bronze, RAW_COLUMNS),
+        *bad_ids("user_id"),
+        typed("updated_at", moment("updated_at")),
+    ]
+    marked = mark(prepared, rules)
+    typed_rows = marked.select(
+        text("user_id").alias(C.USER_ID),
+        *(text(name).alias(name) for name in DESCRIPTIVE),
+        F.array().cast("array<string>").alias(C.FLAGS),
+        moment("updated_at").alias(C.UPDATED_AT),
+        source_key().alias(C.SOURCE_KEY),
+        C.REASON,
+        C.DETAIL,
+        raw_row(bronze, RAW_COLUMNS).alias("_raw"),
+        refused_only(C.SOURCE_FILE),
+        refused_only(C.INGESTED_AT),
+    )
+    return split(typed_rows, COLUMNS)

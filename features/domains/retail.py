@@ -1,0 +1,30 @@
+"""Retail: a grocer's purchases (The Complete Journey), clicks and catalog. Standard library only."""
+
+from datetime import datetime, timedelta
+
+from features.domains.spec import Calendar, Domain, ListRules, Signal
+
+RETAIL = Domain(
+    name="retail",
+    item_type="product",
+    calendar=Calendar(time_zone="America/New_York", first_monday=datetime(2016, 12, 26)),  # noqa: DTZ001 (local on purpose)
+    # The one place for event weights: ALS confidence, labels, trending and metrics all read it.
+    signals={
+        "impression": Signal(weight=0.0, half_life_days=7),
+        "view": Signal(weight=0.1, half_life_days=14),
+        "click": Signal(weight=0.2, half_life_days=14),
+        "add_to_cart": Signal(weight=0.5, half_life_days=28),
+        "purchase": Signal(weight=1.0, half_life_days=56),
+    },
+    rules=ListRules(
+        hidden_departments=frozenset({"FUEL", "MISCELLANEOUS", "COUPON"}),
+        max_price=None,
+        require_stock=True,
+        max_per_category=6,
+    ),
+    quantity_not_count=frozenset({"FUEL", "MISCELLANEOUS"}),
+    min_item_users=10,
+    future_tolerance=timedelta(minutes=5),
+    lateness=timedelta(days=7),
+    surfaces=("home", "discover"),
+)

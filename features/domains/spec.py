@@ -1,0 +1,86 @@
+"""The vocabulary of a domain: what an event means there, and the rules its lists obey.
+
+Standard library only, so that DAGs, serving and Spark workers can read it for nothing.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+"""Ids are strings of 1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric."""
+
+ID = re.compile(ID_PATTERN[:-1] + r"\Z")
+"""`ID_PATTERN` compiled so that a trailing newline does not slip through `$`."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What one event type says of a user's interest: its weight and how fast it fades."""
+
+    weight: float
+    half_life_days: float
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Business days and Monday-based weeks of a shop, counted in its own time zone."""
+
+    time_zone: str
+    first_monday: datetime  # local midnight that starts week 1, naive
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    def week_start(self, week: int) -> datetime:
+        """UTC instant at which business week `week` (1-based) starts."""
+        local = (self.first_monday + timedelta(weeks=week - 1)).replace(tzinfo=self.zone)
+        return local.astimezone(ZoneInfo("UTC"))
+
+    def week_end(self, week: int) -> datetime:
+        """UTC instant at which business week `week` ends (exclusive)."""
+        return self.week_start(week + 1)
+
+    def week_of(self, moment: datetime) -> int:
+        """Business week number of an aware moment."""
+        local = moment.astimezone(self.zone).replace(tzinfo=None)
+        return (local - self.first_monday).days // 7 + 1
+
+    def day_start(self, moment: datetime) -> datetime:
+        """UTC instant at which the business day holding `moment` starts."""
+        local = moment.astimezone(self.zone)
+        midnight = datetime(local.year, local.month, local.day, tzinfo=self.zone)
+        return midnight.astimezone(ZoneInfo("UTC"))
+
+
+@dataclass(frozen=True)
+class ListRules:
+    """Business rules applied when lists are built; they are off for E1."""
+
+    hidden_departments: frozenset[str] = frozenset()
+    max_price: float | None = None
+    require_stock: bool = True
+    max_per_category: int | None = None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Everything that differs between one domain and the next."""
+
+    name: str
+    item_type: str
+    calendar: Calendar
+    signals: dict[str, Signal]
+    rules: ListRules
+    # quantity is not a count in these departments (data.md): never weight by it there
+    quantity_not_count: frozenset[str] = frozenset()
+    min_item_users: int = 10  # an item must have been bought by this many users to be recommended
+    future_tolerance: timedelta = timedelta(minutes=5)
+    lateness: timedelta = timedelta(days=7)
+    retention_days: int = 730
+    surfaces: tuple[str, ...] = ("home",)
+    event_types: frozenset[str] = field(
+        default_factory=lambda: frozenset({"view", "click", "add_to_cart", "purchase", "impression"})
+    )
