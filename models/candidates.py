@@ -1,0 +1,110 @@
+"""First stage: which items of a user go to the ranker, and which generator put each of them forward."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.ranking import GENERATORS, HISTORY
+from models.generators import Generators
+from models.snapshot import Floats, Histories, Ints
+
+SOURCES = (HISTORY, *GENERATORS)
+"""Names behind `Candidates.source`."""
+
+BLEND: Mapping[str, float] = MappingProxyType(
+    {
+        "popularity": 0.2, "trending": 0.2, "user_knn": 1.0, "user_knn_recent": 0.5, "user_knn_trial": 1.0, "als": 1.0,
+        "als_wide": 0.5, "item_knn": 0.5, "affinity": 0.7, "line_affinity": 0.4,
+    }
+)  # fmt: skip
+"""Weight of each generator in the weighted hybrid that picks new items; chosen on the validation cut."""
+
+
+_YARDSTICK = 10
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """One row per (user, candidate item), ordered by user, then item.
+
+    Attributes:
+        owners: user position within the block of histories.
+        items: item position.
+        pair: row of the pair in the histories, -1 for an item that the user never bought.
+        scores, relative: per generator its score, raw and over that of the user's tenth best unbought item.
+        source: index into `SOURCES`.
+    """
+
+    owners: Ints
+    items: Ints
+    pair: Ints
+    scores: dict[str, Floats]
+    relative: dict[str, Floats]
+    source: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    @property
+    def is_new(self) -> NDArray[np.bool_]:
+        """Whether the user has never bought the item."""
+        return self.pair < 0
+
+
+def assemble(generators: Generators, histories: Histories) -> Candidates:
+    """Candidates of a block of users: everything they bought, and the best new items of the weighted hybrid.
+
+    The same call makes the rows that the ranker is trained on and the rows that it scores.
+    """
+    dense = generators.scores(histories)
+    bought = np.zeros((len(histories), len(generators.items)), dtype=np.bool_)
+    # A pair with softer signals only (a view, a cart) is history to the features, yet new to the lists.
+    purchased = histories.statistics["purchases"] > 0
+    bought[histories.owners[purchased], histories.items[purchased]] = True
+    scale = {name: _scale(np.where(bought, -np.inf, values)) for name, values in dense.items()}
+    blend = np.zeros(bought.shape, dtype=np.float32)
+    for name, say in BLEND.items():
+        # One generator's favourite may say three times what its tenth says, not more.
+        blend += np.clip(dense[name] * (say * scale[name])[:, None].astype(np.float32), -say, 3 * say)
+    blend[bought] = -np.inf
+    chosen = bought
+    _mark_best(chosen, blend, generators.recipe.new_candidates)
+    owners, items = (axis.astype(np.int64) for axis in np.nonzero(chosen))
+    scores = {name: values[owners, items].astype(np.float32) for name, values in dense.items()}
+    relative = {name: (values * scale[name][owners]).astype(np.float32) for name, values in scores.items()}
+    pair = _pair_rows(histories, owners, items, len(generators.items))
+    stacked = np.stack([relative[name] for name in GENERATORS]) if len(owners) else np.empty((len(GENERATORS), 0))
+    source = (np.argmax(stacked, axis=0) + 1).astype(np.int8)
+    source[pair >= 0] = 0
+    return Candidates(owners, items, pair, scores, relative, source)
+
+
+def _scale(fresh: Floats) -> NDArray[np.float64]:
+    """One over each user's `_YARDSTICK`-th best score of an unbought item: steadier than the very best.
+
+    Where so many have no positive score, the best one is the measure.
+    """
+    place = min(_YARDSTICK, fresh.shape[1])
+    tenth = np.partition(fresh, fresh.shape[1] - place, axis=1)[:, fresh.shape[1] - place]
+    measure = np.where(tenth > 0, tenth, fresh.max(axis=1))
+    return 1.0 / np.maximum(measure.astype(np.float64), 1e-9)
+
+
+def _mark_best(chosen: NDArray[np.bool_], blend: Floats, count: int) -> None:
+    """Mark the `count` best new items of each row; -inf is never marked."""
+    taken = min(count, blend.shape[1])
+    best = np.argpartition(-blend, taken - 1, axis=1)[:, :taken]
+    rows = np.arange(len(blend))[:, None]
+    chosen[rows, best] |= np.isfinite(blend[rows, best])
+
+
+def _pair_rows(histories: Histories, owners: Ints, items: Ints, width: int) -> Ints:
+    keys = histories.owners * width + histories.items
+    if len(keys) == 0:
+        return np.full(len(owners), -1, dtype=np.int64)
+    wanted = owners * width + items
+    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where((keys[found] == wanted) & (histories.statistics["purchases"][found] > 0), found, -1)

@@ -1,0 +1,73 @@
+"""Business rules of lists: which items may be shown, and how many of one category a list may hold.
+
+Pure; the rules themselves are data of the domain spec (`features.domains.spec.ListRules`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.domains.spec import ListRules
+
+
+def refusals(
+    rules: ListRules,
+    *,
+    departments: Sequence[str],
+    prices: Sequence[float | None],
+    stock: Sequence[int | None],
+    active: Sequence[bool | None],
+) -> NDArray[Any]:
+    """Why each item may not be shown: one short reason per item, empty when it may.
+
+    Unknown stock counts as none where stock is required; an unknown price passes only when there is no price cap.
+    """
+    reasons = np.full(len(departments), "", dtype="<U20")
+    for place in range(len(departments)):
+        price, cap = prices[place], rules.max_price
+        if departments[place] in rules.hidden_departments:
+            reasons[place] = "hidden_department"
+        elif active[place] is False:
+            reasons[place] = "not_active"
+        elif rules.require_stock and not (stock[place] or 0) > 0:
+            reasons[place] = "out_of_stock"
+        elif cap is not None and (price is None or price > cap):
+            reasons[place] = "over_max_price"
+    return reasons
+
+
+def apply_rules(
+    items: Sequence[int],
+    *,
+    reasons: NDArray[Any],
+    categories: Sequence[str],
+    max_per_category: int | None,
+    k: int,
+    dropped: Counter[str],
+) -> list[int]:
+    """Positions of `items` that stay, in order, at most `k`; what is dropped before that is counted by reason.
+
+    Items without a category are not capped: they have nothing in common.
+
+    Args:
+        items: indices into `reasons` and `categories`, best first; -1 is an item the catalog does not hold.
+        dropped: counter that the reasons of this list are added to.
+    """
+    kept: list[int] = []
+    seen: Counter[str] = Counter()
+    for position, item in enumerate(items):
+        if len(kept) == k:
+            break
+        reason = "not_in_catalog" if item < 0 else str(reasons[item])
+        category = categories[item] if item >= 0 else ""
+        if not reason and category and max_per_category is not None and seen[category] >= max_per_category:
+            reason = "max_per_category"
+        if reason:
+            dropped[reason] += 1
+            continue
+        seen[category] += 1
+        kept.append(position)
+    return kept

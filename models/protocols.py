@@ -1,0 +1,131 @@
+"""Evaluation protocols as pure functions over an `InteractionLog` of any data set: what is known, what is to be found.
+
+- `global_time`: everything before one moment is known, what users buy in the window after it is to be found.
+- `last_basket`: the last basket of each user is to be found from the user's earlier ones.
+- `given_split`: a published train / test split, as it is.
+
+Nothing of a truth ever reaches what is known; a test of the protocols holds them to that.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from models.base import ModelError
+from models.interaction_matrix import DAY_SECONDS, InteractionLog
+
+View = Literal["all", "repeat", "new"]
+VIEWS: tuple[View, ...] = ("all", "repeat", "new")
+
+
+@dataclass(frozen=True)
+class Split:
+    """What models may learn from, and what they are measured on.
+
+    Attributes:
+        known: rows that models may see; its id maps number the rows and columns of `truth`.
+        truth: CSR of ones (users, items): what each user bought afterwards.
+        as_of: the moment that features and decay are counted from, in seconds; for `last_basket` the end of the log.
+    """
+
+    known: InteractionLog
+    truth: sp.csr_matrix
+    as_of: float
+
+    def view(self, view: View) -> sp.csr_matrix:
+        """All of the truth, what the user had bought before (`repeat`), or never had (`new`)."""
+        if view == "all":
+            return self.truth
+        bought = self.truth.multiply(self.known.pairs() > 0)
+        chosen = sp.csr_matrix(bought if view == "repeat" else self.truth - bought)
+        chosen.eliminate_zeros()
+        return chosen
+
+
+def global_time(log: InteractionLog, *, cut: float, window_days: float = 28.0, min_item_users: int = 10) -> Split:
+    """Split at one moment for everybody: no user's future tells of another's.
+
+    Args:
+        cut: seconds since the epoch; rows before it are known.
+        window_days: length of the window after the cut that holds the truth.
+        min_item_users: truth and lists hold items that this many users had before the cut.
+
+    Raises:
+        ModelError: when nothing lies before the cut, nothing in the window, or no item qualifies.
+    """
+    past = log.before(cut)
+    if len(past) == 0:
+        raise ModelError(f"the cut {cut:.0f} lies before the first event ({log.times.min():.0f}): choose a later one")
+    future = log.between(cut, cut + window_days * DAY_SECONDS)
+    if len(future) == 0:
+        raise ModelError(f"no event lies in the {window_days:g} days after the cut {cut:.0f}: choose an earlier one")
+    kept = past.users_per_item() >= min_item_users
+    if not kept.any():
+        raise ModelError(f"no item has {min_item_users} users before the cut: lower min_item_users")
+    return Split(past.of_items(kept), future.of_items(kept).pairs(), cut)
+
+
+def last_basket(
+    log: InteractionLog, *, min_baskets: int = 3, min_item_purchases: int = 5, keep_baskets: int = 50
+) -> Split:
+    """The last basket of each user is the truth; the earlier ones, at most `keep_baskets` of them, are known.
+
+    The truth is the whole basket, items that no list can hold included. Users with fewer than `min_baskets` known
+    baskets and items with fewer than `min_item_purchases` known purchases are left out, again and again until both
+    hold (the usual core of next-basket papers).
+
+    Raises:
+        ModelError: when nobody is left.
+    """
+    age = log.basket_age()
+    known, last = log.where((age > 0) & (age <= keep_baskets)), log.where(age == 0)
+    while True:
+        purchases = np.bincount(known.items, minlength=len(log.item_map))
+        kept_items = purchases >= min_item_purchases
+        fewer = known.of_items(kept_items)
+        enough = _baskets_per_user(fewer) >= min_baskets
+        fewer = fewer.where(enough[fewer.users])
+        if len(fewer) == len(known):
+            break
+        known = fewer
+    if len(known) == 0:
+        raise ModelError(
+            f"no user is left with {min_baskets} known baskets of items bought {min_item_purchases} times: "
+            "lower the limits or bring more data"
+        )
+    # Items that do not qualify stay in the truth: nobody can find them, and recall must not forget that.
+    truth = last.where(enough[last.users]).pairs()
+    return Split(known, truth, float(log.times.max()))
+
+
+def given_split(train: InteractionLog, test: InteractionLog) -> Split:
+    """A published split: `test` as truth, whatever its times say. Build both on the same id maps (`joined`).
+
+    Raises:
+        ModelError: when the two logs number users or items differently, or one of them is empty.
+    """
+    if train.user_map != test.user_map or train.item_map != test.item_map:
+        raise ModelError("train and test must share their id maps: build one log of both files and divide it")
+    if len(train) == 0 or len(test) == 0:
+        raise ModelError(f"train and test must hold rows, got {len(train)} and {len(test)}")
+    return Split(train, test.pairs(), float(train.times.max()))
+
+
+def halves(users: int, *, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Masks of a fixed random half of the users for validation, and of the others for the test."""
+    order = np.random.default_rng(seed).permutation(users)
+    first = np.zeros(users, dtype=np.bool_)
+    first[order[: users // 2]] = True
+    return first, ~first
+
+
+def _baskets_per_user(log: InteractionLog) -> NDArray[np.int64]:
+    baskets, first = np.unique(log.baskets, return_index=True)
+    return (
+        np.bincount(log.users[first], minlength=len(log.user_map))
+        if len(baskets)
+        else np.zeros(len(log.user_map), dtype=np.int64)
+    )

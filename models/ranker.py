@@ -1,0 +1,182 @@
+"""The LightGBM ranker: trained deterministically, kept as native text, refused when its features are not ours."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.ranking import RANKER_FEATURES
+from models.base import ArtefactError, ModelError
+from models.snapshot import Floats
+
+BASE_SETTINGS: dict[str, Any] = {
+    "min_data_in_leaf": 100,
+    # Many features say nearly the same: fewer per tree is faster and, on the validation cut, no worse.
+    "feature_fraction": 0.25,
+    "bagging_fraction": 0.5,
+    "bagging_freq": 1,
+    "lambda_l2": 5.0,
+    "max_bin": 127,
+    "lambdarank_truncation_level": 25,
+    # Same data and seed -> same bytes, on any number of threads.
+    "deterministic": True,
+    "force_col_wise": True,
+    "verbosity": -1,
+}
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows of the ranker's training set, grouped by (user, cut) in order.
+
+    Attributes:
+        features: shape (rows, len(RANKER_FEATURES)).
+        labels: 0 or 1.
+        weights: how many rows a sampled row stands for.
+        groups: rows of each (user, cut); sums to the number of rows.
+    """
+
+    features: Floats
+    labels: NDArray[np.int8]
+    weights: Floats
+    groups: NDArray[np.int64]
+
+    def check(self) -> None:
+        """Raise ModelError unless something can be learnt from the rows."""
+        if len(self.labels) == 0:
+            raise ModelError("the training set is empty: no user of the training cuts bought anything afterwards")
+        if int(self.groups.sum()) != len(self.labels):
+            raise ModelError(f"groups must sum to the {len(self.labels)} rows, got {int(self.groups.sum())}")
+        if self.labels.min() == self.labels.max():
+            raise ModelError(f"all {len(self.labels)} labels are {int(self.labels[0])}: there is nothing to rank by")
+        if self.features.shape[1] != len(RANKER_FEATURES):
+            raise ModelError(f"expected {len(RANKER_FEATURES)} features, got {self.features.shape[1]}")
+
+    @classmethod
+    def stack(cls, parts: list["TrainingRows"]) -> "TrainingRows":
+        """Rows of several blocks, in order."""
+        if not parts:
+            width = len(RANKER_FEATURES)
+            empty = np.empty(0)
+            return cls(
+                np.empty((0, width), np.float32),
+                empty.astype(np.int8),
+                empty.astype(np.float32),
+                empty.astype(np.int64),
+            )
+        return cls(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+            np.concatenate([part.groups for part in parts]),
+        )
+
+
+class Ranker:
+    """One LightGBM booster over `RANKER_FEATURES`."""
+
+    def __init__(self, booster: Any) -> None:
+        self._booster = booster
+        names = tuple(booster.feature_name())
+        if names != RANKER_FEATURES:
+            differing = next(
+                (i for i, pair in enumerate(zip(names, RANKER_FEATURES, strict=False)) if pair[0] != pair[1]), None
+            )
+            where = (
+                f"first at position {differing}"
+                if differing is not None
+                else f"{len(names)} against {len(RANKER_FEATURES)} names"
+            )
+            raise ArtefactError(
+                f"the booster's features differ from features.ranking.RANKER_FEATURES ({where}): "
+                "score with the code it was trained with, or retrain"
+            )
+
+    @classmethod
+    def train(cls, rows: TrainingRows, settings: dict[str, Any], *, seed: int, num_threads: int) -> Self:
+        """Train on rows; `settings` are LightGBM's own names, `num_iterations` among them.
+
+        Raises:
+            ModelError: when the rows cannot be learnt from.
+        """
+        import lightgbm
+
+        rows.check()
+        chosen = {**BASE_SETTINGS, **settings, "seed": seed, "num_threads": num_threads}
+        iterations = int(chosen.pop("num_iterations"))
+        data = lightgbm.Dataset(
+            rows.features,
+            label=rows.labels,
+            weight=rows.weights / rows.weights.mean() if chosen["objective"] == "binary" else None,
+            group=rows.groups,
+            feature_name=list(RANKER_FEATURES),
+            params={"max_bin": chosen["max_bin"], "verbosity": -1, "num_threads": num_threads},
+        )
+        return cls(lightgbm.train(chosen, data, num_boost_round=iterations))
+
+    def score(self, features: Floats) -> Floats:
+        """Raw scores of rows; higher is better."""
+        if len(features) == 0:
+            return np.empty(0, dtype=np.float32)
+        scores: Floats = np.asarray(self._booster.predict(features, raw_score=True, num_threads=1), dtype=np.float32)
+        return scores
+
+    def importance(self) -> dict[str, float]:
+        """Share of the total gain by feature, largest first."""
+        gains = np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
+        shares = gains / max(float(gains.sum()), 1e-12)
+        order = np.argsort(-shares, kind="stable")
+        return {RANKER_FEATURES[at]: float(shares[at]) for at in order}
+
+    def text(self) -> str:
+        """The model in LightGBM's native text."""
+        return str(self._booster.model_to_string())
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """A ranker from native text; raises ArtefactError when it is not one, or its features are not ours."""
+        import lightgbm
+
+        try:
+            booster = lightgbm.Booster(model_str=text)
+        except lightgbm.basic.LightGBMError as problem:
+            raise ArtefactError(f"not a LightGBM model in native text: {problem}") from problem
+        return cls(booster)
+
+
+def save_rankers(rankers: dict[str, Ranker], directory: Path, *, facts: dict[str, Any]) -> None:
+    """Write `booster-<surface>.txt` and `ranker.json` (features, hashes, `facts`) into a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    hashes = {}
+    for surface, ranker in rankers.items():
+        content = ranker.text().encode()
+        (directory / f"booster-{surface}.txt").write_bytes(content)
+        hashes[surface] = hashlib.sha256(content).hexdigest()
+    manifest = {**facts, "features": list(RANKER_FEATURES), "sha256": hashes}
+    (directory / "ranker.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+
+
+def load_rankers(directory: Path) -> tuple[dict[str, Ranker], dict[str, Any]]:
+    """What `save_rankers` wrote: rankers by surface, and the manifest; hashes are checked before parsing.
+
+    Raises:
+        ArtefactError: on missing files, changed bytes or features that are not ours.
+    """
+    manifest_file = directory / "ranker.json"
+    if not manifest_file.exists():
+        raise ArtefactError(f"{directory} holds no ranker.json: train first, or pass the folder of a trained ranker")
+    manifest = json.loads(manifest_file.read_text())
+    rankers = {}
+    for surface, expected in sorted(manifest["sha256"].items()):
+        file = directory / f"booster-{surface}.txt"
+        if not file.exists():
+            raise ArtefactError(f"{directory} lacks {file.name}, which ranker.json names")
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ArtefactError(f"{file.name} is not the file that was saved: its sha256 differs from ranker.json")
+        rankers[surface] = Ranker.from_text(content.decode())
+    return rankers, manifest

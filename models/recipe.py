@@ -1,0 +1,78 @@
+"""The settings of the two-stage recommender in one typed place, with the two profiles that were measured."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from models.base import ModelError
+
+
+def _als() -> dict[str, Any]:
+    return {"factors": 64, "regularization": 30.0, "alpha": 2.0, "iterations": 12, "random_state": 1}
+
+
+def _als_wide() -> dict[str, Any]:
+    return {"factors": 96, "regularization": 10.0, "alpha": 1.0, "iterations": 12, "random_state": 1}
+
+
+def _all_booster() -> dict[str, Any]:
+    return {"objective": "binary", "num_leaves": 31, "learning_rate": 0.07, "num_iterations": 220}
+
+
+def _new_booster() -> dict[str, Any]:
+    return {"objective": "lambdarank", "num_leaves": 15, "learning_rate": 0.06, "num_iterations": 120}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How candidates are made, and how the rankers are trained.
+
+    Attributes:
+        min_item_users: items bought by fewer users are never put forward.
+        new_candidates: items per user that the user has not bought.
+        user_neighbours, recent_neighbours, item_neighbours: sizes of neighbourhoods.
+        sampled_negatives, sampled_history: share of the negatives among new and among bought candidates that training
+            keeps; the binary objective weights them up again.
+        all_booster, new_booster: LightGBM settings of the ranker of all items and of the ranker of new items.
+        user_block: users scored at once; bounds the memory of a worker (10 matrices of users x items).
+    """
+
+    profile: str = "fast"
+    min_item_users: int = 10
+    new_candidates: int = 300
+    user_neighbours: int = 200
+    recent_neighbours: int = 100
+    item_neighbours: int = 100
+    als: dict[str, Any] = field(default_factory=_als)
+    als_wide: dict[str, Any] = field(default_factory=_als_wide)
+    all_booster: dict[str, Any] = field(default_factory=_all_booster)
+    new_booster: dict[str, Any] = field(default_factory=_new_booster)
+    sampled_negatives: float = 0.2
+    sampled_history: float = 0.4
+    training_cuts: int = 3
+    seed: int = 1
+    num_threads: int = 2
+    user_block: int = 256
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and MLflow."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """What `as_dict` gave; raises ModelError on a name that no recipe has."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ModelError(f"a recipe has no {', '.join(unknown)}; it has {', '.join(cls.__dataclass_fields__)}")
+        return cls(**values)
+
+
+FAST = Recipe()
+QUALITY = replace(FAST, profile="quality", new_candidates=500, sampled_negatives=0.4, sampled_history=1.0)
+PROFILES = {recipe.profile: recipe for recipe in (FAST, QUALITY)}
+
+
+def recipe(profile: str) -> Recipe:
+    """A profile by name; raises ModelError naming those that exist."""
+    if profile not in PROFILES:
+        raise ModelError(f"profile must be one of {{{', '.join(sorted(PROFILES))}}}, got {profile!r}")
+    return PROFILES[profile]

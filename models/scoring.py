@@ -1,0 +1,156 @@
+"""What all recommenders of this package share: score every item for a block of users, mask, take the top."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from models.base import ArtefactError, ModelError, NotFittedError, RankedLists, top_k
+from models.interaction_matrix import IdMap, InteractionMatrix
+
+_BLOCK = 512  # users scored at once: 512 x 16k float32 is 33 MB
+
+Floats = NDArray[np.float32]
+
+
+class ScoringRecommender(ABC):
+    """A recommender that can score the whole catalogue for any user it was fitted on."""
+
+    is_personal: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._interactions: InteractionMatrix | None = None
+
+    @property
+    def interactions(self) -> InteractionMatrix:
+        """What the model was fitted on; raises NotFittedError before that."""
+        if self._interactions is None:
+            raise NotFittedError(self)
+        return self._interactions
+
+    @property
+    def items(self) -> IdMap:
+        """The catalogue: positions in ranked lists point into `items.ids`."""
+        return self.interactions.items
+
+    def fit(self, interactions: InteractionMatrix) -> Self:
+        """Fit on one matrix of weights; fitting again forgets the earlier fit.
+
+        Raises:
+            ModelError: when the matrix holds no positive weight.
+        """
+        if interactions.weights.nnz == 0:
+            raise ModelError(f"{type(self).__name__} needs at least one interaction with a positive weight, got none")
+        self._interactions = interactions
+        self._fit(interactions)
+        return self
+
+    @abstractmethod
+    def _fit(self, interactions: InteractionMatrix) -> None: ...
+
+    @abstractmethod
+    def _scores(self, rows: sp.csr_matrix, positions: NDArray[np.int64]) -> Floats:
+        """Scores of shape (len(positions), items) for known users; higher is better, `-inf` is never shown."""
+
+    def score_users(self, positions: NDArray[np.int64]) -> Floats:
+        """Scores of the whole catalogue for users given by position."""
+        return self._scores(self.interactions.weights[positions], positions)
+
+    def recommend(self, users: Sequence[str], *, k: int, filter_seen: bool) -> RankedLists:
+        """Ranked lists of the asked users; see `Recommender` for unknown users and large `k`."""
+        positions = self.interactions.users.positions(users)
+        weights = self.interactions.weights
+        blocks = []
+        for start in range(0, len(positions), _BLOCK):
+            asked = positions[start : start + _BLOCK]
+            scores = np.full((len(asked), len(self.items)), -np.inf, dtype=np.float32)
+            known = asked >= 0
+            if known.any():
+                scores[known] = self.score_users(asked[known])
+            if not self.is_personal and not known.all():
+                scores[~known] = self._scores(sp.csr_matrix((int((~known).sum()), len(self.items))), asked[~known])
+            if filter_seen:
+                seen = weights[np.where(known, asked, 0)].tocoo()
+                keep = known[seen.row]
+                scores[seen.row[keep], seen.col[keep]] = -np.inf
+            blocks.append(top_k(scores, k))
+        if not blocks:
+            return top_k(np.empty((0, len(self.items)), dtype=np.float32), k)
+        return RankedLists(np.vstack([b.items for b in blocks]), np.vstack([b.scores for b in blocks]))
+
+    def similar_items(self, items: Sequence[str], *, k: int) -> RankedLists:
+        """Items nearest to the asked ones (the item itself left out); unknown items get an empty list."""
+        positions = self.items.positions(items)
+        scores = np.full((len(positions), len(self.items)), -np.inf, dtype=np.float32)
+        known = np.flatnonzero(positions >= 0)
+        if len(known):
+            scores[known] = self._item_scores(positions[known])
+            scores[known, positions[known]] = -np.inf
+        return top_k(scores, k)
+
+    def _item_scores(self, positions: NDArray[np.int64]) -> Floats:
+        """Similarity of items to the whole catalogue; cosine of their columns unless a model knows better."""
+        columns = unit_columns(self.interactions.weights)
+        found: Floats = np.asarray((columns[:, positions].T @ columns).todense(), dtype=np.float32)
+        return np.where(found > 0, found, -np.inf).astype(np.float32)
+
+    def save(self, directory: Path) -> None:
+        """Write the model as npz files into a directory, which is created."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.interactions.save(directory / "interactions.npz")
+        np.savez(directory / f"{type(self).__name__}.npz", **self._arrays())
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtefactError: when a file is missing.
+        """
+        file = directory / f"{cls.__name__}.npz"
+        if not file.exists() or not (directory / "interactions.npz").exists():
+            raise ArtefactError(f"{directory} does not hold a saved {cls.__name__} (expected {file.name})")
+        with np.load(file, allow_pickle=False) as stored:
+            model = cls._restored({name: stored[name] for name in stored.files})
+        model._interactions = InteractionMatrix.load(directory / "interactions.npz")
+        return model
+
+    @abstractmethod
+    def _arrays(self) -> dict[str, Any]:
+        """Everything but the interactions, as arrays."""
+
+    @classmethod
+    @abstractmethod
+    def _restored(cls, arrays: dict[str, Any]) -> Self:
+        """A model from the arrays that `_arrays` gave."""
+
+
+def unit_rows(matrix: sp.csr_matrix, *, shrink: float = 0.0) -> sp.csr_matrix:
+    """Rows divided by their Euclidean norm plus `shrink`; empty rows stay empty."""
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel()) + shrink
+    return sp.csr_matrix(sp.diags(1.0 / np.where(norms > 0, norms, 1.0)) @ matrix, dtype=np.float32)
+
+
+def unit_columns(matrix: sp.csr_matrix, *, shrink: float = 0.0) -> sp.csc_matrix:
+    """Columns divided by their Euclidean norm plus `shrink`; empty columns stay empty."""
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel()) + shrink
+    return sp.csc_matrix(matrix @ sp.diags(1.0 / np.where(norms > 0, norms, 1.0)), dtype=np.float32)
+
+
+def keep_top_per_row(dense: Floats, k: int) -> sp.csr_matrix:
+    """The `k` largest positive entries of each row of a dense block."""
+    rows, width = dense.shape
+    taken = min(k, width)
+    columns = np.argpartition(-dense, taken - 1, axis=1)[:, :taken]
+    values = np.take_along_axis(dense, columns, axis=1)
+    matrix = sp.csr_matrix(
+        (values.ravel(), (np.repeat(np.arange(rows), taken), columns.ravel())), shape=(rows, width), dtype=np.float32
+    )
+    matrix.data[matrix.data < 0] = 0
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    return matrix

@@ -1,0 +1,266 @@
+"""The two-stage recommender: candidates, then a ranker per surface. One code path for training and for scoring.
+
+`home` ranks everything, bought before or not; `discover` ranks only what the user has never bought.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from models.base import PAD, IntArray, ModelError
+from models.candidate_features import feature_matrix
+from models.candidates import SOURCES, Candidates, assemble
+from models.generators import Generators
+from models.ranker import Ranker, TrainingRows, load_rankers
+from models.recipe import Recipe
+from models.snapshot import Floats, Histories, ItemTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_Done = TypeVar("_Done")
+
+HOME, DISCOVER = "home", "discover"
+SURFACES = (HOME, DISCOVER)
+
+
+@dataclass(frozen=True)
+class LabelledSnapshot:
+    """One past cut: what was known then, and what its users bought in the window after it.
+
+    Attributes:
+        truth: CSR (users of `histories`, items of `items`), a non-zero for a pair that was bought in the window.
+    """
+
+    histories: Histories
+    items: ItemTable
+    truth: sp.csr_matrix
+
+
+@dataclass(frozen=True)
+class ScoredLists:
+    """Ranked lists of a block of users.
+
+    Attributes:
+        items: shape (users, k), item positions, `PAD` after the end.
+        scores: shape (users, k).
+        sources: shape (users, k), index into `SOURCES` of the generator that put the item forward.
+    """
+
+    items: IntArray
+    scores: Floats
+    sources: NDArray[np.int8]
+
+
+def truth_matrix(labels: Mapping[str, NDArray[Any]], user_ids: NDArray[np.str_], items: ItemTable) -> sp.csr_matrix:
+    """Labels (columns `user_id`, `item_id`) as ones over known users and items; others are left out."""
+    from models.interaction_matrix import IdMap
+
+    rows = IdMap(user_ids).positions(np.asarray(labels["user_id"], dtype=np.str_))
+    columns = items.ids.positions(np.asarray(labels["item_id"], dtype=np.str_))
+    kept = (rows >= 0) & (columns >= 0)
+    ones = np.ones(int(kept.sum()), dtype=np.float32)
+    matrix = sp.coo_matrix((ones, (rows[kept], columns[kept])), shape=(len(user_ids), len(items))).tocsr()
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def fit(snapshots: Sequence[LabelledSnapshot], recipe: Recipe) -> dict[str, Ranker]:
+    """Train one ranker per surface on past cuts.
+
+    Raises:
+        ModelError: when there is no snapshot, or nothing to learn from.
+    """
+    if not snapshots:
+        raise ModelError("at least one past cut with labels is needed to train on, got none: load more history")
+    parts: dict[str, list[TrainingRows]] = {surface: [] for surface in SURFACES}
+    for number, snapshot in enumerate(snapshots):
+        generators = Generators.fit(snapshot.histories, snapshot.items, recipe)
+        for surface, rows in training_rows(generators, snapshot, recipe, salt=number):
+            parts[surface].append(rows)
+    settings = {HOME: recipe.all_booster, DISCOVER: recipe.new_booster}
+    rankers = {}
+    for surface in SURFACES:
+        rows = TrainingRows.stack(parts.pop(surface))
+        rankers[surface] = Ranker.train(rows, settings[surface], seed=recipe.seed, num_threads=recipe.num_threads)
+    return rankers
+
+
+def training_rows(
+    generators: Generators, snapshot: LabelledSnapshot, recipe: Recipe, *, salt: int
+) -> Iterator[tuple[str, TrainingRows]]:
+    """Rows of one cut for each surface, block by block: all positives, all or a sample of the negatives.
+
+    Users who bought nothing of the surface in the window teach nothing and are left out.
+
+    Args:
+        salt: distinguishes the cuts, so that each draws its own sample.
+    """
+
+    def rows_of(number: int, block: Histories) -> list[tuple[str, TrainingRows]]:
+        start = number * recipe.user_block
+        truth = snapshot.truth[start : start + len(block)]
+        random = np.random.default_rng([recipe.seed, salt, number])
+        return list(_block_rows(generators, block, truth, recipe, random))
+
+    for parts in _over_blocks(rows_of, snapshot.histories, recipe.user_block, threads=recipe.num_threads):
+        yield from parts
+
+
+def _block_rows(
+    generators: Generators, block: Histories, truth: sp.csr_matrix, recipe: Recipe, random: np.random.Generator
+) -> Iterator[tuple[str, TrainingRows]]:
+    candidates = assemble(generators, block)
+    labels = _labels(truth, candidates, len(generators.items))
+    keep_share = np.where(candidates.is_new, recipe.sampled_negatives, recipe.sampled_history)
+    kept = (labels > 0) | (random.random(len(candidates)) < keep_share)
+    positives = {HOME: labels, DISCOVER: labels * candidates.is_new}
+    counts = {surface: np.bincount(candidates.owners, found, len(block)) for surface, found in positives.items()}
+    chosen = {surface: kept & (count[candidates.owners] > 0) for surface, count in counts.items()}
+    chosen[DISCOVER] &= candidates.is_new
+    either = np.flatnonzero(chosen[HOME] | chosen[DISCOVER])
+    features = feature_matrix(_only(candidates, either), block, generators.items)
+    for surface, mask in chosen.items():
+        inside = mask[either]
+        rows = either[inside]
+        weights = np.where(labels[rows] > 0, 1.0, 1.0 / keep_share[rows])
+        groups = np.bincount(candidates.owners[rows], minlength=len(block))
+        yield surface, TrainingRows(features[inside], labels[rows], weights.astype(np.float32), groups[groups > 0])
+
+
+class Scorer:
+    """Ranked lists of users from fitted generators and trained rankers; loaded once per worker process."""
+
+    def __init__(self, generators: Generators, rankers: Mapping[str, Ranker]) -> None:
+        self.generators = generators
+        self.rankers = dict(rankers)
+
+    @classmethod
+    def load(cls, state: Path, ranker: Path) -> Self:
+        """Read generators (`Generators.save`) and rankers (`save_rankers`) from their directories."""
+        return cls(Generators.load(state), load_rankers(ranker)[0])
+
+    def rank(
+        self, histories: Histories, *, k: int, surfaces: Sequence[str] = SURFACES, threads: int = 1
+    ) -> dict[str, ScoredLists]:
+        """The `k` best candidates of each user on each surface; the same for any number of threads.
+
+        Raises:
+            ModelError: on k below 1 or a surface that no ranker was trained for.
+        """
+        unknown = [surface for surface in surfaces if surface not in self.rankers]
+        if unknown or k < 1:
+            raise ModelError(
+                f"need k >= 1 and surfaces among {{{', '.join(sorted(self.rankers))}}}, got k={k}, {list(surfaces)}"
+            )
+
+        def lists_of(number: int, block: Histories) -> dict[str, ScoredLists]:
+            candidates = assemble(self.generators, block)
+            features = feature_matrix(candidates, block, self.generators.items)
+            found = {}
+            for surface in surfaces:
+                rows = np.flatnonzero(candidates.is_new) if surface == DISCOVER else np.arange(len(candidates))
+                scores = self.rankers[surface].score(features[rows])
+                found[surface] = _lists(candidates, rows, scores, users=len(block), k=k)
+            return found
+
+        blocks = list(_over_blocks(lists_of, histories, self.generators.recipe.user_block, threads=threads))
+        return {surface: _stacked([one[surface] for one in blocks], k) for surface in surfaces}
+
+    def score_rows(
+        self, rows: Mapping[str, Sequence[Any]], *, k: int, surfaces: Sequence[str] = SURFACES
+    ) -> dict[str, NDArray[Any]]:
+        """Lists of users given as one row each (`Histories.from_rows`), as columns of gold.topk.
+
+        Users without a purchase of a recommendable item are scored too: their candidates are all new.
+        """
+        histories = Histories.from_rows(rows, self.generators.items)
+        ids, names = self.generators.items.ids.ids, np.array(SOURCES)
+        columns: dict[str, list[NDArray[Any]]] = {
+            name: [] for name in ("user_id", "surface", "rank", "item_id", "score", "source")
+        }
+        for surface, lists in self.rank(histories, k=k, surfaces=surfaces).items():
+            users, places = np.nonzero(lists.items != PAD)
+            columns["user_id"].append(histories.user_ids[users])
+            columns["surface"].append(np.full(len(users), surface))
+            columns["rank"].append((places + 1).astype(np.int32))
+            columns["item_id"].append(ids[lists.items[users, places]])
+            columns["score"].append(lists.scores[users, places])
+            columns["source"].append(names[lists.sources[users, places]])
+        return {name: np.concatenate(parts) for name, parts in columns.items()}
+
+    def score(self, frame: "pd.DataFrame", *, k: int = 100, surfaces: Sequence[str] = SURFACES) -> "pd.DataFrame":
+        """`score_rows` on a pandas frame: what a Spark worker calls on each batch of users."""
+        import pandas as pd
+
+        rows = {str(name): frame[name].tolist() for name in frame.columns}
+        return pd.DataFrame(self.score_rows(rows, k=k, surfaces=surfaces))
+
+
+def _over_blocks(
+    work: Callable[[int, Histories], _Done], histories: Histories, size: int, *, threads: int
+) -> Iterator[_Done]:
+    """`work(number, block)` of every block, in order, on a few threads (numpy and scipy let go of the lock)."""
+    from threadpoolctl import threadpool_limits
+
+    # One BLAS thread each: more would fight over the cores, and a product would depend on how many there are.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
+        waiting: deque[Future[_Done]] = deque()
+        for number, block in enumerate(histories.blocks(size)):
+            waiting.append(pool.submit(work, number, block))
+            if len(waiting) > threads:  # no more blocks in memory than can be worked on
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _labels(truth: sp.csr_matrix, candidates: Candidates, width: int) -> NDArray[np.int8]:
+    found = truth.tocoo()
+    true = found.data > 0
+    keys = np.unique(found.row[true].astype(np.int64) * width + found.col[true])
+    return np.isin(candidates.owners * width + candidates.items, keys, assume_unique=True).astype(np.int8)
+
+
+def _only(candidates: Candidates, rows: IntArray) -> Candidates:
+    return Candidates(
+        candidates.owners[rows],
+        candidates.items[rows],
+        candidates.pair[rows],
+        {name: values[rows] for name, values in candidates.scores.items()},
+        {name: values[rows] for name, values in candidates.relative.items()},
+        candidates.source[rows],
+    )
+
+
+def _lists(candidates: Candidates, rows: IntArray, scores: Floats, *, users: int, k: int) -> ScoredLists:
+    """The best `k` of the given rows per user; ties go to the lower item position."""
+    order = np.lexsort((candidates.items[rows], -scores, candidates.owners[rows]))
+    owners = candidates.owners[rows][order]
+    starts = np.searchsorted(owners, np.arange(users))
+    place = np.arange(len(owners)) - starts[owners] if len(owners) else np.empty(0, dtype=np.int64)
+    top = place < k
+    at = (owners[top], place[top])
+    items = np.full((users, k), PAD, dtype=np.int64)
+    values = np.zeros((users, k), dtype=np.float32)
+    sources = np.zeros((users, k), dtype=np.int8)
+    chosen = order[top]
+    items[at], values[at] = candidates.items[rows][chosen], scores[chosen]
+    sources[at] = candidates.source[rows][chosen]
+    return ScoredLists(items, values, sources)
+
+
+def _stacked(lists: list[ScoredLists], k: int) -> ScoredLists:
+    if not lists:
+        return ScoredLists(np.empty((0, k), np.int64), np.empty((0, k), np.float32), np.empty((0, k), np.int8))
+    return ScoredLists(
+        np.concatenate([one.items for one in lists]),
+        np.concatenate([one.scores for one in lists]),
+        np.concatenate([one.sources for one in lists]),
+    )

@@ -1,0 +1,100 @@
+"""How good a ranker is on the validation cut, beside the baselines, on the same users and truth.
+
+Two views: `home` (everything bought in the window) and `discover` (only what the user had never bought). nDCG divides
+by the ideal over min(k, |truth|).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+
+from models.als import ALSRecommender
+from models.base import PAD, IntArray
+from models.generators import Generators
+from models.interaction_matrix import IdMap, InteractionMatrix
+from models.metrics import PerUser, coverage, measure, popularity_share
+from models.personal_frequency import PersonalFrequencyRecommender
+from models.popularity import PopularityRecommender
+from models.ranker import Ranker
+from models.snapshot import Histories
+from models.two_stage import DISCOVER, HOME, SURFACES, LabelledSnapshot, Scorer
+
+K = 20
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model on one cut: per-user metrics of each surface and what its lists look like."""
+
+    per_user: dict[str, PerUser]
+    coverage: dict[str, float] = field(default_factory=dict)
+    popularity_share: dict[str, float] = field(default_factory=dict)
+    finite: bool = True
+    distinct_scores: int = 0
+    source_shares: dict[str, float] = field(default_factory=dict)
+
+    def means(self) -> dict[str, float]:
+        """`<surface>_<metric>_at_20`, for MLflow and reports."""
+        return {
+            f"{surface}_{metric}_at_{K}": value
+            for surface, per_user in self.per_user.items()
+            for metric, value in per_user.mean().items()
+            if metric != "users"
+        }
+
+
+def truths(snapshot: LabelledSnapshot) -> dict[str, sp.csr_matrix]:
+    """Truth of each surface: all pairs of the window, and those that the user had never bought before."""
+    bought = snapshot.histories.matrix(np.ones(len(snapshot.histories.items), dtype=np.float32), len(snapshot.items))
+    new = snapshot.truth - snapshot.truth.multiply(bought > 0)
+    new.eliminate_zeros()
+    return {HOME: snapshot.truth, DISCOVER: sp.csr_matrix(new)}
+
+
+def judge(generators: Generators, rankers: Mapping[str, Ranker], snapshot: LabelledSnapshot) -> Judged:
+    """Rank the users of a snapshot and measure the lists."""
+    from models.candidates import SOURCES
+
+    lists = Scorer(generators, rankers).rank(snapshot.histories, k=K, threads=generators.recipe.num_threads)
+    popularity = np.asarray(snapshot.items.statistics["popularity_28d"], dtype=np.float64)
+    wanted = truths(snapshot)
+    home = lists[HOME]
+    placed = home.items != PAD
+    counts = np.bincount(home.sources[placed], minlength=len(SOURCES))
+    return Judged(
+        per_user={surface: measure(lists[surface].items, wanted[surface], K) for surface in SURFACES},
+        coverage={surface: coverage(lists[surface].items, len(snapshot.items)) for surface in SURFACES},
+        popularity_share={surface: popularity_share(lists[surface].items, popularity) for surface in SURFACES},
+        finite=all(bool(np.isfinite(one.scores[one.items != PAD]).all()) for one in lists.values()),
+        distinct_scores=min(len(np.unique(one.scores[one.items != PAD])) for one in lists.values()),
+        source_shares={name: float(count / max(counts.sum(), 1)) for name, count in zip(SOURCES, counts, strict=True)},
+    )
+
+
+def _matrix(histories: Histories, snapshot: LabelledSnapshot, statistic: str) -> InteractionMatrix:
+    values = histories.matrix(histories.statistics[statistic], len(snapshot.items))
+    return InteractionMatrix.of(IdMap(histories.user_ids), snapshot.items.ids, values)
+
+
+def judge_baselines(snapshot: LabelledSnapshot) -> dict[str, Judged]:
+    """The baselines of the report on the same cut: popularity, personal frequency (plain, decayed), ALS alone."""
+    counts = _matrix(snapshot.histories, snapshot, "purchases")
+    decayed = _matrix(snapshot.histories, snapshot, "decay_56d")
+    models = {
+        "popularity": PopularityRecommender("users").fit(counts),
+        "personal_frequency": PersonalFrequencyRecommender().fit(counts),
+        "personal_frequency_decayed": PersonalFrequencyRecommender().fit(decayed),
+        "als": ALSRecommender().fit(counts),
+    }
+    users = list(snapshot.histories.user_ids)
+    wanted = truths(snapshot)
+    judged = {}
+    for name, model in models.items():
+        lists: dict[str, IntArray] = {
+            HOME: model.recommend(users, k=K, filter_seen=False).items,
+            DISCOVER: model.recommend(users, k=K, filter_seen=True).items,
+        }
+        judged[name] = Judged({surface: measure(lists[surface], wanted[surface], K) for surface in SURFACES})
+    return judged
