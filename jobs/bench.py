@@ -1,0 +1,193 @@
+"""`sluice bench`: the pipeline's and the API's speed on this machine, measured on a stack of its own.
+
+A second home and shifted ports keep the numbers clean and a running stack untouched. Reported, never asserted: a timing
+fails no test. `--readme` writes the table between the README's markers.
+"""
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.settings import ROOT, Settings, settings
+
+_PORT_SHIFT = 200
+_FIRST_DAY_END = "2017-11-26T05:00:00Z"
+_SECOND_DAY_END = "2017-11-27T05:00:00Z"
+_MARKERS = ("<!-- bench:start -->", "<!-- bench:end -->")
+
+_TARGETS: tuple[tuple[str, str, str], ...] = (
+    ("first_load_seconds", "empty lake -> activated release, full data, through Airflow", "<= 300 s"),
+    ("bronze_to_silver_rows_per_second", "bronze -> silver", ">= 100,000 rows/s"),
+    ("als_seconds", "ALS, f = 128", "<= 15 s"),
+    ("score_and_publish_seconds", "score and publish all households", "<= 45 s"),
+    ("second_day_seconds", "a second, incremental day, champion re-scoring", "<= 60 s"),
+    ("api_p99_milliseconds", "API p99 at 500 requests/s, one worker", "<= 10 ms"),
+    ("idle_pss_gib", "memory idle (PSS)", "<= 5 GiB"),
+    ("peak_pss_gib", "memory peak of the pipeline (PSS)", "<= 9 GiB"),
+)
+
+
+def _child_environment(config: Settings) -> dict[str, str]:
+    """Settings of the bench's own stack: another home, other ports, a clock that starts one day earlier."""
+    shifted = {
+        f"SLUICE_{name.upper()}": str(getattr(config, name) + _PORT_SHIFT)
+        for name in type(config).model_fields
+        if name.startswith("port_")
+    }
+    home = config.home / "bench"
+    return {
+        **os.environ,
+        **shifted,
+        "SLUICE_HOME": str(home),
+        "SLUICE_CLOCK_START": _FIRST_DAY_END,
+    }
+
+
+def _chain_seconds(steps: list[Any]) -> dict[str, Any]:
+    """Seconds and report of each task that did something, by job."""
+    return {
+        step.task.task_id: {"seconds": step.task.seconds, "report": step.report}
+        for step in steps
+        if step.task.state == "success"
+    }
+
+
+def _measure_pipeline() -> dict[str, Any]:
+    """Inside the child: first load, then one more day. The engine is warm before the watch starts."""
+    from jobs import clock, shop
+    from jobs.demo import PeakMemory, run_chain
+    from jobs.session import connect
+    from jobs.stack import up
+
+    up()
+    settings.cache_clear()
+    config = settings()
+    shop.load_shop(config, 48)
+    shop.write_dumps(config, 48)
+    shop.send_events(config, 48)
+    connect("bench.warm_up", config.domain, config).range(1000).count()
+    results: dict[str, Any] = {"idle_pss_gib": PeakMemory(config).sample()}
+    with PeakMemory(config) as peak:
+        begun = time.monotonic()
+        first = _chain_seconds(run_chain(config))
+        results["first_load_seconds"] = round(time.monotonic() - begun, 1)
+    results["peak_pss_gib"] = peak.gib
+    clock.advance_to(clock.parse_moment(_SECOND_DAY_END), config)
+    shop.send_events(config, 48)
+    begun = time.monotonic()
+    second = _chain_seconds(run_chain(config))
+    results["second_day_seconds"] = round(time.monotonic() - begun, 1)
+    results["first_load"], results["second_day"] = first, second
+    results.update(_derived(first))
+    return results
+
+
+def _derived(first: dict[str, Any]) -> dict[str, Any]:
+    """Figures that the tasks' own reports hold."""
+    refine = first.get("silver.refine", {}).get("report", {})
+    fit = first.get("train.fit_models", {}).get("report", {})
+    publishing = [first[name]["seconds"] for name in ("publish.score_users", "publish.build_release") if name in first]
+    rows, seconds = refine.get("rows_read"), refine.get("seconds")
+    total = sum(rows.values()) if isinstance(rows, dict) else rows
+    return {
+        "bronze_to_silver_rows_per_second": round(total / seconds) if total and seconds else None,
+        "als_seconds": (fit.get("timings") or {}).get("als"),
+        "score_and_publish_seconds": round(sum(publishing), 1) if publishing else None,
+    }
+
+
+def _measure_api(repeats: int = 3) -> dict[str, Any]:
+    """Inside the child: p99 of the served lists at 500 requests/s, median of three runs."""
+    from jobs.bench_api import run_bench as run_load
+
+    runs = [run_load(rate=500, seconds=20) for _ in range(repeats)]
+    return {
+        "api_p99_milliseconds": round(statistics.median(run.p99_ms for run in runs), 2),
+        "api_runs": [asdict(run) for run in runs],
+    }
+
+
+def _inner(what: str, target: Path) -> None:
+    from jobs.stack import down
+
+    results: dict[str, Any] = {"measured_at": datetime.now(UTC).isoformat(), "machine": _machine()}
+    try:
+        results.update(_measure_pipeline())
+        if what in ("api", "all"):
+            results.update(_measure_api())
+    finally:
+        target.write_text(json.dumps(results, default=str, indent=2))
+        down()
+
+
+def _machine() -> dict[str, Any]:
+    return {"cores": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()}
+
+
+def table_markdown(results: dict[str, Any]) -> str:
+    """The README's table of a bench result."""
+    machine = results.get("machine", {})
+    lines = ["| what | target | measured |", "|---|---|---|"]
+    lines += [f"| {meaning} | {target} | {results.get(key, '-')} |" for key, meaning, target in _TARGETS]
+    lines += ["", "| stage (through Airflow) | first load, s | second day, s |", "|---|---|---|"]
+    first, second = results.get("first_load", {}), results.get("second_day", {})
+    lines += [
+        f"| {name} | {first[name]['seconds']:.1f} | {second[name]['seconds']:.1f} |"
+        if name in second
+        else f"| {name} | {first[name]['seconds']:.1f} | - |"
+        for name in first
+    ]
+    lines += ["", f"{machine.get('cores')} cores, load average at the start {machine.get('load', ['?'])[0]:.1f}."]
+    return "\n".join(lines)
+
+
+def write_readme(results: dict[str, Any], readme: Path = ROOT / "README.md") -> None:
+    """Put the table between the README's markers."""
+    text = readme.read_text()
+    start, end = (text.index(marker) for marker in _MARKERS)
+    readme.write_text(f"{text[: start + len(_MARKERS[0])]}\n{table_markdown(results)}\n{text[end:]}")
+
+
+def run_bench(what: str, *, as_json: bool, readme: bool = False) -> int:
+    """Run the bench in a child process with its own settings; show and keep the results."""
+    console = Console(stderr=as_json)
+    config = settings()
+    environment = _child_environment(config)
+    home = Path(environment["SLUICE_HOME"])
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    (home / "lib").symlink_to(config.home.resolve() / "lib")
+    target = config.home / "bench.json"
+    code = subprocess.run(
+        [sys.executable, "-m", "jobs.bench", what, str(target)], env=environment, cwd=ROOT, check=False
+    ).returncode
+    results = json.loads(target.read_text())
+    shutil.rmtree(home, ignore_errors=True)
+    if as_json:
+        print(json.dumps(results, indent=2))
+    else:
+        grid = Table(title="Measured on this machine", title_justify="left")
+        for column in ("what", "target", "measured"):
+            grid.add_column(column)
+        for key, meaning, wanted in _TARGETS:
+            grid.add_row(meaning, wanted, str(results.get(key, "-")))
+        console.print(grid)
+    if readme and code == 0:
+        write_readme(results)
+    return code
+
+
+if __name__ == "__main__":
+    _inner(sys.argv[1], Path(sys.argv[2]))

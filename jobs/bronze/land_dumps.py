@@ -1,0 +1,237 @@
+"""Daily dump files of object storage -> bronze, as they came, each file once.
+
+Reads: `dumps/{domain}/…` of the bucket. Writes: bronze.{users, products, orders, order_items, promotions}, one row a
+record, and the ledger bronze.files, one row per file and content (landed | empty | refused with a reason).
+Idempotent: a file whose name and SHA-256 are in the ledger is not read again; an unchanged store is told from names,
+sizes and ETags without Spark. A file that cannot be read is refused and never stops the others.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from features.domains import domain as domain_spec
+from features.domains.spec import Calendar
+from jobs.bronze.append_dumps import FileRow, append_entity, settled_files, wall_now, write_ledger
+from jobs.bronze.dump_files import DumpKey, Inspection, RefusedFile, inspect_csv, inspect_parquet, parse_key
+from jobs.bronze.staging import Stage, StagedGroup, open_stage
+from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS, PROMOTION_TYPES
+from jobs.failpoints import failpoint
+from jobs.lake import Lake
+from jobs.objectstore import PARALLEL_REQUESTS, ObjectStore, StoredObject, open_store
+from jobs.run import JobContext, NothingToDo
+
+_FILES_AT_ONCE = 256  # downloads held in memory
+# The largest first: Spark works on it while the others are still checked.
+_ORDER = ("promotions", "order_items", "products", "orders", "users")
+
+
+@dataclass
+class Ledger:
+    """What `bronze.files` holds, read without Spark."""
+
+    objects: set[tuple[str, int, str]] = field(default_factory=set)  # name, size, ETag
+    contents: set[tuple[str, str]] = field(default_factory=set)  # name, SHA-256
+
+
+@dataclass
+class Landing:
+    """One run: the files it looked at and what became of them."""
+
+    files: dict[int, FileRow] = field(default_factory=dict)
+    refused: list[FileRow] = field(default_factory=list)
+    ragged_rows: int = 0
+    known_again: int = 0
+
+
+def main(ctx: JobContext) -> None:
+    """Land every new dump file, or those of business days in `[start, end)`."""
+    from jobs.session import connect
+
+    store = open_store(ctx.config)
+    new = new_objects(ctx, store)
+    if not new:
+        raise NothingToDo("no dump file that bronze.files does not hold")
+    ctx.progress(f"{len(new)} new files, {sum(entry.size_bytes for entry in new) / 1e6:.1f} MB")
+    land(ctx, store, new, connect(ctx.spec.name, ctx.domain, ctx.config))
+
+
+def read_ledger(lake: Lake) -> Ledger:
+    """The ledger as it stands; empty when the table does not exist yet."""
+    found = lake.delta(BRONZE_FILES)
+    if found is None:
+        return Ledger()
+    columns = ["source_file", "source_size_bytes", "etag", "source_sha256"]
+    rows = DeltaTable(found.table_uri).to_pyarrow_table(columns=columns).to_pydict()
+    names = rows["source_file"]
+    return Ledger(
+        objects=set(zip(names, rows["source_size_bytes"], rows["etag"], strict=True)),
+        contents=set(zip(names, rows["source_sha256"], strict=True)),
+    )
+
+
+def new_objects(ctx: JobContext, store: ObjectStore) -> list[StoredObject]:
+    """Objects under the domain's dumps that the ledger does not hold, limited to the run's business days."""
+    ledger = read_ledger(ctx.lake)
+    calendar = domain_spec(ctx.domain).calendar
+    listed = store.list(f"dumps/{ctx.domain}/")
+    return [
+        entry
+        for entry in listed
+        if (entry.key, entry.size_bytes, entry.etag) not in ledger.objects
+        and (not (ctx.start or ctx.end) or _in_window(ctx, calendar, entry.key))
+    ]
+
+
+def _in_window(ctx: JobContext, calendar: Calendar, key: str) -> bool:
+    try:
+        day = parse_key(ctx.domain, key).business_date
+    except RefusedFile:
+        return False  # without a business day it belongs to no window; an open run refuses it
+    start = calendar.day_start(datetime(day.year, day.month, day.day, 12, tzinfo=calendar.zone))
+    return (ctx.start is None or ctx.start <= start) and (ctx.end is None or start < ctx.end)
+
+
+def land(ctx: JobContext, store: ObjectStore, new: Sequence[StoredObject], spark: SparkSession) -> None:
+    """Check, stage and append the given objects; fills in the report."""
+    ingested_at = wall_now()
+    landing = Landing()
+    ledger = read_ledger(ctx.lake)
+    ctx.lake.ensure(spark, BRONZE_FILES)
+    recovered = _recover(ctx, spark, ledger, ingested_at)
+    failpoint("land_dumps.before_append")
+    by_entity = _by_entity(ctx.domain, new)
+    with open_stage(ctx.config) as stage, ThreadPoolExecutor(2) as engine:
+        appends: list[Future[None]] = []
+        stager = _Stager(ctx.domain, store, ledger, stage, landing)
+        for entity in [*_ORDER, ""]:
+            if by_entity.get(entity):
+                stager.take(by_entity[entity])
+            if entity and stage.groups(entity):
+                files = dict(landing.files)  # later entities go on adding to it
+                appends.append(engine.submit(_append, ctx, spark, stage.groups(entity), files, ingested_at))
+        for append in appends:
+            append.result()
+    rows = [*landing.files.values(), *landing.refused]
+    for entity in {row.entity for row in landing.files.values() if row.row_count}:
+        settled_files(ctx.lake, entity)
+    if rows:
+        write_ledger(spark, ctx.lake, rows, ingested_at)
+    _report(ctx, landing, recovered)
+
+
+def _append(
+    ctx: JobContext, spark: SparkSession, groups: Sequence[StagedGroup], files: dict[int, FileRow], at: datetime
+) -> None:
+    entity = groups[0].entity
+    ctx.lake.ensure(spark, BRONZE_DUMPS[entity])
+    append_entity(spark, ctx.lake, groups, files, at)
+    ctx.progress(f"appended {entity}")
+    failpoint("land_dumps.after_append")
+
+
+def _recover(ctx: JobContext, spark: SparkSession, ledger: Ledger, ingested_at: datetime) -> int:
+    """Write the ledger rows of landings that died after their commit; adds them to `ledger`."""
+    left = [
+        row for entity in BRONZE_DUMPS for row in settled_files(ctx.lake, entity) if row.identity not in ledger.contents
+    ]
+    if left:
+        write_ledger(spark, ctx.lake, left, ingested_at)
+        ledger.contents |= {row.identity for row in left}
+        ctx.progress(f"{len(left)} files of an earlier run were landed and are now in the ledger")
+    return len(left)
+
+
+def _by_entity(domain: str, new: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
+    """Objects by entity; those whose name says none under the empty text."""
+    grouped: dict[str, list[StoredObject]] = {}
+    for entry in new:
+        try:
+            entity = parse_key(domain, entry.key).entity
+        except RefusedFile:
+            entity = ""
+        grouped.setdefault(entity, []).append(entry)
+    return grouped
+
+
+def _contents(store: ObjectStore, objects: Sequence[StoredObject]) -> Iterator[tuple[StoredObject, bytes]]:
+    remaining = iter(objects)
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as readers:
+        while batch := list(islice(remaining, _FILES_AT_ONCE)):
+            yield from zip(batch, readers.map(lambda entry: store.read(entry.key), batch), strict=True)
+
+
+@dataclass
+class _Stager:
+    """Checks objects and stages those that can be landed; verdicts go into `landing`."""
+
+    domain: str
+    store: ObjectStore
+    ledger: Ledger
+    stage: Stage
+    landing: Landing
+
+    def take(self, objects: Sequence[StoredObject]) -> None:
+        """Read, check and stage objects whose name and content the ledger does not hold."""
+        for entry, content in _contents(self.store, objects):
+            row = FileRow(
+                source_file=entry.key,
+                entity="unknown",
+                business_date=None,
+                source_sha256=hashlib.sha256(content).hexdigest(),
+                source_size_bytes=len(content),
+                row_count=0,
+                status="refused",
+                reason=None,
+                etag=entry.etag,
+            )
+            if row.identity in self.ledger.contents:
+                self.landing.known_again += 1
+                continue
+            try:
+                key = parse_key(self.domain, entry.key)
+                row = replace(row, entity=key.entity, business_date=key.business_date.isoformat())
+                self._stage(key, content, row)
+            except RefusedFile as refusal:
+                self.landing.refused.append(replace(row, reason=str(refusal)))
+
+    def _stage(self, key: DumpKey, content: bytes, row: FileRow) -> None:
+        number = len(self.landing.files)
+        found = _inspect(key, content, number)
+        self.landing.files[number] = replace(row, row_count=found.row_count, status=found.status, reason=found.reason)
+        self.landing.ragged_rows += len(found.ragged_rows)
+        if found.row_count:
+            group = self.stage.group(key.entity, found.header, is_parquet=key.is_parquet)
+            if key.is_parquet:
+                group.add_parquet(number, content)
+            else:
+                group.add_csv(number, found.framed)
+
+
+def _inspect(key: DumpKey, content: bytes, number: int) -> Inspection:
+    if key.is_parquet:
+        return inspect_parquet(key.key, content, PROMOTION_TYPES)
+    return inspect_csv(key.key, content, number, DUMP_COLUMNS[key.entity])
+
+
+def _report(ctx: JobContext, landing: Landing, recovered: int) -> None:
+    by_status = Counter(row.status for row in [*landing.files.values(), *landing.refused])
+    rows: Counter[str] = Counter()
+    for row in landing.files.values():
+        rows[row.entity] += row.row_count
+    ctx.report.update(
+        files={**by_status, "recovered": recovered, "known_again": landing.known_again},
+        rows_written=dict(rows),
+        rows_read=sum(rows.values()),
+        rows_ragged=landing.ragged_rows,
+        refusals=[row.reason for row in landing.refused][:20],
+    )
+    for row in landing.refused:
+        ctx.progress(f"refused {row.reason}")

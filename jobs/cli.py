@@ -1,0 +1,256 @@
+"""The `sluice` command: one front door to the platform. Thin: each command calls the module that owns its subject."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.settings import settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sluice: a recommendation platform on one machine.")
+release_app = typer.Typer(no_args_is_help=True, help="Releases in Redis: list, activate, roll back.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rejected rows: list them, take them in again.")
+app.add_typer(release_app, name="release")
+app.add_typer(quarantine_app, name="quarantine")
+
+console = Console(stderr=False)
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+DomainOption = Annotated[str, typer.Option("--domain", help="Domain; default: SLUICE_DOMAIN.")]
+
+
+def _domain(given: str) -> str:
+    return given or settings().domain
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, default=str, indent=2))
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    """A table with the keys of the first row as its header."""
+    if not rows:
+        console.print(f"{title}: none")
+        return
+    grid = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        grid.add_column(column)
+    for row in rows:
+        grid.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(grid)
+
+
+def _fail(error: Exception) -> typer.Exit:
+    console.print(f"[red]{type(error).__name__}[/red]: {error}", markup=True, highlight=False)
+    return typer.Exit(1)
+
+
+# The stack ------------------------------------------------------------------------------
+
+
+@app.command()
+def up(only: Annotated[str, typer.Option(help="Comma-separated services; default: all.")] = "") -> None:
+    """Start the local stack (idempotent): finds what still runs, ends with exactly one of each."""
+    raise typer.Exit(_stack("up", *(["--only", only] if only else [])))
+
+
+@app.command()
+def down() -> None:
+    """Stop the local stack; nothing is lost."""
+    raise typer.Exit(_stack("down"))
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """Services, ports, memory (PSS), addresses and logins."""
+    raise typer.Exit(_stack("status", *(["--json"] if as_json else [])))
+
+
+@app.command()
+def logs(service: Annotated[str, typer.Argument(help="Service; default: all.")] = "") -> None:
+    """Follow the logs of one service or all."""
+    raise typer.Exit(_stack("logs", *([service] if service else [])))
+
+
+def _stack(*arguments: str) -> int:
+    from jobs.stack.__main__ import main
+
+    return int(main(list(arguments)) or 0)
+
+
+# The pipeline ---------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    weeks: Annotated[int, typer.Option(min=10, max=48, help="Weeks of history, the last ones; 48 is all.")] = 48,
+) -> None:
+    """Set everything up, run the pipeline through Airflow, show lists and links."""
+    from jobs.demo import run_demo
+
+    raise typer.Exit(run_demo(weeks))
+
+
+@app.command()
+def ingest(
+    start: Annotated[str, typer.Option(help="Start of the interval (ISO 8601); empty: what is new.")] = "",
+    end: Annotated[str, typer.Option(help="End of the interval (ISO 8601).")] = "",
+    follow: Annotated[bool, typer.Option(help="Follow the chain to its end.")] = True,
+) -> None:
+    """Land new dumps and events through Airflow and let the chain follow."""
+    from jobs.demo import run_ingest
+
+    conf = {key: value for key, value in (("start", start), ("end", end)) if value}
+    raise typer.Exit(run_ingest(conf, follow=follow))
+
+
+@app.command()
+def recommend(
+    user_id: str,
+    k: Annotated[int, typer.Option(min=1, max=200)] = 10,
+    surface: str = "home",
+    as_json: JsonFlag = False,
+) -> None:
+    """A user's list, as the API serves it."""
+    from dataclasses import asdict
+
+    from jobs.recommendations import RecommendationError
+    from jobs.recommendations import recommend as ask
+
+    try:
+        answer = ask(settings(), user_id, k=k, surface=surface)
+    except RecommendationError as error:
+        raise _fail(error) from error
+    if as_json:
+        _print_json(asdict(answer))
+        return
+    columns = ("rank", "item_id", "title", "price", "score")
+    _print_rows(
+        f"user {user_id}: {answer.source} ({answer.reason}), release {answer.release_id}",
+        [{column: item.get(column) for column in columns} for item in answer.items],
+    )
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT; tables are named layer.table, for example silver.events.")],
+    as_json: JsonFlag = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    domain: DomainOption = "",
+) -> None:
+    """Read-only SQL over the lake, without Spark."""
+    from jobs.sql import QueryError, run_query
+
+    try:
+        rows = run_query(query, domain=_domain(domain), limit=limit)
+    except QueryError as error:
+        raise _fail(error) from error
+    _print_json(rows) if as_json else _print_rows(f"{len(rows)} rows", rows)
+
+
+@app.command()
+def verify(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
+    """Check the invariants: nothing lost, silver unique, silver rebuildable, one release id. Exit 1 when one fails."""
+    from dataclasses import asdict
+
+    from jobs.verify import run_checks
+
+    checks = run_checks(_domain(domain), settings())
+    failed = [check for check in checks if not check.ok]
+    if as_json:
+        _print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        _print_rows("Invariants", [asdict(check) for check in checks])
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="pipeline | all (the API too)")] = "all",
+    readme: Annotated[bool, typer.Option(help="Write the README's table.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure the pipeline's stages, memory and the API on a stack of its own (about ten minutes)."""
+    from jobs.bench import run_bench
+
+    raise typer.Exit(run_bench(what, as_json=as_json, readme=readme))
+
+
+# Releases and quarantine -----------------------------------------------------------------
+
+
+@release_app.command("list")
+def release_list(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
+    """Releases that Redis holds, newest first; which one is current."""
+    from dataclasses import asdict
+
+    from jobs.releases import list_releases
+
+    rows = [asdict(release) for release in list_releases(_domain(domain), settings())]
+    _print_json(rows) if as_json else _print_rows("Releases", rows)
+
+
+@release_app.command("activate")
+def release_activate(release_id: str, domain: DomainOption = "") -> None:
+    """Make a release current: one atomic pointer change, after its hashes and counts were checked."""
+    from jobs.releases import activate
+
+    console.print(activate(_domain(domain), release_id, settings()))
+
+
+@release_app.command("rollback")
+def release_rollback(domain: DomainOption = "") -> None:
+    """Go back to the previous release."""
+    from jobs.releases import rollback
+
+    console.print(rollback(_domain(domain), settings()))
+
+
+TableOption = Annotated[str, typer.Option("--table", help="Silver table; default: all.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Only rows rejected for this reason.")]
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    table: TableOption = "", reason: ReasonOption = "", as_json: JsonFlag = False, domain: DomainOption = ""
+) -> None:
+    """Rejected rows by table and reason, with samples."""
+    from dataclasses import asdict
+
+    from jobs.quarantine import list_quarantine
+
+    rows = [asdict(row) for row in list_quarantine(_domain(domain), settings(), table=table, reason=reason)]
+    _print_json(rows) if as_json else _print_rows("Quarantine", rows)
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    table: TableOption = "", reason: ReasonOption = "", as_json: JsonFlag = False, domain: DomainOption = ""
+) -> None:
+    """Run today's rules over rejected rows again; what passes goes to silver."""
+    from jobs.quarantine import replay
+
+    report = replay(_domain(domain), settings(), table=table, reason=reason)
+    _print_json(report) if as_json else _print_rows("Replayed", [report])
+
+
+_OURS = ("jobs", "serving", "models", "features")
+
+
+def main() -> None:
+    """Entry point. An error that the project raises on purpose is its message, anything else is a traceback."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    try:
+        app()
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in _OURS:
+            raise
+        Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", highlight=False, markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

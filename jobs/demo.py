@@ -1,0 +1,173 @@
+"""`make demo`: sources, stack, pipeline through Airflow, then lists beside what the households bought.
+
+Every step is idempotent: run again, it finds everything in place and only shows it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from jobs import demo_view
+from jobs.airflow_api import CHAIN, Airflow, AirflowError
+from jobs.chain import Chain, ChainError, Step, wait_for_dags
+from jobs.freshness import stages
+from jobs.lake import Lake
+from jobs.recommendations import Answer, RecommendationError, favourites, recommend, sample_households
+from jobs.settings import Settings, settings
+
+console = Console()
+
+_SAMPLE_SECONDS = 5.0
+"""Between two looks at memory: reading every process's smaps costs a tenth of a second."""
+
+
+@dataclass
+class PeakMemory:
+    """Largest sum of the stack's PSS (proportional set size) while the block runs, in GiB, sampled in a thread."""
+
+    config: Settings
+    gib: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def sample(self) -> float:
+        """The sum now."""
+        from jobs.stack import status
+
+        return round(float(status(self.config)["pss_mib"]) / 1024, 2)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            try:
+                self.gib = max(self.gib, self.sample())
+            except (OSError, RuntimeError):  # a process ended while it was read
+                continue
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@dataclass
+class Stopwatch:
+    """Times of the demo's steps, in order."""
+
+    started: float = field(default_factory=time.monotonic)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def step(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run one step, announce it, keep its time."""
+        console.print(f"[bold]{name}[/bold] …", highlight=False)
+        begun = time.monotonic()
+        result = work()
+        seconds = time.monotonic() - begun
+        self.rows.append({"step": name, "seconds": round(seconds, 1), "rows": demo_view.rows_of(result)})
+        console.print(
+            f"  done in {seconds:.1f} s (elapsed {time.monotonic() - self.started:.0f} s) {demo_view.brief(result)}",
+            highlight=False,
+        )
+        return result
+
+
+def _follow(chain: Chain) -> list[Step]:
+    """Show the chain's tasks live until its end; plain lines where there is no terminal."""
+    last: list[Step] = []
+    printed: set[tuple[str, str, str]] = set()
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=2) as live:
+            for steps in chain.follow():
+                last = steps
+                live.update(demo_view.steps_table(steps))
+        return last
+    for steps in chain.follow():
+        last = steps
+        for step in steps:
+            key = (step.task.run_id, step.task.task_id, step.task.state)
+            if step.task.state in ("running", "success", "skipped", "failed", "up_for_retry") and key not in printed:
+                printed.add(key)
+                console.print(demo_view.step_line(step), highlight=False)
+    return last
+
+
+def run_chain(config: Settings, conf: dict[str, str] | None = None) -> list[Step]:
+    """Land what is new through Airflow and follow the chain to its end; returns the steps."""
+    airflow = Airflow(config)
+    wait_for_dags(airflow)
+    lake = Lake.of(config.domain, config)
+    chain = Chain(airflow, lambda: stages(lake))
+    # DAGs are paused until the sources are complete: a schedule that landed half of them would train on half.
+    airflow.unpause(*CHAIN, "maintain_lake")
+    # Both wait for the one slot of the engine's pool; landing goes before refining, so one pass takes in both.
+    chain.trigger("ingest_dumps", "land_events", conf=conf)
+    return _follow(chain)
+
+
+def _lists(config: Settings) -> list[tuple[Answer, list[str]]]:
+    """Lists of three households beside their favourites; waits for the API to have loaded the release."""
+    users = sample_households(config)
+    bought = favourites(config, users)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            answers = [recommend(config, user, k=10) for user in users]
+            if all(answer.release_id for answer in answers) or time.monotonic() > deadline:
+                return [(answer, bought[answer.user_id]) for answer in answers]
+        except RecommendationError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
+
+
+def run_demo(weeks: int) -> int:
+    """The whole demo; returns the exit code."""
+    from jobs import shop
+    from jobs.stack import StackError, up
+
+    config = settings()
+    watch = Stopwatch()
+    try:
+        watch.step("Start the stack", up)
+        settings.cache_clear()  # the first start generates the secrets
+        config = settings()
+        watch.step("Load the shop's database", lambda: shop.load_shop(config, weeks))
+        watch.step("Write the daily dumps", lambda: shop.write_dumps(config, weeks))
+        watch.step("Send the events of weeks 47-48", lambda: shop.send_events(config, weeks))
+        idle = PeakMemory(config).sample()
+        with PeakMemory(config) as peak:
+            steps = watch.step("Run the chain in Airflow", lambda: run_chain(config))
+        lists = watch.step("Ask the API for lists", lambda: _lists(config))
+    except (StackError, ChainError, AirflowError, RecommendationError, ConnectionError) as problem:
+        console.print(f"[red]The demo stopped:[/red] {problem}", highlight=False)
+        return 1
+    for answer, bought in lists:
+        console.print(demo_view.household(answer, bought))
+    console.print(demo_view.times(watch.rows, steps))
+    console.print(f"Memory (PSS): {idle:.1f} GiB idle, {max(peak.gib, idle):.1f} GiB at most", highlight=False)
+    console.print(demo_view.addresses(config))
+    console.print(demo_view.what_next(config, lists[0][0].user_id))
+    return 0
+
+
+def run_ingest(conf: dict[str, str], *, follow: bool) -> int:
+    """Trigger the landings; with `follow`, show the chain to its end."""
+    config = settings()
+    try:
+        if not follow:
+            airflow = Airflow(config)
+            for dag_id in ("ingest_dumps", "land_events"):
+                console.print(airflow.run_url(airflow.trigger(dag_id, conf)))
+            return 0
+        console.print(demo_view.steps_table(run_chain(config, conf)))
+    except (ChainError, AirflowError) as problem:
+        console.print(f"[red]{problem}[/red]", highlight=False)
+        return 1
+    return 0

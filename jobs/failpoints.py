@@ -1,0 +1,32 @@
+"""Faults on purpose: `SLUICE_FAILPOINT=name:action` acts at one named point of a job; off unless set.
+
+Actions: `kill` (SIGKILL to this process), `raise`, `exit=N`, `sleep=SECONDS`. Several, comma-separated.
+"""
+
+import os
+import signal
+import time
+
+
+class FailpointHit(RuntimeError):
+    """Raised by the action `raise`."""
+
+
+def failpoint(name: str) -> None:
+    """Do what `SLUICE_FAILPOINT` asks for at this point; nothing when it names another or is unset."""
+    wanted = os.environ.get("SLUICE_FAILPOINT", "")
+    for entry in filter(None, wanted.split(",")):
+        point, _, action = entry.partition(":")
+        if point != name:
+            continue
+        verb, _, argument = action.partition("=")
+        if verb == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif verb == "exit":
+            os._exit(int(argument or "1"))
+        elif verb == "sleep":
+            time.sleep(float(argument or "1"))
+        elif verb == "raise":
+            raise FailpointHit(f"failpoint {name}: SLUICE_FAILPOINT={wanted}")
+        else:
+            raise ValueError(f"SLUICE_FAILPOINT action must be kill | raise | exit=N | sleep=S, got {action!r}")

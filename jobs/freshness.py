@@ -1,0 +1,53 @@
+"""Which stage of the pipeline is behind its inputs, read from the commits of the lake (no Spark needed).
+
+Every commit of a job carries the versions of the inputs that it holds; a table is behind when an input
+has changed rows since. Asset events may be lost, this cannot.
+"""
+
+from dataclasses import dataclass
+
+from jobs.catalog import TableSpec, table
+from jobs.lake import Lake
+
+STAGES: tuple[tuple[str, str], ...] = (
+    ("refine", "silver.events"),
+    ("build_features", "gold.user_features"),
+    ("publish_recommendations", "gold.topk"),
+)
+"""DAG -> the table whose commit stands for the stage, upstream first."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A DAG and the inputs that its newest commit does not hold yet."""
+
+    dag_id: str
+    table: str
+    version: int | None
+    behind: tuple[str, ...]
+
+
+def _qualified(name: str) -> TableSpec | None:
+    try:
+        return table(name)
+    except KeyError:  # inputs may name things that are not tables: as_of, model version
+        return None
+
+
+def stages(lake: Lake) -> list[Stage]:
+    """The stages, each with what it has not taken in."""
+    found = []
+    for dag_id, name in STAGES:
+        spec = table(name)
+        version = lake.version(spec)
+        committed = lake.committed_inputs(spec)
+        behind = []
+        for source, taken in committed.items():
+            source_spec = _qualified(source)
+            newest = lake.data_version(source_spec) if source_spec else None
+            if newest is not None and newest > taken:
+                behind.append(source)
+        if not committed:
+            behind.append("nothing committed yet")
+        found.append(Stage(dag_id, name, version, tuple(behind)))
+    return found

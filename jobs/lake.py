@@ -1,0 +1,162 @@
+"""Reading and writing the lake: paths, table creation, commits that carry their inputs, windows.
+
+A commit's `userMetadata` says which versions of its inputs it holds (`{"job": …, "inputs": {table: version}}`).
+A job's window is "versions of my inputs since my own last commit": nothing is lost when a doorbell is.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.catalog import TableSpec
+from jobs.settings import Settings, settings
+
+_METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
+
+
+class LakeError(RuntimeError):
+    """The lake is not in the state a job needs."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The Delta tables of one domain under one root."""
+
+    root: str  # URI
+    domain: str
+
+    @classmethod
+    def of(cls, domain: str, config: Settings | None = None) -> "Lake":
+        return cls(root=(config or settings()).lake_root.rstrip("/"), domain=domain)
+
+    def uri(self, spec: TableSpec) -> str:
+        """URI of a table, percent-encoded as Spark and delta-rs want it."""
+        return f"{self.root}/{self.domain}/{spec.name.replace('.', '/')}"
+
+    def path(self, spec: TableSpec) -> str:
+        """What Spark's path-based readers take: a plain path for file roots, the URI otherwise."""
+        parsed = urlparse(self.uri(spec))
+        return unquote(parsed.path) if parsed.scheme == "file" else self.uri(spec)
+
+    def sql_name(self, spec: TableSpec) -> str:
+        """The table inside a SQL statement."""
+        return f"delta.`{self.path(spec)}`"
+
+    # State without Spark --------------------------------------------------------------
+
+    def delta(self, spec: TableSpec) -> DeltaTable | None:
+        """The table opened without a JVM, None when it does not exist yet."""
+        parsed = urlparse(self.uri(spec))
+        location = str(Path(unquote(parsed.path))) if parsed.scheme == "file" else self.uri(spec)
+        try:
+            return DeltaTable(location, without_files=True)
+        except TableNotFoundError:
+            return None
+
+    def version(self, spec: TableSpec) -> int | None:
+        """Newest version of a table, None when it does not exist."""
+        found = self.delta(spec)
+        return None if found is None else found.version()
+
+    def committed_inputs(self, spec: TableSpec) -> dict[str, int]:
+        """Input versions that the newest commit made by a job carries; empty when there is none."""
+        found = self.delta(spec)
+        if found is None:
+            return {}
+        for commit in found.history():
+            metadata = commit.get("userMetadata")
+            if metadata:
+                inputs = json.loads(metadata).get("inputs")
+                if inputs is not None:
+                    return {name: int(version) for name, version in inputs.items()}
+        return {}
+
+    def data_version(self, spec: TableSpec) -> int | None:
+        """Newest version that changed rows: OPTIMIZE, VACUUM and property changes do not wake a reader."""
+        found = self.delta(spec)
+        if found is None:
+            return None
+        quiet = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "CLUSTER BY", "CREATE TABLE",
+                 "CREATE TABLE AS SELECT", "CREATE OR REPLACE TABLE"}  # fmt: skip
+        newest = found.version()
+        for position, commit in enumerate(found.history()):
+            if commit.get("operation") not in quiet:
+                return int(commit.get("version", newest - position))
+        return None
+
+    # Writing with Spark -----------------------------------------------------------------
+
+    def has_columns_of(self, spec: TableSpec) -> bool:
+        """Whether an existing table has the columns of its spec; True for a table that does not exist yet."""
+        found = self.delta(spec)
+        wanted = [field.split()[0] for field in spec.columns.split(", ")]
+        return found is None or [field.name for field in found.schema().fields] == wanted
+
+    def ensure(self, spark: SparkSession, *specs: TableSpec, replace: bool = False) -> None:
+        """Create tables that do not exist yet, with their layout and properties.
+
+        Args:
+            replace: start the tables anew, empty: for tables that can be rebuilt and whose spec has changed.
+        """
+        for spec in specs:
+            if self.version(spec) is not None:
+                if replace:
+                    self._empty(spark, spec)
+                continue
+            properties = {"delta.enableDeletionVectors": "false", **spec.properties}
+            if spec.change_feed:
+                properties["delta.enableChangeDataFeed"] = "true"
+            listed = ", ".join(f"'{key}'='{value}'" for key, value in properties.items())
+            cluster = f" CLUSTER BY ({', '.join(spec.cluster_by)})" if spec.cluster_by else ""
+            spark.sql(
+                f"CREATE TABLE IF NOT EXISTS {self.sql_name(spec)} ({spec.columns}) USING delta{cluster} "
+                f"TBLPROPERTIES ({listed})"
+            )
+
+    def _empty(self, spark: SparkSession, spec: TableSpec) -> None:
+        """Empty a table and give it the columns of its spec; its next reader finds that it holds no inputs."""
+        nothing = spark.createDataFrame([], spec.columns)
+        with commit_metadata(spark, "empty", {}):
+            nothing.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path(spec))
+
+    def read(self, spark: SparkSession, spec: TableSpec, version: int | None = None) -> DataFrame:
+        """The table, at a version when one is given."""
+        reader = spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(spec))
+
+    def changes(self, spark: SparkSession, spec: TableSpec, after: int | None, upto: int) -> DataFrame:
+        """Rows that versions `(after, upto]` inserted or left updated; `after=None` is from the beginning."""
+        if after is None:
+            return self.read(spark, spec, upto)
+        feed = (
+            spark.read.format("delta")
+            .option("readChangeFeed", "true")
+            .option("startingVersion", after + 1)
+            .option("endingVersion", upto)
+            .load(self.path(spec))
+        )
+        kept = feed.where("_change_type IN ('insert', 'update_postimage')")
+        return kept.drop("_change_type", "_commit_version", "_commit_timestamp")
+
+
+@contextmanager
+def commit_metadata(spark: SparkSession, job: str, inputs: Mapping[str, int]) -> Iterator[None]:
+    """Every Delta commit of this session inside the block carries the job and its input versions.
+
+    The setting is one of the session, so it is unset afterwards even when the commit fails.
+    """
+    spark.conf.set(_METADATA_CONF, json.dumps({"job": job, "inputs": dict(inputs), "pid": os.getpid()}))
+    try:
+        yield
+    finally:
+        spark.conf.unset(_METADATA_CONF)

@@ -1,0 +1,80 @@
+"""maintain.optimize: small files compacted, files that no version needs removed; no row changes, nobody is woken.
+
+Works on every table of the batch application (one writer process per table: the stream maintains its own).
+OPTIMIZE runs where at least `SMALL_FILES` files are small; VACUUM keeps Delta's default retention of seven days, so
+change feeds and time travel of the last week stay readable. Idempotent.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from jobs.catalog import TABLES, TableSpec
+from jobs.lake import Lake
+from jobs.run import JobContext, NothingToDo
+from jobs.session import connect
+
+SMALL_FILES = 8
+SMALL_BYTES = 16 * 1024 * 1024
+
+
+@dataclass
+class Maintained:
+    """What was done to one table."""
+
+    table: str
+    files_before: int
+    files_after: int
+    optimized: bool
+    vacuumed: bool
+
+
+def small_files(lake: Lake, spec: TableSpec) -> tuple[int, int]:
+    """(files, small files) of a table's newest version; (0, 0) when it does not exist."""
+    if lake.version(spec) is None:
+        return 0, 0
+    actions = DeltaTable(lake.path(spec)).get_add_actions(flatten=True)
+    sizes = actions.column("size_bytes").to_pylist()
+    return len(sizes), sum(size < SMALL_BYTES for size in sizes)
+
+
+def maintain(spark: SparkSession, lake: Lake, spec: TableSpec, *, vacuum: bool = True) -> Maintained | None:
+    """Compact and clean one table; None when it does not exist."""
+    if lake.version(spec) is None:
+        return None
+    files, small = small_files(lake, spec)
+    done = Maintained(spec.name, files, files, optimized=False, vacuumed=False)
+    if small >= SMALL_FILES:
+        spark.sql(f"OPTIMIZE {lake.sql_name(spec)}").collect()
+        done.optimized = True
+        done.files_after, _ = small_files(lake, spec)
+    if vacuum:
+        # No RETAIN clause on purpose: below the default Delta would have to switch its own safety check off
+        spark.sql(f"VACUUM {lake.sql_name(spec)}").collect()
+        done.vacuumed = True
+    return done
+
+
+def main(context: JobContext) -> None:
+    """Maintain every batch table; `--option vacuum=no` skips VACUUM, `--option table=<layer.table>` picks one.
+
+    Raises:
+        NothingToDo: when the lake has no table yet.
+    """
+    lake = context.lake
+    wanted = context.options.get("table")
+    specs = [spec for name, spec in TABLES.items() if spec.application == "batch" and wanted in (None, name)]
+    present = [spec for spec in specs if lake.version(spec) is not None]
+    if not present:
+        raise NothingToDo("the lake has no table to maintain")
+    spark = connect(context.spec.name, context.domain, context.config)
+    vacuum = context.options.get("vacuum", "yes") != "no"
+    done: list[dict[str, Any]] = []
+    for spec in present:
+        found = maintain(spark, lake, spec, vacuum=vacuum)
+        if found is not None:
+            done.append(asdict(found))
+            context.progress(f"{spec.name}: {found.files_before} -> {found.files_after} files")
+    context.report["tables"] = done

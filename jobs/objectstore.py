@@ -1,0 +1,145 @@
+"""Object storage over the S3 protocol: the one owner of boto3. s3proxy locally, MinIO or S3 elsewhere.
+
+Callers take an `ObjectStore`, so tests can hand them a folder.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+PARALLEL_REQUESTS = 8
+"""Requests in flight at once: small objects are all latency."""
+
+
+class ObjectStoreError(RuntimeError):
+    """Object storage does not answer, refuses the credentials, or lacks an object."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object as a listing shows it. `etag` changes when the content does (it need not be a hash of it)."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified_at: "datetime | None" = None
+
+
+class ObjectStore(Protocol):
+    """What the platform needs of a bucket."""
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Objects whose key starts with `prefix`, in order of key."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """The whole content of one object."""
+        ...
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write one object; readers see the old content or the new one."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove one object; no error when it is not there."""
+        ...
+
+
+class S3Store:
+    """A bucket of an S3 endpoint; safe to use from several threads."""
+
+    def __init__(self, client: Any, bucket: str, address: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._address = address
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket when it does not exist."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._call("head_bucket")
+        except ObjectStoreError as error:
+            if not isinstance(error.__cause__, ClientError):
+                raise
+            if error.__cause__.response["Error"]["Code"] not in {"404", "NoSuchBucket", "NotFound"}:
+                raise
+            self._call("create_bucket")
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=prefix, **token)
+            for entry in page.get("Contents", ()):
+                yield StoredObject(
+                    entry["Key"], int(entry["Size"]), entry["ETag"].strip('"'), entry.get("LastModified")
+                )
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def read(self, key: str) -> bytes:
+        content: bytes = self._call("get_object", Key=key)["Body"].read()
+        return content
+
+    def put(self, key: str, content: bytes) -> None:
+        self._call("put_object", Key=key, Body=content)
+
+    def delete(self, key: str) -> None:
+        self._call("delete_object", Key=key)
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return getattr(self._client, operation)(Bucket=self._bucket, **arguments)
+        except ClientError as error:
+            place = f"{self._bucket}/{arguments.get('Key', '')}".rstrip("/")
+            raise ObjectStoreError(
+                f"object storage at {self._address} refused {operation} of {place}: {error}. Check SLUICE_S3_BUCKET, "
+                "SLUICE_S3_ACCESS_KEY and SLUICE_S3_SECRET_KEY"
+            ) from error
+        except BotoCoreError as error:
+            raise ObjectStoreError(
+                f"object storage does not answer at {self._address}: start it with `make up` or set "
+                f"SLUICE_S3_ENDPOINT ({error})"
+            ) from error
+
+
+def open_store(config: Settings) -> S3Store:
+    """The platform's bucket as the settings say; created when it is not there.
+
+    Raises:
+        ObjectStoreError: when the endpoint does not answer or refuses, with the cure.
+    """
+    import boto3
+    from botocore.config import Config
+
+    secrets = {
+        "aws_access_key_id": config.s3_access_key.get_secret_value() if config.s3_access_key else None,
+        "aws_secret_access_key": config.s3_secret_key.get_secret_value() if config.s3_secret_key else None,
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=config.s3_url,
+        region_name="us-east-1",
+        config=Config(
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"max_attempts": 4, "mode": "standard"},
+            max_pool_connections=2 * PARALLEL_REQUESTS,
+            s3={"addressing_style": "path"},
+            # Trailing checksums are newer than many S3-compatible servers.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+        **secrets,
+    )
+    store = S3Store(client, config.s3_bucket, config.s3_url)
+    store.ensure_bucket()
+    return store

@@ -1,0 +1,186 @@
+"""gold.topk -> one immutable release in Redis, read back, then activated by one pointer change.
+
+Reads gold.topk (the newest as_of, or `--end`), silver.products and the parts that scoring left for that as_of.
+Writes `rec:{domain}:{release_id}:…`, one set of keys per release id. The id follows from the content: the same inputs
+give the same id and a second run changes nothing. Options: `force=1` activates even an older as_of or a release that
+was rolled back.
+"""
+
+import hashlib
+import importlib
+import json
+import subprocess
+import time
+from collections import Counter
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from features.domains import domain as domain_spec
+from features.domains.spec import ListRules
+from jobs import clock
+from jobs.catalog import table
+from jobs.failpoints import failpoint
+from jobs.lake import Lake
+from jobs.publish import release_inputs
+from jobs.publish.release_content import LIST_LENGTH, POPULAR_LENGTH, SIMILAR_LENGTH, ReleaseContent, build_content
+from jobs.publish.release_inputs import ReleaseInputs
+from jobs.publish.release_writer import write_release
+from jobs.release_store import check_release, retire
+from jobs.releases import PointerMove, move_pointer, pointer, publisher
+from jobs.run import JobContext, NothingToDo
+from jobs.settings import ROOT
+from serving.online_store import FORMAT_VERSION, Keys
+
+
+def rules_digest(rules: ListRules) -> str:
+    """Short hash of the rules and of the sizes that shape lists: a change of either makes another release."""
+    facts = {**asdict(rules), "hidden_departments": sorted(rules.hidden_departments)}
+    facts["sizes"] = [LIST_LENGTH, SIMILAR_LENGTH, POPULAR_LENGTH, FORMAT_VERSION]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _versions(lake: Lake, as_of: datetime, rules: ListRules) -> dict[str, int | str]:
+    found: dict[str, int | str] = {"as_of": as_of.isoformat(), "rules": rules_digest(rules)}
+    for name in ("gold.topk", "silver.products"):
+        version = lake.data_version(table(name))
+        found[name] = -1 if version is None else version
+    return found
+
+
+def _ranker_features(name: str) -> list[str]:
+    try:
+        module = importlib.import_module("features.ranking")
+    except ModuleNotFoundError:
+        return []
+    return list(getattr(module, name, ()))
+
+
+def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]) -> ReleaseInputs:
+    """Everything of one as_of, read from the lake and the parts folder."""
+    lake = ctx.lake
+    topk, model_version = release_inputs.read_topk(lake, as_of)
+    parts = release_inputs.read_parts(release_inputs.parts_folder(ctx.config, ctx.domain, as_of))
+    users, items = _ranker_features("USER_FEATURES"), _ranker_features("ITEM_FEATURES")
+    return ReleaseInputs(
+        domain=ctx.domain,
+        as_of=as_of,
+        model_version=model_version,
+        topk=topk,
+        products=release_inputs.read_products(lake),
+        versions=versions,
+        user_features=release_inputs.read_features(lake, "gold.user_features", "user_id", users, as_of),
+        item_features=release_inputs.read_features(lake, "gold.item_features", "item_id", items, as_of),
+        **parts,
+    )
+
+
+def _code_commit() -> str:
+    """Commit of the code that publishes; "unknown" outside a checkout."""
+    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"
+
+
+def source_shares(content: ReleaseContent) -> dict[str, float]:
+    """Share of each candidate source in the users' lists."""
+    counted: Counter[str] = Counter()
+    names = content.manifest.sources
+    for family, lists in content.lists.items():
+        if family.startswith("u:"):
+            for ranked in lists.values():
+                counted.update(names[code] for code in ranked.sources.tolist())
+    total = sum(counted.values()) or 1
+    return {name: round(count / total, 4) for name, count in sorted(counted.items())}
+
+
+# Publishing ----------------------------------------------------------------------------------------------
+
+
+def _digest(versions: dict[str, int | str]) -> str:
+    return hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _refuse_known(client: Any, domain: str, release_id: str | None, force: bool) -> None:
+    """Raise NothingToDo when the release that these inputs make is current, or was rolled back by a person."""
+    if release_id is None or force:
+        return
+    current, _ = pointer(client, domain)
+    if current == release_id:
+        raise NothingToDo(f"release {release_id} is current and holds these inputs")
+    if client.sismember(Keys(domain).rolled_back, release_id):
+        raise NothingToDo(
+            f"release {release_id} holds these inputs and was rolled back by hand: "
+            f"`sluice release activate {release_id}` brings it back"
+        )
+
+
+def _as_of_part(release_id: str) -> str:
+    return release_id.split("-")[1]
+
+
+def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tuple[PointerMove | None, int]:
+    """Write, read back and activate; the move (None when a newer as_of is current) and the keys written.
+
+    Raises:
+        NothingToDo: this very release is current, or was rolled back by a person.
+        ReleaseError: what was read back is not what was written; the pointer has not moved.
+    """
+    manifest = content.manifest
+    domain, release_id = manifest.domain, manifest.release_id
+    _refuse_known(client, domain, release_id, force)
+    failpoint("publish.before_write")
+    written = write_release(client, content)
+    check_release(client, domain, release_id)
+    failpoint("publish.before_activate")
+    current, previous = pointer(client, domain)
+    move = None
+    if force or current is None or _as_of_part(current) <= _as_of_part(release_id):
+        move = move_pointer(client, domain, release_id, by_hand=force)
+        current, previous = move.current, move.previous
+    failpoint("publish.after_activate")
+    retire(client, domain, keep=[current, previous, release_id])
+    return move, written
+
+
+def main(ctx: JobContext) -> None:
+    """Publish the release of the newest lists, or of `--end`.
+
+    Raises:
+        NothingToDo: there are no lists yet, or the release that they make is current or was rolled back by a person.
+    """
+    started = time.monotonic()
+    if ctx.lake.data_version(table("gold.topk")) is None:
+        raise NothingToDo("no lists yet: publish.score_users comes first")
+    rules = domain_spec(ctx.domain).rules
+    as_of = ctx.end or release_inputs.newest_as_of(ctx.lake)
+    versions = _versions(ctx.lake, as_of, rules)
+    force = ctx.options.get("force") == "1"
+    with publisher(ctx.config) as client:
+        known = client.hget(Keys(ctx.domain).seen, _digest(versions))
+        _refuse_known(client, ctx.domain, known.decode() if known else None, force)
+        inputs = read_inputs(ctx, as_of, versions)
+        read_seconds = time.monotonic() - started
+        content = build_content(inputs, rules, created_at=clock.now(ctx.config), code_commit=_code_commit())
+        manifest = content.manifest
+        ctx.progress(f"built {manifest.release_id}: {manifest.counts}")
+        built_seconds = time.monotonic() - started - read_seconds
+        client.hset(Keys(ctx.domain).seen, _digest(versions), manifest.release_id)
+        move, written = publish(client, content, force=force)
+    ctx.report.update(
+        release_id=manifest.release_id,
+        activated=move is not None,
+        previous=move.previous if move else None,
+        model_version=manifest.model_version,
+        as_of=as_of.isoformat(),
+        rows_read=len(inputs.topk.item_ids),
+        rows_written=manifest.counts["lists"],
+        keys_written=written,
+        counts=manifest.counts,
+        source_shares=source_shares(content),
+        dropped_by_rule=content.dropped,
+        parts_seconds={
+            "read": round(read_seconds, 2),
+            "build": round(built_seconds, 2),
+            "publish": round(time.monotonic() - started - read_seconds - built_seconds, 2),
+        },
+    )

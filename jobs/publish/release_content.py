@@ -1,0 +1,252 @@
+"""What a release holds, from tables in memory to packed bytes. Pure: no Redis, no lake.
+
+Reads the arrays of `ReleaseInputs`; one list per user and surface, one per item with a vector. The same inputs give
+the same bytes, and with them the same release id.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.domains.spec import ListRules
+from jobs.publish.release_inputs import FeatureRows, Products, ReleaseInputs
+from models.list_rules import apply_rules, refusals
+from models.vector_index import VectorIndex
+from serving.online_store import (
+    IN_STOCK,
+    ON_SALE,
+    RECOMMENDABLE,
+    ArtefactEntry,
+    ItemTable,
+    ListsEntry,
+    Manifest,
+    RankedItems,
+    VectorIndexEntry,
+    lists_digest,
+    pack_artefact,
+    pack_ids,
+    pack_item_table,
+)
+
+LIST_LENGTH = 100
+"""Items kept per user and surface: 912 bytes. `k` above it is topped up from the popular list."""
+SIMILAR_LENGTH = 50
+POPULAR_LENGTH = 200
+"""The largest `k`: whoever has no list of their own still gets a full answer."""
+POPULARITY = "popularity"  # source code 0: what artefact lists and similar lists carry
+
+
+@dataclass
+class ReleaseContent:
+    """Packed content: artefacts in chunks, small values by family and owner, and the manifest."""
+
+    manifest: Manifest
+    chunks: dict[str, list[bytes]]
+    lists: dict[str, dict[str, RankedItems]]  # "u:<surface>" and "s"
+    features: dict[str, NDArray[np.float32]]
+    dropped: dict[str, int]
+
+
+class EmptyReleaseError(ValueError):
+    """The inputs would make a release that answers nobody."""
+
+
+def _table(products: Products, reasons: NDArray[Any]) -> ItemTable:
+    flags = np.zeros(len(products.item_ids), "u1")
+    flags |= np.where([one is not False for one in products.active], ON_SALE, 0).astype("u1")
+    flags |= np.where([(one or 0) > 0 for one in products.stock], IN_STOCK, 0).astype("u1")
+    flags |= np.where(reasons == "", RECOMMENDABLE, 0).astype("u1")
+    return ItemTable(
+        products.item_ids,
+        [title or item for title, item in zip(products.titles, products.item_ids, strict=True)],
+        [None if price is None or not np.isfinite(price) else round(price, 2) for price in products.prices],
+        [one or "" for one in products.categories],
+        [one or "" for one in products.departments],
+        flags,
+    )
+
+
+def _sorted(products: Products) -> Products:
+    order = sorted(range(len(products.item_ids)), key=products.item_ids.__getitem__)
+    columns = (
+        products.item_ids, products.titles, products.departments, products.categories, products.prices,
+        products.stock, products.active,
+    )  # fmt: skip
+    return Products(*([column[place] for place in order] for column in columns))  # type: ignore[arg-type]
+
+
+class _Builder:
+    """Carries the item table through the parts of a release."""
+
+    def __init__(self, inputs: ReleaseInputs, rules: ListRules) -> None:
+        products = _sorted(inputs.products)
+        self.inputs, self.rules = inputs, rules
+        self.reasons = refusals(
+            rules,
+            departments=[one or "" for one in products.departments],
+            prices=products.prices,
+            stock=products.stock,
+            active=products.active,
+        )
+        self.table = _table(products, self.reasons)
+        self.index = {item_id: place for place, item_id in enumerate(self.table.item_ids)}
+        self.dropped: Counter[str] = Counter()
+        self.sources = [POPULARITY, *sorted({str(one) for one in inputs.topk.sources} - {POPULARITY})]
+
+    def _keep(self, items: Sequence[int], k: int) -> list[int]:
+        return apply_rules(
+            items,
+            reasons=self.reasons,
+            categories=self.table.categories,
+            max_per_category=self.rules.max_per_category,
+            k=k,
+            dropped=self.dropped,
+        )
+
+    def user_lists(self) -> dict[str, dict[str, RankedItems]]:
+        """Lists by family `u:<surface>` and user, rules applied; users whose list ends empty have none."""
+        topk = self.inputs.topk
+        items = np.array([self.index.get(one, -1) for one in topk.item_ids.tolist()], dtype=np.int64)
+        codes = {name: code for code, name in enumerate(self.sources)}
+        sources = np.array([codes[one] for one in topk.sources.tolist()], dtype=np.uint8)
+        owners = list(zip(topk.surfaces.tolist(), topk.user_ids.tolist(), strict=True))
+        starts = [place for place in range(len(owners)) if place == 0 or owners[place] != owners[place - 1]]
+        lists: dict[str, dict[str, RankedItems]] = {
+            f"u:{surface}": {} for surface in sorted(set(topk.surfaces.tolist()))
+        }
+        for start, end in zip(starts, [*starts[1:], len(owners)], strict=True):
+            surface, user_id = owners[start]
+            kept = [start + place for place in self._keep(items[start:end].tolist(), LIST_LENGTH)]
+            if kept:
+                lists[f"u:{surface}"][user_id] = RankedItems.of(items[kept], topk.scores[kept], sources[kept])
+        return lists
+
+    def popular(self) -> tuple[RankedItems, RankedItems]:
+        """The popular list (rules applied) and, for categories, the most popular recommendable items of each."""
+        items = [self.index.get(one, -1) for one in self.inputs.popular_ids]
+        scores = np.asarray(self.inputs.popular_scores, np.float32)
+        unseen: Counter[str] = Counter()
+        self.dropped, counted = unseen, self.dropped  # the report counts what users' lists lost, not this one
+        home = self._keep(items, POPULAR_LENGTH)
+        self.dropped = counted
+        # Alone in its category an item would be capped away by nothing but its neighbours: no cap across categories.
+        best = [place for place, item in enumerate(items) if item >= 0 and not self.reasons[item]][:65_535]
+        chosen = np.asarray(items, np.int64)
+        return (
+            RankedItems.of(chosen[home], scores[home]),
+            RankedItems(chosen[best].astype("<u4"), scores[best].astype("<f4"), np.zeros(len(best), "u1")),
+        )
+
+    def vectors(self) -> tuple[VectorIndex, NDArray[np.uint32], dict[str, RankedItems]]:
+        """Index, the item of each of its rows, and similar lists; no cap: similar items share a category."""
+        rows = [(self.index[one], row) for row, one in enumerate(self.inputs.factor_ids) if one in self.index]
+        rows.sort()
+        items = np.array([item for item, _ in rows], dtype="<u4")
+        factors = np.asarray(self.inputs.factors, np.float32)[[row for _, row in rows]]
+        index = VectorIndex.build(factors)
+        near, scores = index.all_neighbours(k=SIMILAR_LENGTH, allowed=self.reasons[items] == "")
+        lists = {}
+        for row, item in enumerate(items.tolist()):
+            found = near[row][near[row] >= 0]
+            if len(found):
+                lists[self.table.item_ids[item]] = RankedItems.of(items[found], scores[row][: len(found)])
+        return index, items, lists
+
+
+def _features_artefact(rows: FeatureRows, index: dict[str, int]) -> bytes:
+    """Item features: uint32 count, that many item indices, then their rows."""
+    known = sorted((index[one], row) for row, one in enumerate(rows.ids) if one in index)
+    items = np.array([item for item, _ in known], dtype="<u4")
+    values = np.ascontiguousarray(rows.values[[row for _, row in known]], dtype="<f4")
+    return np.array([len(items)], "<u4").tobytes() + items.tobytes() + values.tobytes()
+
+
+def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: datetime, code_commit: str) -> ReleaseContent:
+    """Pack a release.
+
+    Raises:
+        EmptyReleaseError: no user list or no popular item is left: something upstream is wrong.
+    """
+    builder = _Builder(inputs, rules)
+    lists = builder.user_lists()
+    popular, ranking = builder.popular()
+    users = sum(len(family) for family in lists.values())
+    if not users or not len(popular):
+        raise EmptyReleaseError(
+            f"{len(inputs.topk.item_ids)} ranked rows, {len(inputs.products.item_ids)} products and the rules of "
+            f"{inputs.domain} leave {users} user lists and {len(popular)} popular items; "
+            f"dropped: {dict(builder.dropped)}"
+        )
+    index, index_items, similar = builder.vectors()
+    lists["s"] = similar
+    raw: dict[str, tuple[bytes, bool]] = {
+        **{name: (content, True) for name, content in pack_item_table(builder.table).items()},
+        "popular": (popular.payload(), False),
+        "popularity": (ranking.payload(), True),
+        "vector_index": (index.to_bytes(), False),
+        "vector_items": (index_items.tobytes(), False),
+        **{name: (content, True) for name, content in inputs.boosters.items()},
+    }
+    features = dict(zip(inputs.user_features.ids, inputs.user_features.values, strict=True))
+    families = {name: [(one, family[one].payload()) for one in sorted(family)] for name, family in lists.items()}
+    if inputs.user_features.names:
+        families["f"] = [(one, np.asarray(features[one], "<f4").tobytes()) for one in sorted(features)]
+    if inputs.item_features.names:
+        raw["item_features"] = (_features_artefact(inputs.item_features, builder.index), True)
+    for family, rows in families.items():
+        raw["owners-" + family.replace(":", "-")] = (pack_ids([owner for owner, _ in rows]), True)
+    packed = {name: pack_artefact(content, compress=compress) for name, (content, compress) in raw.items()}
+    manifest = _manifest(
+        inputs,
+        builder,
+        artefacts={name: entry for name, (entry, _) in packed.items()},
+        lists={family: lists_digest(rows) for family, rows in families.items()},
+        index=VectorIndexEntry(dimensions=index.dimensions, vectors=len(index), metric="inner_product"),
+        created_at=created_at,
+        code_commit=code_commit,
+    )
+    return ReleaseContent(
+        manifest, {name: chunks for name, (_, chunks) in packed.items()}, lists, features, dict(builder.dropped)
+    )
+
+
+def _manifest(
+    inputs: ReleaseInputs,
+    builder: _Builder,
+    *,
+    artefacts: dict[str, ArtefactEntry],
+    lists: dict[str, ListsEntry],
+    index: VectorIndexEntry,
+    created_at: datetime,
+    code_commit: str,
+) -> Manifest:
+    surfaces = sorted(family.removeprefix("u:") for family in lists if family.startswith("u:"))
+    draft = Manifest(
+        release_id="",
+        domain=inputs.domain,
+        as_of=inputs.as_of,
+        created_at=created_at,
+        model_version=inputs.model_version,
+        code_commit=code_commit,
+        inputs=inputs.versions,
+        counts={
+            "users": len(set(inputs.topk.user_ids.tolist())),
+            "items": len(builder.table),
+            "recommendable": int((builder.reasons == "").sum()),
+            "lists": sum(entry.count for entry in lists.values()),
+        },
+        artefacts=artefacts,
+        lists=lists,
+        sources=builder.sources,
+        surfaces=surfaces,
+        user_features=inputs.user_features.names,
+        item_features=inputs.item_features.names,
+        vector_index=index,
+        metrics=inputs.metrics,
+    )
+    return draft.model_copy(update={"release_id": draft.identity()})

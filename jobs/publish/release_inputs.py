@@ -1,0 +1,193 @@
+"""What a release is made from: gold.topk, silver.products and the parts that scoring left beside them.
+
+Read with delta-rs, without Spark: the tables are read whole, and a session would cost more than the read.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.catalog import TableSpec, table
+from jobs.lake import Lake, LakeError
+from jobs.settings import Settings
+
+
+@dataclass(frozen=True)
+class TopK:
+    """gold.topk of one as_of, sorted by surface, user and rank; arrays of one length."""
+
+    user_ids: NDArray[Any]
+    surfaces: NDArray[Any]
+    item_ids: NDArray[Any]
+    scores: NDArray[np.float32]
+    sources: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Products:
+    """silver.products by column."""
+
+    item_ids: list[str]
+    titles: list[str | None]
+    departments: list[str | None]
+    categories: list[str | None]
+    prices: list[float | None]
+    stock: list[int | None]
+    active: list[bool | None]
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Online features: float32 of shape (ids, names)."""
+
+    names: list[str]
+    ids: list[str]
+    values: NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> "FeatureRows":
+        return cls([], [], np.empty((0, 0), np.float32))
+
+
+@dataclass(frozen=True)
+class ReleaseInputs:
+    """Everything a release is made from."""
+
+    domain: str
+    as_of: datetime
+    model_version: str
+    topk: TopK
+    products: Products
+    factor_ids: list[str]  # items of the ALS factors
+    factors: NDArray[np.float32]
+    popular_ids: list[str]  # best first, before the rules
+    popular_scores: NDArray[np.float32]
+    boosters: dict[str, bytes]  # LightGBM's native text by name
+    metrics: dict[str, float]
+    versions: dict[str, int | str]
+    user_features: FeatureRows = field(default_factory=FeatureRows.none)
+    item_features: FeatureRows = field(default_factory=FeatureRows.none)
+
+
+# Reading -----------------------------------------------------------------------------------------------------
+
+
+def parts_folder(config: Settings, domain: str, as_of: datetime) -> Path:
+    """Where scoring leaves factors, popularity and the booster of an as_of."""
+    return config.home / "state" / domain / f"{as_of:%Y%m%dT%H%M%SZ}"
+
+
+def _arrow(lake: Lake, spec: TableSpec, columns: list[str], where: Any = None) -> Any:
+    found = lake.delta(spec)
+    if found is None:
+        raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
+    found = type(found)(found.table_uri)  # with its files this time
+    return found.to_pyarrow_dataset().to_table(columns=columns, filter=where)
+
+
+def newest_as_of(lake: Lake) -> datetime:
+    """The as_of of the newest lists; raises LakeError when there are none."""
+    import pyarrow.compute as pc
+
+    rows = _arrow(lake, table("gold.topk"), ["as_of"])
+    newest = pc.max(rows["as_of"]).as_py()
+    if newest is None:
+        raise LakeError("gold.topk is empty: run `python -m jobs.run publish.score_users`")
+    return newest  # type: ignore[no-any-return]
+
+
+def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:
+    """Lists of one as_of in order, and the model version they carry.
+
+    Raises:
+        LakeError: no rows, or lists of several model versions.
+    """
+    import pyarrow.compute as pc
+
+    columns = ["surface", "user_id", "rank", "item_id", "score", "source", "model_version"]
+    rows = _arrow(lake, table("gold.topk"), columns, pc.field("as_of") == pc.scalar(as_of))
+    versions = sorted(set(rows["model_version"].to_pylist()))
+    if len(versions) != 1:
+        raise LakeError(f"gold.topk of {as_of.isoformat()} must hold the lists of one model, got {versions}")
+    rows = rows.sort_by([(name, "ascending") for name in ("surface", "user_id", "rank")])
+    text = {name: rows[name].to_numpy(zero_copy_only=False) for name in ("user_id", "surface", "item_id", "source")}
+    scores = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
+    return TopK(text["user_id"], text["surface"], text["item_id"], scores, text["source"]), versions[0]
+
+
+def read_products(lake: Lake) -> Products:
+    """The catalog as it is now: stock and prices are of today, whatever the as_of of the lists."""
+    names = ["item_id", "title", "department", "category", "price", "stock", "is_active"]
+    rows = _arrow(lake, table("silver.products"), names)
+    return Products(*(rows[name].to_pylist() for name in names))
+
+
+def _holding(folder: Path, name: str) -> Path:
+    """The folder itself or the subfolder that holds a file.
+
+    Raises:
+        LakeError: none does, naming the job that writes it.
+    """
+    for found in (folder, *sorted(path for path in folder.glob("*") if path.is_dir())):
+        if (found / name).is_file():
+            return found
+    raise LakeError(f"{folder} holds no {name}: run `python -m jobs.run publish.score_users`")
+
+
+def _boosters(folder: Path, hashes: dict[str, str]) -> dict[str, bytes]:
+    """Native text of each surface's booster, the bytes that were trained; LightGBM itself is not needed here."""
+    boosters = {}
+    for surface, expected in sorted(hashes.items()):
+        content = (folder / f"booster-{surface}.txt").read_bytes()
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise LakeError(f"{folder}/booster-{surface}.txt is not the file whose sha256 ranker.json names")
+        boosters[f"booster-{surface}"] = content
+    return boosters
+
+
+def read_parts(folder: Path) -> dict[str, Any]:
+    """Factors, popularity, boosters and metrics of an as_of, as arguments of `ReleaseInputs`.
+
+    Popular is what most users bought lately (28 days), before the rules; ties go to the lower id.
+
+    Raises:
+        LakeError: a file is missing or is not what was trained.
+    """
+    from models.generators import Generators
+
+    generators = Generators.load(_holding(folder, "generators.json"))
+    ids = generators.items.ids.ids
+    counts = generators.items.statistics["popularity_28d"]
+    order = np.argsort(-counts, kind="stable")
+    order = order[counts[order] > 0]
+    ranker_folder = _holding(folder, "ranker.json")
+    ranker = json.loads((ranker_folder / "ranker.json").read_text())
+    return {
+        "factor_ids": ids.tolist(),
+        "factors": np.asarray(generators.factors["als"][1], np.float32),
+        "popular_ids": ids[order].tolist(),
+        "popular_scores": counts[order].astype(np.float32),
+        "boosters": _boosters(ranker_folder, ranker["sha256"]),
+        "metrics": {str(name): float(value) for name, value in ranker.get("metrics", {}).items()},
+    }
+
+
+def read_features(lake: Lake, table_name: str, id_column: str, names: list[str], as_of: datetime) -> FeatureRows:
+    """Online features of an as_of in the ranker's order; none when the catalog or the ranker names none."""
+    import pyarrow.compute as pc
+
+    try:
+        spec = table(table_name)
+    except KeyError:
+        return FeatureRows.none()
+    if not names or lake.version(spec) is None:
+        return FeatureRows.none()
+    rows = _arrow(lake, spec, [id_column, *names], pc.field("as_of") == pc.scalar(as_of))
+    columns = [rows[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in names]
+    return FeatureRows(names, rows[id_column].to_pylist(), np.column_stack(columns))

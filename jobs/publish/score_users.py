@@ -1,0 +1,140 @@
+"""The champion scores every user as a Spark job: gold.topk of the newest features.
+
+Reads the gold features of `as_of` and the champion's ranker; fits the candidate generators of `as_of` (seconds) into
+`<home>/state/<domain>/<as_of>/`, which the release builder reads too; then each Spark worker loads both once and ranks
+its share of the users. One row per (as_of, user, surface, rank); a run replaces its `as_of`.
+"""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features import columns as c
+from features.ranking import PAIR_STATISTICS, USER_FEATURES
+from jobs.catalog import GOLD
+from jobs.failpoints import failpoint
+from jobs.lake import Lake, commit_metadata
+from jobs.run import JobContext, NothingToDo
+from jobs.session import connect
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIST_LENGTH = 100
+"""Ranked items per user and surface, before the business rules take some out."""
+
+_COLUMNS = "user_id STRING, surface STRING, rank INT, item_id STRING, score FLOAT, source STRING"
+_SCORERS: dict[str, object] = {}
+"""Models of this worker process: loaded once, used for every batch of users."""
+
+
+def _scorer(folder: str) -> object:
+    from models.two_stage import Scorer
+
+    if folder not in _SCORERS:
+        _SCORERS.clear()
+        _SCORERS[folder] = Scorer.load(Path(folder) / "generators", Path(folder) / "ranker")
+    return _SCORERS[folder]
+
+
+def user_rows(lake: Lake, spark: SparkSession, as_of: datetime) -> DataFrame:
+    """One row per user: statistics of the user, ids of bought items and one array per pair statistic."""
+    moment = F.col(c.AS_OF) == F.lit(as_of)
+    pairs = lake.read(spark, GOLD["gold.pair_features"]).where(moment & (F.col("purchases") > 0))
+    # Structs are sorted whole, by item first, so that every array has the same order on every run.
+    gathered = F.sort_array(F.collect_list(F.struct(c.ITEM_ID, *PAIR_STATISTICS))).alias("pairs")
+    histories = pairs.groupBy(c.USER_ID).agg(gathered)
+    arrays = [F.col(f"pairs.{name}").alias(name) for name in PAIR_STATISTICS]
+    users = lake.read(spark, GOLD["gold.user_features"]).where(moment).select(c.USER_ID, *USER_FEATURES)
+    return users.join(histories, on=c.USER_ID, how="inner").select(
+        c.USER_ID, *USER_FEATURES, F.col(f"pairs.{c.ITEM_ID}").alias("item_ids"), *arrays
+    )
+
+
+def score(users: DataFrame, folder: str, *, partitions: int) -> DataFrame:
+    """Lists of every user row, columns of gold.topk without `as_of` and `model_version`."""
+
+    def rank(batches: Iterator["pd.DataFrame"]) -> Iterator["pd.DataFrame"]:
+        import os
+
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        for batch in batches:
+            if len(batch):
+                yield _scorer(folder).score(batch, k=LIST_LENGTH)  # type: ignore[attr-defined]
+
+    return users.repartition(partitions, c.USER_ID).mapInPandas(rank, schema=_COLUMNS)
+
+
+def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
+    """Fit the generators of `as_of` and put the ranker beside them; complete or not there at all."""
+    from jobs.snapshots import read_histories, read_items
+    from models.generators import Generators
+    from models.recipe import Recipe
+
+    folder = context.config.home.resolve() / "state" / context.domain / f"{as_of:%Y%m%dT%H%M%SZ}"
+    staged = folder.with_name(f".{folder.name}")
+    shutil.rmtree(staged, ignore_errors=True)
+    recipe = Recipe()
+    items = read_items(context.lake, as_of, min_users=recipe.min_item_users)
+    Generators.fit(read_histories(context.lake, as_of, items), items, recipe).save(staged / "generators")
+    shutil.copytree(ranker, staged / "ranker")
+    shutil.rmtree(folder, ignore_errors=True)
+    staged.rename(folder)
+    for old in sorted(path for path in folder.parent.iterdir() if path.name < folder.name)[:-2]:
+        shutil.rmtree(old)  # the two before this one stay for a look back
+    return folder
+
+
+def main(context: JobContext) -> None:
+    """Write gold.topk for the newest features and the current champion.
+
+    Raises:
+        NothingToDo: no features or champion yet, or the lists of both are written already.
+    """
+    from jobs.tracking import champion
+
+    lake, topk = context.lake, GOLD["gold.topk"]
+    built = lake.committed_inputs(GOLD["gold.user_features"])
+    if not built:
+        raise NothingToDo("no features yet: gold.build_features comes first")
+    as_of = context.end or datetime.fromtimestamp(built[c.AS_OF], UTC)
+    model = champion(context.domain, context.config)
+    if model is None:
+        raise NothingToDo("the registry has no champion yet: train.fit_models comes first")
+    version = lake.version(GOLD["gold.user_features"])
+    inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(model.version)}
+    if lake.committed_inputs(topk) == inputs:
+        raise NothingToDo(f"lists as of {as_of.isoformat()} by version {model.version} are written already")
+    folder = _state(context, as_of, model.ranker)
+    context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model.version}")
+    failpoint("score_users.before_write")
+    spark = connect(context.spec.name, context.domain, context.config)
+    lake.ensure(spark, topk)
+    lists = score(user_rows(lake, spark, as_of), str(folder), partitions=2 * context.config.spark_cores)
+    rows = lists.select(
+        F.lit(as_of).alias(c.AS_OF),
+        c.USER_ID,
+        c.SURFACE,
+        c.RANK,
+        c.ITEM_ID,
+        c.SCORE,
+        c.SOURCE,
+        F.lit(model.version).alias("model_version"),
+    )
+    with commit_metadata(spark, context.spec.name, inputs):
+        rows.write.format("delta").mode("overwrite").save(lake.path(topk))
+    written = lake.read(spark, topk)
+    shares = {row[0]: row[1] for row in written.groupBy(c.SOURCE).count().collect()}
+    total = sum(shares.values())
+    context.report.update(
+        as_of=as_of.isoformat(),
+        model_version=model.version,
+        rows_written=total,
+        users=written.select(c.USER_ID).distinct().count(),
+        source_shares={name: round(count / total, 4) for name, count in sorted(shares.items())},
+    )

@@ -1,0 +1,1 @@
+"""The one owner of Great Expectations: suites as code, the gate before a commit, Data Docs."""

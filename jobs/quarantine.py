@@ -1,0 +1,116 @@
+"""Rejected rows: how many, why, with samples (no Spark needed); and trying them again with today's rules.
+
+An entry is open until silver holds its row (`replayed_at`). Replaying is a run of `silver.refine` (the one writer of
+quarantine and silver) over the bronze rows that the open entries point to.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from features import columns as C
+from jobs.catalog import QUARANTINE, job
+from jobs.lake import Lake
+from jobs.run import JobContext
+from jobs.settings import Settings
+
+_SAMPLE_CHARACTERS = 120
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Rejected rows of one table and reason; `sample` is one of them, `open` are not in silver yet."""
+
+    table: str
+    reason: str
+    open: int
+    replayed: int
+    sample_key: str
+    sample_detail: str
+    sample: str
+
+
+class UnknownTableError(ValueError):
+    """No quarantine table of that name."""
+
+
+def _tables(table: str) -> list[str]:
+    if table and table not in QUARANTINE:
+        raise UnknownTableError(f"table must be one of {{{', '.join(sorted(QUARANTINE))}}}, got {table!r}")
+    return [table] if table else list(QUARANTINE)
+
+
+def _read(lake: Lake, table: str) -> pa.Table | None:
+    spec = QUARANTINE[table]
+    if lake.version(spec) is None:
+        return None
+    columns = [C.SOURCE_KEY, C.REASON, C.DETAIL, C.RAW, C.REPLAYED_AT]
+    return DeltaTable(lake.path(spec)).to_pyarrow_table(columns=columns)
+
+
+def _samples(lake: Lake, table: str, wanted: str) -> list[Rejected]:
+    rows = _read(lake, table)
+    if rows is None or not rows.num_rows:
+        return []
+    found = []
+    for reason in sorted(set(rows.column(C.REASON).to_pylist())):
+        if wanted and reason != wanted:
+            continue
+        of_reason = rows.filter(pc.equal(rows.column(C.REASON), reason))
+        is_open = pc.is_null(of_reason.column(C.REPLAYED_AT))
+        waiting = of_reason.filter(is_open)
+        shown = (waiting if waiting.num_rows else of_reason).slice(0, 1).to_pylist()[0]
+        found.append(
+            Rejected(
+                table=table,
+                reason=reason,
+                open=waiting.num_rows,
+                replayed=of_reason.num_rows - waiting.num_rows,
+                sample_key=shown[C.SOURCE_KEY],
+                sample_detail=shown[C.DETAIL] or "",
+                sample=(shown[C.RAW] or "")[:_SAMPLE_CHARACTERS],
+            )
+        )
+    return found
+
+
+def list_quarantine(domain: str, config: Settings, *, table: str = "", reason: str = "") -> list[Rejected]:
+    """Counts and a sample per table and reason.
+
+    Args:
+        domain: domain whose lake is read.
+        config: says where the lake is.
+        table: silver table name; empty for all.
+        reason: one reason; empty for all.
+
+    Raises:
+        UnknownTableError: naming the tables that exist.
+    """
+    lake = Lake.of(domain, config)
+    return [row for name in _tables(table) for row in _samples(lake, name, reason)]
+
+
+def replay(domain: str, config: Settings, *, table: str = "", reason: str = "") -> dict[str, Any]:
+    """Run today's rules over the open entries; what passes goes to silver and is closed, the rest stays.
+
+    Returns:
+        The report of the refine run, with `open_before` and `open_after`.
+
+    Raises:
+        UnknownTableError: naming the tables that exist.
+        GateFailedError: when the rows that pass would spoil a table.
+    """
+    from jobs.silver import refine
+
+    _tables(table)
+    before = sum(row.open for row in list_quarantine(domain, config, table=table, reason=reason))
+    options = {"replay": table or "all", "reason": reason}
+    context = JobContext(job("silver.refine"), domain, None, None, options, config)
+    if before:
+        refine.main(context)
+    after = sum(row.open for row in list_quarantine(domain, config, table=table, reason=reason))
+    return {"table": table or "all", "reason": reason or "all", "open_before": before, "open_after": after,
+            "replayed": before - after, "rows_written": context.report.get("rows_written", 0)}  # fmt: skip

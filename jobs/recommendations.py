@@ -1,0 +1,72 @@
+"""Lists as the API serves them, beside what the household bought before: for a person to look at."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from jobs.settings import Settings
+
+
+class RecommendationError(RuntimeError):
+    """The API gave no usable answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of the API."""
+
+    user_id: str
+    source: str
+    reason: str
+    release_id: str
+    items: list[dict[str, Any]]
+
+
+def recommend(config: Settings, user_id: str, *, k: int = 10, surface: str = "home") -> Answer:
+    """Ask the API for a list.
+
+    Raises:
+        RecommendationError: the API is down or refused, with its own words.
+    """
+    url = f"{config.api_base_url}/v1/users/{user_id}/recommendations"
+    try:
+        answer = httpx.get(url, params={"k": k, "surface": surface}, timeout=10)
+    except httpx.TransportError as problem:
+        raise RecommendationError(
+            f"the API does not answer at {config.api_base_url}: `make up` ({problem})"
+        ) from problem
+    body = answer.json()
+    if answer.status_code != httpx.codes.OK:
+        raise RecommendationError(f"the API refused ({answer.status_code}): {body.get('detail', body)}")
+    return Answer(user_id, body["source"], body.get("reason", ""), body.get("release_id") or "", body["items"])
+
+
+def favourites(config: Settings, user_ids: list[str], *, k: int = 10) -> dict[str, list[str]]:
+    """Titles that each user bought most often according to the shop's database, most frequent first."""
+    import psycopg
+
+    query = """
+        SELECT title FROM order_items JOIN orders USING (order_id) JOIN products USING (product_id)
+        WHERE user_id = %s AND department NOT IN ('FUEL', 'MISCELLANEOUS', 'COUPON')
+        GROUP BY title ORDER BY count(*) DESC, title LIMIT %s
+    """
+    found: dict[str, list[str]] = {}
+    with psycopg.connect(config.postgres_dsn("shop")) as connection:
+        for user_id in user_ids:
+            rows = connection.execute(query, (user_id, k)).fetchall()
+            found[user_id] = [str(row[0]) for row in rows]
+    return found
+
+
+def sample_households(config: Settings, count: int = 3) -> list[str]:
+    """Households of light, middling and heavy shopping, the same ones every time: quantiles of their orders."""
+    import psycopg
+
+    with psycopg.connect(config.postgres_dsn("shop")) as connection:
+        rows = connection.execute(
+            "SELECT user_id FROM orders GROUP BY user_id HAVING count(*) >= 3 ORDER BY count(*), user_id"
+        ).fetchall()
+    if not rows:
+        raise RecommendationError("the shop's database holds no orders: run `make demo` or `sluice ingest`")
+    return [str(rows[(2 * place + 1) * len(rows) // (2 * count)][0]) for place in range(count)]

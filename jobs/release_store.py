@@ -1,0 +1,160 @@
+"""Release keys as the publisher sees them: connect, read a release back and check it, let old ones expire.
+
+Everything is read through the reader's own decoder (`serving.online_store`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from jobs.settings import Settings
+from serving.online_store import (
+    CorruptArtefactError,
+    IncompleteReleaseError,
+    Keys,
+    ListsEntry,
+    Manifest,
+    check_release_id,
+    lists_digest,
+    unpack_artefact,
+    unpack_features,
+    unpack_ids,
+    unpack_list,
+    unpack_manifest,
+)
+
+_BATCH = 1000
+RETIRED_SECONDS = 600
+"""A retired release stays readable this long: an API that has not seen the new pointer yet still finds its lists."""
+
+
+class ReleaseError(RuntimeError):
+    """A release cannot be listed, checked or made current."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Result of reading a whole release back through the reader's decoder."""
+
+    release_id: str
+    artefacts: int
+    lists: int
+    manifest: Manifest
+
+
+def connect(config: Settings) -> Any:
+    """The publisher's client; bytes in, bytes out."""
+    import redis
+    from redis.backoff import ExponentialBackoff
+    from redis.retry import Retry
+
+    password = config.redis_publisher_password
+    return redis.Redis.from_url(
+        config.redis_base_url,
+        username="publisher" if password else None,
+        password=password.get_secret_value() if password else None,
+        socket_timeout=10,
+        socket_connect_timeout=2,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+    )
+
+
+def read_manifest(client: Any, keys: Keys, release_id: str) -> Manifest:
+    """Manifest of a release, verified.
+
+    Raises:
+        IncompleteReleaseError: it is half written or gone.
+        CorruptArtefactError: it is not what its id says.
+    """
+    return unpack_manifest(check_release_id(release_id), client.get(keys.manifest(release_id)))
+
+
+def _batches(names: Sequence[str]) -> Iterator[list[str]]:
+    source = iter(names)
+    while batch := list(islice(source, _BATCH)):
+        yield batch
+
+
+def read_artefact(client: Any, keys: Keys, manifest: Manifest, name: str) -> bytes:
+    """Content of one artefact, verified."""
+    entry = manifest.artefacts[name]
+    chunks = [client.get(keys.chunk(manifest.release_id, name, number)) for number in range(entry.chunks)]
+    return unpack_artefact(name, entry, chunks)
+
+
+def _owners(client: Any, keys: Keys, manifest: Manifest, family: str) -> list[str]:
+    name = "owners-" + family.replace(":", "-")
+    if name not in manifest.artefacts:
+        raise IncompleteReleaseError(f"release {manifest.release_id} has no artefact {name}")
+    return unpack_ids(name, read_artefact(client, keys, manifest, name))
+
+
+def _key(keys: Keys, release_id: str, family: str, owner: str) -> str:
+    kind, _, surface = family.partition(":")
+    if kind == "u":
+        return keys.user_list(release_id, surface, owner)
+    return keys.similar(release_id, owner) if kind == "s" else keys.features(release_id, owner)
+
+
+def _read_family(client: Any, keys: Keys, manifest: Manifest, family: str) -> ListsEntry:
+    """Read every value of a family through the reader's decoder; its entry as found."""
+    items = manifest.counts.get("items", 0)
+
+    def rows() -> Iterator[tuple[str, bytes]]:
+        for owners in _batches(_owners(client, keys, manifest, family)):
+            names = [_key(keys, manifest.release_id, family, owner) for owner in owners]
+            for owner, name, blob in zip(owners, names, client.mget(names), strict=True):
+                if blob is None:
+                    raise IncompleteReleaseError(f"release {manifest.release_id} lacks {family} of one of its owners")
+                if family == "f":
+                    yield owner, unpack_features(name, blob).tobytes()
+                else:
+                    yield owner, unpack_list(name, blob, item_count=items).payload()
+
+    return lists_digest(rows())
+
+
+def check_release(client: Any, domain: str, release_id: str) -> Check:
+    """Read a whole release back: every artefact and every list against the manifest's hashes and counts.
+
+    Raises:
+        ReleaseError: naming what is missing or does not fit.
+    """
+    keys = Keys(domain)
+    try:
+        manifest = read_manifest(client, keys, release_id)
+        for name in manifest.artefacts:
+            read_artefact(client, keys, manifest, name)
+        for family, entry in manifest.lists.items():
+            found = _read_family(client, keys, manifest, family)
+            if found != entry:
+                raise CorruptArtefactError(f"{family}: {found.count} lists with another hash, expected {entry.count}")
+    except (IncompleteReleaseError, CorruptArtefactError, ValueError) as problem:
+        raise ReleaseError(
+            f"release {release_id} is not fit to be current, nothing was changed: {problem}"
+        ) from problem
+    lists = sum(entry.count for entry in manifest.lists.values())
+    return Check(release_id, len(manifest.artefacts), lists, manifest)
+
+
+def retire(client: Any, domain: str, *, keep: Sequence[str | None]) -> list[str]:
+    """Let every release but `keep` expire; returns their ids."""
+    keys = Keys(domain)
+    retired = [one.decode() for one in client.zrange(keys.releases, 0, -1) if one.decode() not in keep]
+    for release_id in retired:
+        cursor = 0
+        while True:
+            cursor, names = client.scan(cursor, match=keys.everything(release_id), count=5000)
+            with client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.expire(name, RETIRED_SECONDS)
+                pipe.execute()
+            if cursor == 0:
+                break
+        client.zrem(keys.releases, release_id)
+        client.srem(keys.rolled_back, release_id)
+    for digest, release_id in client.hgetall(keys.seen).items():
+        if release_id.decode() in retired:
+            client.hdel(keys.seen, digest)
+    return retired

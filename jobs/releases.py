@@ -1,0 +1,159 @@
+"""Releases in Redis: list them, move the pointer forward or back. The one mover of `rec:{domain}:current`.
+
+Moving is one MULTI/EXEC guarded by WATCH: readers see the old release or the new one, never half of one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.release_store import ReleaseError, check_release, connect, read_manifest
+from jobs.settings import Settings
+from serving.online_store import CorruptArtefactError, IncompleteReleaseError, Keys, check_release_id
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release that Redis holds."""
+
+    release_id: str
+    state: str  # current | previous | kept | half-written | corrupt
+    as_of: str
+    created_at: str
+    model_version: str
+    users: int
+    items: int
+    rolled_back: bool
+
+
+@dataclass(frozen=True)
+class PointerMove:
+    """What the pointer was and is now."""
+
+    current: str
+    previous: str | None
+    changed: bool
+
+    def __str__(self) -> str:
+        verb = "is now current" if self.changed else "was current already"
+        return f"release {self.current} {verb}; previous: {self.previous or 'none'}"
+
+
+@contextmanager
+def publisher(config: Settings) -> Iterator[Any]:
+    """A connected client; a Redis that does not answer is named with its cure."""
+    import redis
+
+    try:
+        with connect(config) as client:
+            yield client
+    except (redis.ConnectionError, redis.TimeoutError) as problem:
+        raise ReleaseError(
+            f"Redis does not answer at {config.redis_base_url}: `make up`, `make status` ({problem})"
+        ) from problem
+
+
+def _text(value: Any) -> str | None:
+    return value.decode() if value is not None else None
+
+
+def pointer(client: Any, domain: str) -> tuple[str | None, str | None]:
+    """Ids of the current and the previous release."""
+    current, previous = client.mget(Keys(domain).current, Keys(domain).previous)
+    return _text(current), _text(previous)
+
+
+def _describe(client: Any, keys: Keys, release_id: str, state: str, rolled_back: bool) -> Release:
+    try:
+        manifest = read_manifest(client, keys, release_id)
+    except (IncompleteReleaseError, CorruptArtefactError) as problem:
+        wrong = "half-written" if isinstance(problem, IncompleteReleaseError) else "corrupt"
+        return Release(release_id, wrong, "", "", "", 0, 0, rolled_back)
+    return Release(
+        release_id,
+        state,
+        manifest.as_of.isoformat(),
+        manifest.created_at.isoformat(),
+        manifest.model_version,
+        manifest.counts.get("users", 0),
+        manifest.counts.get("items", 0),
+        rolled_back,
+    )
+
+
+def list_releases(domain: str, config: Settings) -> list[Release]:
+    """Releases of a domain, newest first."""
+    keys = Keys(domain)
+    with publisher(config) as client:
+        current, previous = pointer(client, domain)
+        states = {previous: "previous", current: "current"}
+        undone = {value.decode() for value in client.smembers(keys.rolled_back)}
+        ids = [value.decode() for value in client.zrevrange(keys.releases, 0, -1)]
+        return [_describe(client, keys, one, states.get(one, "kept"), one in undone) for one in ids]
+
+
+def move_pointer(client: Any, domain: str, release_id: str, *, by_hand: bool) -> PointerMove:
+    """Make a checked release current; its predecessor becomes the previous one.
+
+    A person's choice (`by_hand`) also says what the publisher may do: going back to an older release marks the one
+    that was left, so that the next publish does not bring it back; choosing a release clears its mark.
+    """
+    import redis
+
+    keys = Keys(domain)
+    while True:
+        with client.pipeline(transaction=True) as pipe:
+            pipe.watch(keys.current, keys.previous)
+            current, previous = (_text(value) for value in pipe.mget(keys.current, keys.previous))
+            goes_back = current is not None and _made(pipe, keys, release_id) < _made(pipe, keys, current)
+            pipe.multi()
+            if current is not None and current != release_id:
+                pipe.set(keys.previous, current)
+            pipe.set(keys.current, release_id)
+            if by_hand:
+                pipe.srem(keys.rolled_back, release_id)
+            if by_hand and goes_back:
+                pipe.sadd(keys.rolled_back, current)
+            try:
+                pipe.execute()
+            except redis.WatchError:  # somebody else moved it meanwhile: look again
+                continue
+            changed = current != release_id
+            return PointerMove(release_id, current if changed else previous, changed)
+
+
+def _made(client: Any, keys: Keys, release_id: str) -> float:
+    return float(client.zscore(keys.releases, release_id) or 0.0)
+
+
+def activate(domain: str, release_id: str, config: Settings) -> PointerMove:
+    """Make a release current by hand, once the whole of it has been read back.
+
+    Raises:
+        ReleaseError: there is no such release, it is half written or corrupt, or Redis does not answer.
+    """
+    try:
+        check_release_id(release_id)
+    except ValueError as problem:
+        raise ReleaseError(str(problem)) from problem
+    with publisher(config) as client:
+        held = [one.decode() for one in client.zrevrange(Keys(domain).releases, 0, -1)]
+        if release_id not in held:
+            raise ReleaseError(f"there is no release {release_id}; Redis holds: {', '.join(held) or 'none'}")
+        check_release(client, domain, release_id)
+        return move_pointer(client, domain, release_id, by_hand=True)
+
+
+def rollback(domain: str, config: Settings) -> PointerMove:
+    """Go back to the previous release; the publisher will not bring the release that was left back by itself.
+
+    Raises:
+        ReleaseError: there is no previous release, or it is not whole, or Redis does not answer.
+    """
+    with publisher(config) as client:
+        current, previous = pointer(client, domain)
+        if previous is None:
+            raise ReleaseError(f"there is no previous release of {domain} to go back to (current: {current or 'none'})")
+        check_release(client, domain, previous)
+        return move_pointer(client, domain, previous, by_hand=True)

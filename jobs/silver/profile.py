@@ -1,0 +1,145 @@
+"""Figures of a staged batch that the gate's profile expectations judge; one or two Spark queries per table.
+
+A figure is None where it says nothing: too few rows for a share, no last good version to compare with.
+"""
+
+from dataclasses import dataclass, field
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from features import columns as C
+
+MIN_ROWS = 200
+"""Shares of fewer rows are noise: one user is easily half of ten events."""
+
+Profile = dict[str, float | None]
+
+
+@dataclass
+class Accounts:
+    """Row accounting of one table and run: read = accepted + rejected; accepted = inserted + updated + duplicates."""
+
+    read: int = 0
+    accepted: int = 0
+    keys: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def future(self) -> int:
+        return self.rejected.get("future_event", 0)
+
+
+def count_rows(marked: DataFrame, key: tuple[str, ...]) -> Accounts:
+    """Rows by reason, and distinct keys of the accepted ones, in one query.
+
+    Keys are compared by 64-bit hash: a collision could only report a duplicate that is none, and de-duplication of
+    distinct rows changes nothing.
+    """
+    hashed = F.when(F.col(C.REASON).isNull(), F.xxhash64(*key))
+    counts = marked.groupBy(C.REASON).agg(F.count("*").alias("n"), F.count_distinct(hashed).alias("keys")).collect()
+    accounts = Accounts()
+    for row in counts:
+        accounts.read += row["n"]
+        if row[C.REASON] is None:
+            accounts.accepted, accounts.keys = row["n"], row["keys"]
+        else:
+            accounts.rejected[row[C.REASON]] = row["n"]
+    return accounts
+
+
+def shares(accounts: Accounts) -> Profile:
+    """Rejected shares. Rows of the future and of orders still to come wait for their time: no sign of bad data."""
+    waiting = accounts.future + accounts.rejected.get("order_unknown", 0)
+    refused = sum(accounts.rejected.values()) - waiting
+    judged = accounts.read - waiting
+    bad_ids = accounts.rejected.get("bad_id", 0)
+    enough = judged >= MIN_ROWS
+    return {
+        "rejected_share": refused / judged if enough else None,
+        "bad_id_share": bad_ids / judged if enough else None,
+        "duplicate_keys": 0.0,  # set by refine after de-duplication
+    }
+
+
+def _unit_price(table: str) -> Column:
+    if table == "order_items":
+        counted = (F.col(C.QUANTITY) > 0) & ~F.array_contains(C.FLAGS, "quantity_not_count")
+        return F.when(counted, F.col(C.SALES_VALUE) / F.col(C.QUANTITY))
+    if table == "events":
+        return F.when(~F.array_contains(C.FLAGS, "quantity_not_count"), F.col(C.PRICE))
+    return F.col(C.PRICE)
+
+
+def batch_figures(table: str, accepted: DataFrame) -> Profile:
+    """Figures of the accepted rows themselves, in one aggregate (and one for the busiest user)."""
+    aggregates = [F.count("*").cast("double").alias("rows")]
+    names = set(accepted.columns)
+    if {C.PRICE, C.SALES_VALUE} & names:
+        # F.median is exact and sorts; a percentile to 1 % is plenty for a tenfold bound
+        aggregates.append(F.percentile_approx(_unit_price(table), 0.5, 200).cast("double").alias("median_price"))
+    if C.FLAGS in names and C.ITEM_ID in names:
+        unknown = F.array_contains(C.FLAGS, "not_in_catalog").cast("double")
+        aggregates.append(F.avg(unknown).alias("not_in_catalog_share"))
+    day = _business_day(accepted)
+    if day is not None:
+        aggregates += [
+            # a few hundred days: a set of them is cheaper than a DISTINCT, which copies every row
+            F.size(F.collect_set(day)).cast("double").alias("days"),
+            (F.datediff(F.max(day), F.min(day)) + 1).cast("double").alias("span"),
+        ]
+    if C.WEEK in names:
+        aggregates += [F.min(C.WEEK).cast("double").alias("min_week"), F.max(C.WEEK).cast("double").alias("max_week")]
+    figures: Profile = accepted.agg(*aggregates).collect()[0].asDict()
+    if figures["rows"] is None or figures["rows"] < MIN_ROWS:
+        figures = {**dict.fromkeys(figures), "rows": figures["rows"]}
+    if C.USER_ID in names and table in ("orders", "events"):
+        top = accepted.groupBy(C.USER_ID).count().agg(F.max("count")).collect()[0][0]
+        rows = figures["rows"] or 0
+        figures["top_user_share"] = top / rows if top is not None and rows >= MIN_ROWS else None
+    return figures
+
+
+def _business_day(frame: DataFrame) -> Column | None:
+    if C.BUSINESS_DATE in frame.columns:
+        return F.col(C.BUSINESS_DATE)
+    return F.to_date(C.EVENT_TIME) if C.EVENT_TIME in frame.columns else None
+
+
+def against(figures: Profile, table: str, accepted: DataFrame, good: DataFrame | None) -> Profile:
+    """Figures of the batch beside those of the last good version of the table (`good`, None when it is empty)."""
+    days, span = figures.get("days"), figures.get("span")
+    compared: Profile = {
+        **figures,
+        "empty_days": span - days if span is not None and days is not None else None,
+        "price_ratio": None,
+        "rows_per_day_ratio": None,
+        "known_category_share": None,
+    }
+    if good is None or figures.get("rows") is None or (figures["rows"] or 0) < MIN_ROWS:
+        return compared
+    before = batch_figures_of_good(table, good)
+    price, price_before = figures.get("median_price"), before.get("median_price")
+    if price is not None and price_before:
+        compared["price_ratio"] = price / price_before
+    rows, rows_before, days_before = figures["rows"], before.get("rows"), before.get("days")
+    if days and rows and rows_before and days_before:
+        compared["rows_per_day_ratio"] = (rows / days) / (rows_before / days_before)
+    if table == "products":
+        known = good.where(F.col(C.CATEGORY).isNotNull()).select(C.CATEGORY).distinct().withColumn("_known", F.lit(1.0))
+        share = accepted.where(F.col(C.CATEGORY).isNotNull()).join(F.broadcast(known), C.CATEGORY, "left")
+        compared["known_category_share"] = share.agg(F.avg(F.coalesce("_known", F.lit(0.0)))).collect()[0][0]
+    return compared
+
+
+def batch_figures_of_good(table: str, good: DataFrame) -> Profile:
+    """Rows, days and median price of the last good version."""
+    names = set(good.columns)
+    aggregates = [F.count("*").cast("double").alias("rows")]
+    if {C.PRICE, C.SALES_VALUE} & names:
+        aggregates.append(F.percentile_approx(_unit_price(table), 0.5, 200).cast("double").alias("median_price"))
+    day = _business_day(good)
+    if day is not None:
+        aggregates.append(F.approx_count_distinct(day, 0.02).cast("double").alias("days"))
+    found: Profile = good.agg(*aggregates).collect()[0].asDict()
+    return found

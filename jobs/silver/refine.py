@@ -1,0 +1,296 @@
+"""silver.refine: bronze -> typed, standardised, de-duplicated silver behind quality gates; rejects to quarantine.
+
+Reads bronze (products, users, orders, order_items, promotions, events); writes silver and quarantine tables of the
+same names. One process for all tables, in the order of `windows.INPUTS`. Per table: window -> clean -> count -> gate ->
+quarantine -> silver; the silver commit is last and carries the input versions, so a run that dies anywhere is simply
+repeated. Idempotent: the same window twice, late or in another order ends in the same rows.
+
+Options (`--option`): `replay=<table or all>` and `reason=<reason>` try quarantined rows again.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features import columns as C
+from features.domains import domain
+from jobs import clock
+from jobs.catalog import SILVER
+from jobs.quality.docs import build_docs, store_results
+from jobs.quality.gate import Gate, GateFailedError, Verdict
+from jobs.quality.suites import row_columns
+from jobs.run import JobContext, NothingToDo
+from jobs.session import connect
+from jobs.silver.batches import Scope, bronze_batch, changed
+from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, write_silver
+from jobs.silver.profile import Accounts, Profile, against, batch_figures, count_rows, shares
+from jobs.silver.promotions import count_promotions
+from jobs.silver.tables import Silver, winners
+from jobs.silver.windows import INPUTS, Taking, taking
+
+DEPENDS = {"order_items": ("products", "orders"), "events": ("products", "order_items")}
+"""A table whose input was refused in this run is held back: it would be judged against a half-new lake."""
+
+_ENGINE = {
+    "spark.sql.shuffle.partitions": "4",
+    # Bronze files of a first load are few and large, and their text is cheap to read and dear to parse
+    "spark.sql.files.maxPartitionBytes": "16m",
+    "spark.sql.autoBroadcastJoinThreshold": "64m",
+    # A batch is cached for four reads and dropped: packing its columns costs more than reading them all
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+}
+
+
+@dataclass
+class TableReport:
+    """What happened to one table."""
+
+    status: str = "done"
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    restated: int = 0
+    duplicates: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    replayed: int = 0
+    version: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Staged:
+    """A batch ready for the gate: one row per key, its accounts and figures."""
+
+    rows: DataFrame
+    rejected: DataFrame | None
+    accounts: Accounts
+    figures: Profile
+    restated: int
+    retried: bool
+    cached: list[DataFrame]
+
+
+class Refinement:
+    """One run over all tables."""
+
+    def __init__(self, spark: SparkSession, context: JobContext, scope: Scope, gate: Gate) -> None:
+        self.spark, self.context, self.scope, self.gate = spark, context, scope, gate
+        self.lake = context.lake
+        self.now = clock.now(context.config)
+        self.silver = Silver(spark, self.lake, domain(context.domain), self.now)
+        self.reports: dict[str, TableReport] = {}
+        self.failed: list[Verdict] = []
+
+    def run(self) -> None:
+        """Refine every table; a refused one holds back those that depend on it, the others go on."""
+        self.lake.ensure(self.spark, *SILVER.values())
+        for table in INPUTS:
+            started = time.monotonic()
+            blocked = [name for name in DEPENDS.get(table, ()) if self.reports[name].status in ("refused", "held back")]
+            report = TableReport(status="held back") if blocked else self._guarded(table)
+            report.seconds = round(time.monotonic() - started, 2)
+            self.reports[table] = report
+            self.context.progress(f"{table}: {_line(report)}")
+
+    def _guarded(self, table: str) -> TableReport:
+        try:
+            return self._table(table)
+        except GateFailedError as refusal:
+            self.failed += refusal.failed
+            return TableReport(status="refused")
+
+    def _table(self, table: str) -> TableReport:
+        window = taking(self.lake, table)
+        staged = self._stage(window)
+        if staged is None:
+            return TableReport(status="nothing new", version=self.lake.version(SILVER[table]))
+        try:
+            return self._publish(window, staged)
+        finally:
+            for frame in staged.cached:
+                frame.unpersist()
+
+    def _publish(self, window: Taking, staged: Staged) -> TableReport:
+        """Audit, then quarantine, then silver."""
+        table, accounts = window.table, staged.accounts
+        has_rows = accounts.accepted > 0 or staged.restated > 0
+        wanted = row_columns(table)
+        judged = staged.rows.select(*wanted) if wanted and accounts.accepted > 0 else None
+        self.gate.check(table, judged, staged.figures, row_count=accounts.accepted)
+        if staged.rejected is not None and accounts.rejected:
+            write_quarantine(self.spark, self.lake, table, staged.rejected)
+        incremental = self.scope.is_incremental
+        inputs = window.inputs(self.now, only_clock=not incremental)
+        rows = staged.rows if has_rows else None
+        written = write_silver(self.spark, self.lake, window, rows, inputs, record_unchanged=incremental)
+        replayed = 0
+        if staged.retried and accounts.accepted > 0:
+            replayed = mark_replayed(self.spark, self.lake, table, staged.rows.select(C.SOURCE_KEY))
+        if replayed and not incremental and written.inserted + written.updated == 0:
+            record_inputs(self.spark, self.lake, window, inputs)  # today's clock let them pass
+        return TableReport(
+            read=accounts.read,
+            inserted=written.inserted,
+            updated=max(0, written.updated - staged.restated),
+            restated=staged.restated,
+            duplicates=max(0, accounts.accepted - written.inserted - max(0, written.updated - staged.restated)),
+            rejected=accounts.rejected,
+            replayed=replayed,
+            version=written.version,
+        )
+
+    # Staging -----------------------------------------------------------------------------
+
+    def _stage(self, window: Taking) -> Staged | None:
+        """Clean the window's rows and settle their keys; None when there is nothing to look at."""
+        table = window.table
+        batch = bronze_batch(self.spark, self.lake, window, self.scope, self.silver.domain)
+        incremental = self.scope.is_incremental
+        products = changed(self.spark, self.lake, window, "silver.products") if incremental else None
+        orders = changed(self.spark, self.lake, window, "silver.orders") if incremental else None
+        bought = self._purchases(window)
+        if batch.rows is None and bought is None and not window.new:
+            return None
+        cached: list[DataFrame] = []
+        parts: list[DataFrame] = []
+        accounts, rejected = Accounts(), None
+        figures: Profile = {}
+        if batch.rows is not None:
+            cleaned = self.silver.clean(table, batch.rows)
+            if table == "promotions":
+                accounts, figures = count_promotions(cleaned.marked, SILVER[table].key)
+            else:
+                cached.append(cleaned.marked.persist())
+                accounts = count_rows(cleaned.marked, SILVER[table].key)
+            parts.append(cleaned.accepted)
+            rejected = cleaned.rejected
+        judged = shares(accounts)
+        if bought is not None:
+            parts.append(bought)
+        restated = self._restated(window, orders, products, cached)
+        restated_rows = restated.count() if restated is not None else 0
+        if restated is not None and restated_rows:
+            parts.append(restated)
+        if not parts:
+            return Staged(self.silver.read(table), None, accounts, self._empty(judged, table), 0, batch.retried, cached)
+        rows = parts[0]
+        for part in parts[1:]:
+            rows = rows.unionByName(part)
+        if bought is not None:
+            self._count_union(accounts, rows, restated_rows)
+        if not window.is_first or accounts.keys < accounts.accepted:
+            rows = winners(table, rows)
+        if table != "promotions":
+            if not window.is_first:
+                cached.append(rows.persist())
+            good = None if window.is_first else self.silver.read(table)
+            figures = against(batch_figures(table, rows), table, rows, good)
+        return Staged(rows, rejected, accounts, {**judged, **figures}, restated_rows, batch.retried, cached)
+
+    def _purchases(self, window: Taking) -> DataFrame | None:
+        """For events: order items that changed, or those of the asked window, as purchases."""
+        if window.table != "events" or self.scope.is_replay:
+            return None
+        if self.scope.is_incremental:
+            items = changed(self.spark, self.lake, window, "silver.order_items")
+            return None if items is None else self.silver.purchases_of(items)
+        items = self.silver.read("order_items")
+        if self.scope.start is not None:
+            items = items.where(F.col(C.EVENT_TIME) >= F.lit(self.scope.start))
+        if self.scope.end is not None:
+            items = items.where(F.col(C.EVENT_TIME) < F.lit(self.scope.end))
+        return self.silver.purchases_of(items)
+
+    def _restated(
+        self, window: Taking, orders: DataFrame | None, products: DataFrame | None, cached: list[DataFrame]
+    ) -> DataFrame | None:
+        if window.is_first or window.table not in ("order_items", "events"):
+            return None
+        found = self.silver.restated(window.table, orders, products)
+        if found is not None:
+            cached.append(found.persist())
+        return found
+
+    @staticmethod
+    def _count_union(accounts: Accounts, rows: DataFrame, restated_rows: int) -> None:
+        """Purchases come from silver, not from bronze: count them into the batch, beside the records of the topic."""
+        counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
+        purchases = counted["n"] - accounts.accepted - restated_rows
+        accounts.read += purchases
+        accounts.accepted += purchases
+        accounts.keys = counted["keys"]
+
+    @staticmethod
+    def _empty(judged: Profile, table: str) -> Profile:
+        from jobs.quality.suites import profile_columns
+
+        return {**dict.fromkeys(profile_columns(table)), **judged}
+
+
+def _line(report: TableReport) -> str:
+    rejected = sum(report.rejected.values())
+    return (
+        f"{report.status}, {report.read:,} read, {report.inserted:,} new, {report.updated:,} updated, "
+        f"{report.duplicates:,} duplicates, {rejected:,} rejected, {report.seconds:.1f} s"
+    )
+
+
+def scope_of(context: JobContext) -> Scope:
+    """What the command line asks for."""
+    replay = context.options.get("replay")
+    table = None if replay is None else ("" if replay == "all" else replay)
+    return Scope(context.start, context.end, table, context.options.get("reason", ""))
+
+
+def refine(spark: SparkSession, context: JobContext) -> None:
+    """Run one refinement on an open session and fill in the report.
+
+    Raises:
+        GateFailedError: after the tables that passed were committed.
+    """
+    gate = Gate(context.config.gates)
+    for name, value in _ENGINE.items():
+        spark.conf.set(name, value)
+    refinement = Refinement(spark, context, scope_of(context), gate)
+    try:
+        refinement.run()
+    finally:
+        _fill_report(context, refinement)
+    if gate.results:
+        run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")  # when the run was made, not event time
+        store_results(context.config, run_id, gate.results)
+        started = time.monotonic()
+        context.report["data_docs"] = str(build_docs(context.config))
+        context.report["data_docs_seconds"] = round(time.monotonic() - started, 2)
+    if refinement.failed:
+        raise GateFailedError(refinement.failed)
+
+
+def _fill_report(context: JobContext, refinement: Refinement) -> None:
+    reports = refinement.reports
+    rejected = {name: report.rejected for name, report in reports.items() if report.rejected}
+    totals: dict[str, Any] = {
+        "rows_read": sum(report.read for report in reports.values()),
+        "rows_written": sum(report.inserted + report.updated + report.restated for report in reports.values()),
+        "rows_rejected": sum(sum(report.rejected.values()) for report in reports.values()),
+        "rejected": rejected,
+        "tables": {name: asdict(report) for name, report in reports.items()},
+        "gates": refinement.gate.report(),
+    }
+    context.report.update(totals)
+
+
+def main(context: JobContext) -> None:
+    """Refine what is new, a business window, or quarantined rows.
+
+    Raises:
+        NothingToDo: when no input has a version that silver does not hold; decided without Spark.
+        GateFailedError: naming suite, expectation, column, observed value and threshold.
+    """
+    if scope_of(context).is_incremental and not any(taking(context.lake, table).new for table in INPUTS):
+        raise NothingToDo("silver holds every version of its inputs")
+    refine(connect(context.spec.name, context.domain, context.config), context)

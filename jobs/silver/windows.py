@@ -1,0 +1,52 @@
+"""What a silver table has not taken in yet: versions of its inputs since its own last commit, read without Spark."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobs.catalog import SILVER, TABLES, TableSpec
+from jobs.lake import Lake
+
+INPUTS: dict[str, tuple[str, ...]] = {
+    "products": ("bronze.products",),
+    "users": ("bronze.users",),
+    "orders": ("bronze.orders",),
+    "order_items": ("bronze.order_items", "silver.orders", "silver.products"),
+    "promotions": ("bronze.promotions",),
+    "events": ("bronze.events", "silver.order_items", "silver.products"),
+}
+"""In the order in which they are refined: a table comes after the silver tables that it reads."""
+
+CLOCK = "clock"
+"""Beside input versions a commit carries the event-time now (epoch seconds) that decided what was in the future:
+with both, silver is a pure function of bronze that `sluice verify` can compute again."""
+
+
+@dataclass(frozen=True)
+class Taking:
+    """The window of one silver table: per input, versions `(after, upto]`; an input without new rows is not named."""
+
+    table: str
+    new: dict[str, tuple[int | None, int]]
+    committed: dict[str, int]
+    is_first: bool  # the silver table holds no rows: a plain append will do
+
+    @property
+    def spec(self) -> TableSpec:
+        return SILVER[self.table]
+
+    def inputs(self, now: datetime, *, only_clock: bool = False) -> dict[str, int]:
+        """What the commit will carry; `only_clock` keeps the input versions of the commit before."""
+        taken = {} if only_clock else {name: upto for name, (_, upto) in self.new.items()}
+        return {**self.committed, **taken, CLOCK: int(now.timestamp())}
+
+
+def taking(lake: Lake, table: str) -> Taking:
+    """The window of `table` as the lake stands now."""
+    committed = lake.committed_inputs(SILVER[table])
+    new: dict[str, tuple[int | None, int]] = {}
+    for name in INPUTS[table]:
+        newest = lake.data_version(TABLES[name])
+        after = committed.get(name)
+        if newest is not None and (after is None or newest > after):
+            new[name] = (after, newest)
+    return Taking(table, new, committed, is_first=lake.data_version(SILVER[table]) is None)

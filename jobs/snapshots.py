@@ -1,0 +1,52 @@
+"""Gold tables of one moment -> the arrays that the models work on. Read with delta-rs: no session, no JVM."""
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.ranking import PAIR_STATISTICS, USER_FEATURES
+from jobs.catalog import GOLD, TableSpec
+from jobs.lake import Lake, LakeError
+from models.snapshot import Histories, ItemTable
+
+
+def columns_at(lake: Lake, spec: TableSpec, as_of: datetime, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Columns of a gold table at one moment, as numpy arrays of one length.
+
+    Raises:
+        LakeError: when the table holds no row of that moment, naming the job that builds it.
+    """
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+
+    found = lake.delta(spec)
+    if found is None:
+        raise LakeError(f"{spec.name} does not exist yet: run `python -m jobs.run {spec.writer}`")
+    rows = (
+        DeltaTable(found.table_uri)
+        .to_pyarrow_dataset()
+        .to_table(columns=names, filter=pc.field("as_of") == pc.scalar(as_of))
+    )
+    if rows.num_rows == 0:
+        raise LakeError(f"{spec.name} holds nothing as of {as_of.isoformat()}: run `python -m jobs.run {spec.writer}`")
+    return {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}
+
+
+def read_items(lake: Lake, as_of: datetime, *, min_users: int) -> ItemTable:
+    """The items that may be recommended as of a moment."""
+    return ItemTable.from_columns(columns_at(lake, GOLD["gold.item_features"], as_of), min_users=min_users)
+
+
+def read_histories(lake: Lake, as_of: datetime, items: ItemTable) -> Histories:
+    """Every user with a purchase before a moment, with the pairs of recommendable items."""
+    pairs = columns_at(lake, GOLD["gold.pair_features"], as_of, ["user_id", "item_id", *PAIR_STATISTICS])
+    users = columns_at(lake, GOLD["gold.user_features"], as_of, ["user_id", *USER_FEATURES])
+    bought = np.asarray(pairs["purchases"], dtype=np.float32) > 0
+    return Histories.from_columns({name: values[bought] for name, values in pairs.items()}, users, items)
+
+
+def read_labels(lake: Lake, cut: datetime) -> dict[str, NDArray[Any]]:
+    """What users bought in the label window of a cut: columns `user_id`, `item_id`, `label`."""
+    return columns_at(lake, GOLD["gold.training_set"], cut, ["user_id", "item_id", "label"])

@@ -1,0 +1,70 @@
+"""Read-only SQL over the lake without Spark: DuckDB over Delta snapshots, nothing it could write to."""
+
+import datetime as dt
+import math
+from typing import Any
+
+import duckdb
+from deltalake import DeltaTable
+
+from jobs.catalog import TABLES
+from jobs.lake import Lake
+
+
+class QueryError(ValueError):
+    """The query is not one SELECT over tables that exist."""
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON and a terminal can show."""
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[str]:
+    """Make the tables that the query names visible as `layer.table`; returns the names of all that exist."""
+    present = []
+    for name, spec in sorted(TABLES.items()):
+        if lake.delta(spec) is None:
+            continue
+        present.append(name)
+        layer, short = name.split(".", 1)
+        if short not in query:
+            continue
+        snapshot = DeltaTable(lake.path(spec)).to_pyarrow_dataset()
+        connection.register(f"_{layer}_{short}", snapshot)
+        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
+        # Names come from the catalog, never from the query.
+        connection.execute(f'CREATE VIEW "{layer}"."{short}" AS SELECT * FROM "_{layer}_{short}"')  # noqa: S608
+    return present
+
+
+def run_query(query: str, *, domain: str, limit: int = 50) -> list[dict[str, Any]]:
+    """Rows of one SELECT over `layer.table` names of a domain, at most `limit`.
+
+    Raises:
+        QueryError: more than one statement, not a SELECT, an unknown table or column (the message lists the tables).
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        statements = connection.extract_statements(query)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise QueryError("`sluice sql` takes one SELECT: it is read-only, jobs alone write the lake")
+        present = _register(connection, Lake.of(domain), query)
+        connection.execute("SET enable_external_access=false")
+        try:
+            relation = connection.execute(statements[0])
+        except duckdb.CatalogException as problem:
+            raise QueryError(f"{problem}\nTables of {domain}: {', '.join(present) or 'none yet'}") from problem
+        columns = [column[0] for column in relation.description]
+        rows = relation.fetchmany(limit)
+    except duckdb.Error as problem:
+        raise QueryError(str(problem)) from problem
+    finally:
+        connection.close()
+    return [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]

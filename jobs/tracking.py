@@ -1,0 +1,163 @@
+"""MLflow, the one owner of it: the registry decides which model the next publish uses. No pickle is ever loaded."""
+
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.settings import Settings
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+RANKER_FOLDER = "ranker"
+"""Artefact folder of a run: boosters as native text, `ranker.json` with their hashes."""
+
+
+class TrackingError(RuntimeError):
+    """MLflow does not answer, or the registry holds something that is not ours."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """One version of the registry, with its ranker on local disk."""
+
+    name: str
+    version: str
+    run_id: str
+    ranker: Path
+    as_of: datetime
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """What a training run leaves in MLflow.
+
+    Attributes:
+        folder: files of the ranker, logged under `ranker/`.
+        facts: parameters, nested ones as JSON.
+        tags: on the run and on the version: the gate's verdict, `as_of`, versions of the inputs, the code's commit.
+        importance: per surface the gain of each feature.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    importance: dict[str, dict[str, float]]
+
+
+def model_name(domain: str) -> str:
+    """Name of a domain's registered model."""
+    return f"{domain}-two-stage"
+
+
+def client(config: Settings) -> Any:
+    """An MLflow client of the configured server."""
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=config.mlflow_url, registry_uri=config.mlflow_url)
+
+
+def _version_by_alias(config: Settings, domain: str, alias: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client(config).get_model_version_by_alias(model_name(domain), alias)
+    except MlflowException as problem:
+        if problem.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise TrackingError(
+            f"MLflow does not answer at {config.mlflow_url}: `make up`, or set SLUICE_MLFLOW_URI ({problem})"
+        ) from problem
+
+
+def champion(domain: str, config: Settings) -> RegisteredModel | None:
+    """The version that the alias `champion` names, its ranker downloaded once per version; None without one.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    found = _version_by_alias(config, domain, CHAMPION)
+    if found is None:
+        return None
+    folder = config.home.resolve() / "models" / domain / str(found.version)
+    if not (folder / RANKER_FOLDER / "ranker.json").exists():
+        from mlflow.artifacts import download_artifacts
+
+        staged = folder.with_name(f".{found.version}")
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        download_artifacts(
+            run_id=found.run_id, artifact_path=RANKER_FOLDER, dst_path=str(staged), tracking_uri=config.mlflow_url
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        staged.rename(folder)
+    as_of = datetime.fromisoformat(found.tags["as_of"])
+    return RegisteredModel(model_name(domain), str(found.version), str(found.run_id), folder / RANKER_FOLDER, as_of)
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, str]:
+    """Parameters as MLflow keeps them: nested names joined by dots."""
+    flat: dict[str, str] = {}
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": inner for key, inner in _flat(value).items()}
+        else:
+            flat[name] = str(value)
+    return flat
+
+
+def register(domain: str, config: Settings, challenger: Challenger) -> str:
+    """Log a run and a model version with the alias `challenger`; returns the version.
+
+    The home ranker is also logged as a native LightGBM model (text), which the registry's page shows.
+    """
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    import lightgbm
+    import mlflow
+
+    mlflow.set_tracking_uri(config.mlflow_url)
+    mlflow.set_registry_uri(config.mlflow_url)
+    mlflow.set_experiment(f"{domain}-training")
+    name = model_name(domain)
+    with mlflow.start_run(run_name=f"as of {challenger.tags['as_of'][:10]}"):
+        mlflow.log_params(_flat(challenger.facts))
+        mlflow.log_metrics(challenger.metrics)
+        mlflow.set_tags(challenger.tags)
+        mlflow.log_dict(challenger.importance, "importance.json")
+        mlflow.log_artifacts(str(challenger.folder), artifact_path=RANKER_FOLDER)
+        booster = lightgbm.Booster(model_file=str(challenger.folder / "booster-home.txt"))
+        # Explicit requirements: MLflow would otherwise spend seconds on guessing them.
+        logged = mlflow.lightgbm.log_model(booster, name="booster", pip_requirements=["lightgbm"])
+        version = mlflow.register_model(logged.model_uri, name, tags=challenger.tags)
+    registry = client(config)
+    registry.set_registered_model_alias(name, CHALLENGER, version.version)
+    return str(version.version)
+
+
+def promote(domain: str, config: Settings, version: str) -> None:
+    """Move `champion` to a version; the one before becomes `previous`."""
+    registry, name = client(config), model_name(domain)
+    before = _version_by_alias(config, domain, CHAMPION)
+    if before is not None and str(before.version) != version:
+        registry.set_registered_model_alias(name, PREVIOUS, before.version)
+    registry.set_registered_model_alias(name, CHAMPION, version)
+
+
+def run_of_version(domain: str, config: Settings, version: str) -> Any:
+    """The MLflow run that a model version came from."""
+    registry = client(config)
+    return registry.get_run(registry.get_model_version(model_name(domain), version).run_id)
+
+
+def log_metrics(config: Settings, run_id: str, metrics: dict[str, float]) -> None:
+    """Add metrics to a finished run; values that are not finite are left out, which MLflow refuses."""
+    registry = client(config)
+    for name, value in metrics.items():
+        if math.isfinite(value):
+            registry.log_metric(run_id, name, value)

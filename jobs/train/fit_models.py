@@ -1,0 +1,167 @@
+"""Past cuts -> a challenger: rankers per surface, tracked in MLflow; the gate moves `champion` or says why not.
+
+Reads the gold features of the past cuts and gold.training_set; the newest cut validates, the others train. Writes a
+run (parameters, metrics beside all baselines, native artefacts, input versions, commit) and a model version.
+"""
+
+import math
+import subprocess
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jobs.catalog import GOLD
+from jobs.failpoints import failpoint
+from jobs.lake import Lake
+from jobs.run import JobContext, NothingToDo
+from jobs.settings import ROOT
+from jobs.snapshots import read_histories, read_items, read_labels
+from jobs.tracking import Challenger, RegisteredModel, champion, promote, register
+from jobs.train.gate import Refusal, refusals
+from models.base import ArtefactError
+from models.generators import Generators
+from models.ranker import load_rankers, save_rankers
+from models.recipe import Recipe
+from models.two_stage import LabelledSnapshot, fit, truth_matrix
+from models.validation import Judged, judge, judge_baselines
+
+RETRAIN_AFTER = timedelta(days=7)
+"""Of event time between two trainings; publishing in between re-scores with the champion."""
+
+
+class TrainingError(RuntimeError):
+    """There is too little history to train and to validate."""
+
+
+def _cuts(lake: Lake) -> list[datetime]:
+    """Cuts of gold.training_set, oldest first."""
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+
+    found = lake.delta(GOLD["gold.training_set"])
+    if found is None:
+        return []
+    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=["as_of"])
+    return sorted(moment.astimezone(UTC) for moment in pc.unique(rows["as_of"]).to_pylist())
+
+
+def read_snapshot(lake: Lake, cut: datetime, recipe: Recipe) -> LabelledSnapshot:
+    """What was known at a cut, and what was bought after it."""
+    items = read_items(lake, cut, min_users=recipe.min_item_users)
+    histories = read_histories(lake, cut, items)
+    return LabelledSnapshot(histories, items, truth_matrix(read_labels(lake, cut), histories.user_ids, items))
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _metrics(judged: Judged, baselines: dict[str, Judged]) -> dict[str, float]:
+    found = {f"validation_{name}": value for name, value in judged.means().items()}
+    for baseline, one in baselines.items():
+        found |= {f"baseline_{baseline}_{name}": value for name, value in one.means().items()}
+    found |= {f"source_share_{name}": share for name, share in judged.source_shares.items()}
+    found |= {f"coverage_{surface}": value for surface, value in judged.coverage.items()}
+    found |= {f"popularity_share_{surface}": value for surface, value in judged.popularity_share.items()}
+    return {name: value for name, value in found.items() if math.isfinite(value)}  # MLflow refuses NaN
+
+
+def _usable(context: JobContext, reigning: RegisteredModel | None) -> RegisteredModel | None:
+    """The champion, or None when it was trained on another list of features: such a one must be replaced at once."""
+    if reigning is None:
+        return None
+    try:
+        load_rankers(reigning.ranker)
+    except ArtefactError as problem:
+        context.progress(f"champion version {reigning.version} cannot be used any more ({problem}): training anew")
+        return None
+    return reigning
+
+
+def main(context: JobContext) -> None:
+    """Train, validate, register and, when the gate passes, promote.
+
+    Raises:
+        NothingToDo: no features yet, or the champion is younger than a week of event time (option force=1 trains).
+        TrainingError: fewer than two cuts with labels.
+    """
+    lake, timings = context.lake, {}
+    built = lake.committed_inputs(GOLD["gold.user_features"])
+    if not built:
+        raise NothingToDo("no features yet: gold.build_features comes first")
+    as_of = datetime.fromtimestamp(built["as_of"], UTC)
+    reigning = _usable(context, champion(context.domain, context.config))
+    if reigning is not None and as_of - reigning.as_of < RETRAIN_AFTER and context.options.get("force") != "1":
+        raise NothingToDo(f"champion version {reigning.version} was trained as of {reigning.as_of.isoformat()}")
+    cuts = _cuts(lake)
+    if len(cuts) < 2:
+        raise TrainingError(
+            f"training needs one cut to learn from and one to validate on, got {len(cuts)}: load at least ten weeks of "
+            "history (make demo WEEKS=12)"
+        )
+    recipe = Recipe()
+    begun = time.monotonic()
+    training = [read_snapshot(lake, cut, recipe) for cut in cuts[:-1][-recipe.training_cuts :]]
+    timings["read"] = time.monotonic() - begun
+    context.progress(f"training on cuts {[f'{cut:%Y-%m-%d}' for cut in cuts[:-1]]}")
+    begun = time.monotonic()
+    rankers = fit(training, recipe)
+    timings["fit"] = time.monotonic() - begun
+    failpoint("fit_models.after_fit")
+    begun = time.monotonic()
+    snapshot = read_snapshot(lake, cuts[-1], recipe)
+    generators = Generators.fit(snapshot.histories, snapshot.items, recipe)
+    judged, baselines = judge(generators, rankers, snapshot), judge_baselines(snapshot)
+    ruling = judge(generators, load_rankers(reigning.ranker)[0], snapshot) if reigning else None
+    timings["validate"] = time.monotonic() - begun
+    refused = refusals(judged, ruling, baselines)
+    facts = {"as_of": as_of.isoformat(), "validation_cut": cuts[-1].isoformat(), "recipe": recipe.as_dict()}
+    with tempfile.TemporaryDirectory() as folder:
+        save_rankers(rankers, Path(folder), facts={"as_of": as_of.isoformat()})
+        begun = time.monotonic()
+        version = register(
+            context.domain,
+            context.config,
+            Challenger(
+                folder=Path(folder),
+                facts=facts,
+                metrics=_metrics(judged, baselines),
+                tags=_tags(lake, refused, as_of),
+                importance={surface: ranker.importance() for surface, ranker in rankers.items()},
+            ),
+        )
+    if not refused:
+        promote(context.domain, context.config, version)
+    timings["track"] = time.monotonic() - begun
+    rounded = {name: round(value, 2) for name, value in timings.items()}
+    _report(context, version, refused, judged, baselines=baselines, timings=rounded)
+
+
+def _tags(lake: Lake, refused: list[Refusal], as_of: datetime) -> dict[str, str]:
+    versions = {f"delta.{name}": str(lake.version(spec)) for name, spec in GOLD.items() if name != "gold.topk"}
+    verdict = "; ".join(map(str, refused)) or "passed"
+    return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": _commit(), **versions}
+
+
+def _report(
+    context: JobContext,
+    version: str,
+    refused: list[Refusal],
+    judged: Judged,
+    *,
+    baselines: dict[str, Judged],
+    timings: dict[str, float],
+) -> None:
+    context.progress(f"version {version}: {'; '.join(map(str, refused)) if refused else 'promoted to champion'}")
+    summary: dict[str, Any] = {"two_stage": judged.means(), **{name: one.means() for name, one in baselines.items()}}
+    context.report.update(
+        model_version=version,
+        promoted=not refused,
+        gate=[str(one) for one in refused] or ["passed"],
+        validation={name: {key: round(value, 4) for key, value in means.items()} for name, means in summary.items()},
+        source_shares={name: round(value, 4) for name, value in judged.source_shares.items()},
+        timings=timings,
+    )

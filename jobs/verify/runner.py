@@ -1,0 +1,103 @@
+"""Runs all checks and never stops at the first that fails; a check that cannot be made counts as failed."""
+
+from collections.abc import Callable
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from features import columns as C
+from jobs.catalog import QUARANTINE, SILVER
+from jobs.lake import Lake
+from jobs.quarantine import list_quarantine
+from jobs.session import connect
+from jobs.settings import Settings
+from jobs.verify.checks import (
+    Check,
+    compare,
+    content_of,
+    files_landed,
+    nothing_lost,
+    offsets_contiguous,
+    open_by_reason,
+    same_content,
+    unique_by_key,
+)
+from jobs.verify.rebuild import ORDER, rebuild, scratch_lake
+from jobs.verify.release import release_check
+
+
+def run_checks(domain: str, config: Settings) -> list[Check]:
+    """Every invariant, checked on the stack's engine; the release last."""
+    spark = connect("verify", domain, config)
+    spark.conf.set("spark.sql.shuffle.partitions", "4")
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "16m")
+    lake = Lake.of(domain, config)
+    checks = guarded("landed", lambda: files_landed(spark, lake))
+    checks += guarded("kafka", lambda: kafka_checks(spark, lake, config))
+    checks += guarded("silver", lambda: silver_checks(spark, lake))
+    checks += guarded("quarantine", lambda: [quarantine_countable(spark, lake, config)])
+    return checks + guarded("release", lambda: [release_check(domain, config)])
+
+
+def guarded(name: str, make: Callable[[], list[Check]]) -> list[Check]:
+    """The checks of `make`, or one failed check that says why they could not be made."""
+    try:
+        return make()
+    except Exception as error:  # whatever it is, the other checks still have to run
+        return [Check(name, False, "a check that can be made", type(error).__name__, str(error)[:500])]
+
+
+def kafka_checks(spark: SparkSession, lake: Lake, config: Settings) -> list[Check]:
+    """Bronze beside the topic itself."""
+    from jobs.kafka_topics import event_topic, topic_state
+
+    ends, problem = None, ""
+    try:
+        ends = dict(topic_state(config, event_topic(lake.domain)).ends)
+    except Exception as error:  # an unreachable broker fails one check, not all
+        problem = str(error)
+    return offsets_contiguous(spark, lake, ends, problem)
+
+
+def silver_checks(spark: SparkSession, lake: Lake) -> list[Check]:
+    """Per silver table: unique by key, nothing lost on the way, equal to a rebuild."""
+    checks: list[Check] = []
+    with scratch_lake(lake) as scratch:
+        for table in ORDER:
+            if lake.data_version(SILVER[table]) is None:
+                checks.append(Check(f"silver.{table}", False, "a table with rows", "none", "run silver.refine"))
+                continue
+            checks += guarded(f"silver.{table}", lambda table=table: table_checks(spark, lake, scratch, table))  # type: ignore[misc]
+    return checks
+
+
+def table_checks(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> list[Check]:
+    """The three checks of one silver table."""
+    stored = lake.read(spark, SILVER[table])
+    unique = unique_by_key(stored, SILVER[table])
+    rebuilt = rebuild(spark, lake, scratch, table)
+    if rebuilt is None:
+        return [
+            unique,
+            Check(f"rebuild.silver.{table}", False, "a commit with its inputs", "none", "run silver.refine"),
+        ]
+    own = stored.where(F.col(C.CHANNEL) == "kafka") if table == "events" else stored
+    content = content_of(stored)
+    silver_rows = own.count() if table == "events" else content.rows
+    if table == "events":
+        # a record whose purchase also came in a dump is a duplicate of it
+        kafka_in_rebuild = rebuilt.rows.where(F.col(C.CHANNEL) == "kafka").count()
+        rebuilt.accounts.keys = kafka_in_rebuild
+    open_ = open_by_reason(spark, lake, table)
+    return [
+        unique,
+        nothing_lost(table, rebuilt.bronze_rows, silver_rows, rebuilt.accounts, open_),
+        same_content(table, content, content_of(rebuilt.rows)),
+    ]
+
+
+def quarantine_countable(spark: SparkSession, lake: Lake, config: Settings) -> Check:
+    """`sluice quarantine list` accounts for every entry."""
+    listed = sum(row.open + row.replayed for row in list_quarantine(lake.domain, config))
+    stored = sum(lake.read(spark, spec).count() for spec in QUARANTINE.values() if lake.version(spec) is not None)
+    return compare("quarantine.countable", stored, listed, "entries in the tables and entries listed")
