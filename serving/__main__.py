@@ -1,0 +1,29 @@
+"""`python -m serving`: the API under uvicorn (uvloop, httptools), one worker. SIGTERM drains and ends within 10 s."""
+
+import uvicorn
+
+from serving.app import create_app
+from serving.settings import serving_settings
+
+
+def main() -> None:
+    """Serve until stopped."""
+    config = serving_settings()
+    uvicorn.run(
+        create_app(config),
+        host=config.host,
+        port=config.port_api,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,  # uvicorn's own would write user ids; serving.edge logs requests
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=8,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=16 * 1024,
+        ws="none",
+    )
+
+
+if __name__ == "__main__":
+    main()

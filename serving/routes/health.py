@@ -1,0 +1,67 @@
+"""Liveness, readiness, metrics."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serving.deps import Parts, PartsDep
+from serving.problems import ProblemResponse
+from serving.schemas import Health, Problem
+
+router = APIRouter(tags=["operation"])
+_WAITING = "no release in memory: none has been published yet, or Redis cannot be reached"
+
+
+def state(parts: Parts) -> dict[str, Any]:
+    """What the API can say of itself without asking anybody."""
+    release = parts.watcher.release
+    redis_up = parts.breaker.state == "closed" and not parts.watcher.pointer_lost
+    if release is None:
+        status, detail = "waiting", _WAITING
+    elif redis_up:
+        status, detail = "ok", "serving"
+    elif parts.watcher.pointer_lost:
+        status, detail = "degraded", "Redis lost the release: serving from memory until the next publish"
+    else:
+        status, detail = "degraded", "Redis does not answer: serving from memory"
+    return {
+        "status": status,
+        "ready": release is not None,
+        "release_id": release.release_id if release else None,
+        "redis": "up" if parts.breaker.state == "closed" else "down",
+        "detail": detail,
+    }
+
+
+@router.get("/health", response_model=Health)
+async def health(parts: PartsDep) -> Response:
+    """State of the API; 200 while the process answers, `ready` says whether it has a release."""
+    return Response(orjson.dumps(state(parts)), media_type="application/json")
+
+
+@router.get("/health/live", response_model=Health)
+async def live(parts: PartsDep) -> Response:
+    """200 while the process answers."""
+    return Response(orjson.dumps(state(parts)), media_type="application/json")
+
+
+@router.get(
+    "/health/ready",
+    response_model=Health,
+    responses={503: {"model": Problem, "description": "No release in memory yet"}},
+)
+async def ready(request: Request, parts: PartsDep) -> Response:
+    """200 once a release is in memory; it stays ready while Redis is away, since it still answers."""
+    found = state(parts)
+    if not found["ready"]:
+        return ProblemResponse(503, _WAITING, kind="no-release", request_id=request.scope["sluice.request_id"])
+    return Response(orjson.dumps(found), media_type="application/json")
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(parts: PartsDep) -> Response:
+    """Prometheus metrics."""
+    body = parts.metrics.render(parts.breaker.state)
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,72 @@
+"""`/v1/items/{item_id}` and the items similar to it."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serving.deps import ItemPath, K, PartsDep
+from serving.online_store import IN_STOCK, ON_SALE, RECOMMENDABLE
+from serving.problems import ProblemResponse
+from serving.recommend import UnknownItemError
+from serving.routes import converters
+from serving.schemas import Item, Problem, SimilarItems
+
+converters.register()
+router = APIRouter(tags=["items"])
+_UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "The release in service does not hold the item"}
+}
+_NO_RELEASE: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problem, "description": "No release has been published yet"}
+}
+
+
+@router.get("/v1/items/{item_id:any}/similar", response_model=SimilarItems, responses=_UNKNOWN)
+async def get_similar(request: Request, parts: PartsDep, item_id: ItemPath, k: K = 20) -> Response:
+    """Items similar to one. Items bought too rarely to be placed get popular items of their category, marked so."""
+    try:
+        answer = await parts.recommendations.similar(item_id, k=k)
+    except UnknownItemError as problem:
+        return ProblemResponse(
+            404, str(problem.args[0]), kind="unknown-item", request_id=request.scope["sluice.request_id"]
+        )
+    request.scope["sluice.facts"].update(source=answer.source, reason=answer.reason, release=answer.release_id)
+    body = {
+        "item_id": item_id,
+        "k": k,
+        "source": answer.source,
+        "reason": answer.reason,
+        "detail": answer.detail,
+        "release_id": answer.release_id,
+        "generated_at": answer.generated_at,
+        "items": answer.items,
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+@router.get("/v1/items/{item_id:any}", response_model=Item, responses={**_UNKNOWN, **_NO_RELEASE})
+async def get_item(request: Request, parts: PartsDep, item_id: ItemPath) -> Response:
+    """What the release knows of an item."""
+    release, request_id = parts.watcher.release, request.scope["sluice.request_id"]
+    if release is None:
+        detail = "no release has been published yet: run the pipeline (`make demo`)"
+        return ProblemResponse(503, detail, kind="no-release", request_id=request_id)
+    place = release.index.get(item_id)
+    if place is None:
+        detail = f"no item {item_id!r} in release {release.release_id}, whose catalog holds {len(release.items)} items"
+        return ProblemResponse(404, detail, kind="unknown-item", request_id=request_id)
+    flags = int(release.items.flags[place])
+    body = {
+        "item_id": item_id,
+        "title": release.items.titles[place],
+        "price": release.items.prices[place],
+        "category": release.items.categories[place],
+        "department": release.items.departments[place],
+        "on_sale": bool(flags & ON_SALE),
+        "in_stock": bool(flags & IN_STOCK),
+        "recommendable": bool(flags & RECOMMENDABLE),
+        "release_id": release.release_id,
+    }
+    return Response(orjson.dumps(body), media_type="application/json")

@@ -1,0 +1,48 @@
+"""Settings of the API: same prefix, same secrets folder as the rest of the platform; the image needs no more.
+
+`SLUICE_HOME`, `SLUICE_DOMAIN`, `SLUICE_HOST`, `SLUICE_PORT_API`, `SLUICE_PORT_REDIS`, `SLUICE_REDIS_URL` and the
+password mean what they mean in `jobs.settings`.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ServingSettings(BaseSettings):
+    """Where the API listens, where its release is, and how long it waits. Business limits are not settings."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=str(ROOT / ".env"), extra="ignore")
+
+    home: Path = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
+    domain: str = Field("retail", description="Domain that the API serves")
+    host: str = Field("127.0.0.1", description="Address that the API binds")
+    port_api: int = Field(8000, description="Port of the serving API")
+    port_redis: int = Field(16379, description="Port of Redis")
+    redis_url: str = Field("", description="Redis URL without credentials; default: the local stack's")
+    redis_serving_password: SecretStr | None = Field(None, description="Redis ACL user 'serving' (file secret)")
+    log_salt: SecretStr | None = Field(
+        None, description="Salt of the user hash in the API's logs (file secret); random per process when not set"
+    )
+    redis_timeout_ms: int = Field(50, ge=1, description="Longest wait of a request for Redis, in milliseconds")
+    release_poll_ms: int = Field(500, ge=50, description="How often the API looks for a new release, in milliseconds")
+    access_log: bool = Field(True, description="One JSON line per request of the API, user ids hashed")
+
+    @property
+    def redis_base_url(self) -> str:
+        return self.redis_url or f"redis://{self.host}:{self.port_redis}/0"
+
+    @property
+    def snapshot_file(self) -> Path:
+        """Last good popular list: what a start without Redis answers with."""
+        return self.home / "serving" / f"last_good-{self.domain}.json"
+
+
+def serving_settings() -> ServingSettings:
+    """Settings from the environment, then `.env`, then file secrets, then defaults."""
+    first = ServingSettings()
+    secrets = first.home / "secrets"
+    return ServingSettings(_secrets_dir=str(secrets)) if secrets.is_dir() else first

@@ -1,0 +1,78 @@
+"""The API's only reader of Redis: short waits, a breaker, and one exception for everything that can go wrong."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+
+from serving.breaker import Breaker
+from serving.settings import ServingSettings
+
+_LOAD_TIMEOUT_SECONDS = 2.0
+
+
+class StoreUnavailableError(RuntimeError):
+    """Redis gave no answer in time, or the breaker is open and it was not asked."""
+
+
+class Store:
+    """Two pools: one for requests, which wait milliseconds; one for loading releases, which may wait seconds."""
+
+    def __init__(self, config: ServingSettings, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self._timeout = config.redis_timeout_ms / 1000
+        self._fast = self._client(config, self._timeout, connections=64)
+        self._slow = self._client(config, _LOAD_TIMEOUT_SECONDS, connections=2)
+
+    @staticmethod
+    def _client(config: ServingSettings, timeout: float, *, connections: int) -> Any:
+        password = config.redis_serving_password
+        pool = BlockingConnectionPool.from_url(
+            config.redis_base_url,
+            username="serving" if password else None,
+            password=password.get_secret_value() if password else None,
+            max_connections=connections,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(ExponentialBackoff(cap=0.01, base=0.001), 1),
+            retry_on_error=[ConnectionError],
+            health_check_interval=0,
+        )
+        return Redis.from_pool(pool)
+
+    async def get(self, key: str) -> bytes | None:
+        """Value of a key for a request.
+
+        Raises:
+            StoreUnavailableError: no answer within the time limit, an error, or the breaker is open.
+        """
+        if not self.breaker.allow():
+            raise StoreUnavailableError("Redis failed repeatedly: not asked until the breaker lets a probe through")
+        return await self._ask(self._fast.get(key), self._timeout)
+
+    async def fetch(self, keys: list[str]) -> list[bytes | None]:
+        """Values of artefact keys, one command each; they are half a megabyte, so the wait is longer."""
+        return [await self._ask(self._slow.get(key), _LOAD_TIMEOUT_SECONDS) for key in keys]
+
+    async def _ask(self, command: Awaitable[bytes | None], seconds: float) -> bytes | None:
+        try:
+            async with asyncio.timeout(seconds):
+                value = await command
+        except (RedisError, OSError, TimeoutError) as problem:
+            self.breaker.failed()
+            raise StoreUnavailableError(f"Redis: {type(problem).__name__}") from problem
+        except BaseException:
+            self.breaker.abandoned()
+            raise
+        self.breaker.succeeded()
+        return value
+
+    async def close(self) -> None:
+        """Close both pools."""
+        await self._fast.aclose()
+        await self._slow.aclose()
