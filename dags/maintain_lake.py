@@ -1,0 +1,30 @@
+"""Small files compacted, files that no version needs removed, for every table of the batch application.
+
+**What it does.** OPTIMIZE where small files have gathered, VACUUM with Delta's default retention of seven days. It
+changes no row and wakes nobody. Nightly at 03:00 New York time.
+
+**Backfill.** None: it works on what is there.
+
+**When it is red.** The log names the table. Clearing the task is safe; a table that is being written is left for the
+next night.
+"""
+
+from airflow.sdk import CronTriggerTimetable, dag
+
+from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+
+
+@dag(
+    schedule=CronTriggerTimetable("0 3 * * *", timezone="America/New_York"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params=WINDOW_PARAMS,
+    tags=["retail", "maintenance"],
+    doc_md=__doc__,
+)
+def maintain_lake() -> None:
+    run_job("maintain.optimize", priority="maintain")
+
+
+maintain_lake()

@@ -1,0 +1,40 @@
+"""The champion scores every user (Spark), and one versioned release is built, checked and activated in Redis.
+
+**What it does.** Wakes when features or the champion have changed, and every half hour so that a promotion or a
+roll-back made by hand in the MLflow UI is followed. Same features and same champion: nothing to do. The pointer moves
+only after a sample of what was written has been read back; the previous release is kept.
+
+**Backfill.** Trigger it with `end` = the `as_of` whose features are to be scored.
+
+**When it is red.** The release that was current still serves. Clear the failed task: a half-written release is never
+pointed to and is written again. `sluice release rollback` goes back by hand.
+"""
+
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, dag
+
+from dags.lib.assets import MODEL, RELEASE, asset
+from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("20,50 * * * *", timezone="UTC"),
+        assets=MODEL | asset("gold.user_features"),
+    ),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params=WINDOW_PARAMS,
+    tags=["retail", "publish"],
+    doc_md=__doc__,
+)
+def publish_recommendations() -> None:
+    scored = run_job("publish.score_users", priority="publish")
+    released = run_job(
+        "publish.build_release", priority="publish", extra_outlets=(RELEASE,), trigger_rule="none_failed"
+    )
+    reported = run_job("evaluate.report_quality", priority="refine", trigger_rule="none_failed")
+    chain(scored, released, reported)
+
+
+publish_recommendations()

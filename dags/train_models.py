@@ -1,0 +1,36 @@
+"""Gold -> a challenger (ALS + LightGBM ranker) in MLflow; the gate decides whether it becomes champion.
+
+**What it does.** When there is no champion yet, or a week of new data since the champion's cut, it fits the models on
+past cuts, evaluates them on the validation cut (never on E1) and registers the version as `challenger`. The gate
+compares it with the champion; passing moves the alias `champion`, refusing tags the version with the rule and figures.
+
+**Backfill.** Trigger it with `end` = the cut to train at.
+
+**When it is red.** The log names the stage. MLflow down: `make up`, then clear the task. A refused challenger is not a
+failure: the run is green, the tags in the MLflow UI say why, and a person may move the alias there; the next release
+follows the registry.
+"""
+
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
+
+from dags.lib.assets import MODEL, asset
+from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 7 * * 1", timezone="America/New_York"),
+        assets=[asset("gold.user_features")],
+    ),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params=WINDOW_PARAMS,
+    tags=["retail", "models"],
+    doc_md=__doc__,
+)
+def train_models() -> None:
+    run_job("train.fit_models", priority="train", extra_outlets=(MODEL,))
+
+
+train_models()
