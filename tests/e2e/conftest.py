@@ -1,0 +1,99 @@
+"""One real platform on a slice of the real data, in a home and on ports of its own, for all end-to-end tests."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WEEKS = "12"
+PORTS = (
+    "api", "airflow", "mlflow", "docs", "postgres", "kafka", "kafka_controller", "redis", "objectstore", "spark",
+    "supervisor",
+)  # fmt: skip
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@dataclass
+class Platform:
+    """How a test talks to the platform: as a person would, by its commands."""
+
+    home: Path
+    environment: dict[str, str]
+
+    def port(self, name: str) -> int:
+        return int(self.environment[f"SLUICE_PORT_{name.upper()}"])
+
+    def command(
+        self, *arguments: str, module: str = "jobs.cli", timeout: float = 600, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the project in this platform's environment."""
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT, env={**self.environment, **extra}, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def job(self, name: str, *arguments: str, **extra: str) -> tuple[int, dict[str, Any], str]:
+        """Run one job; its exit code, its report and its standard error."""
+        done = self.command(name, *arguments, module="jobs.run", **extra)
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
+
+    def script(self, text: str, *arguments: str) -> Any:
+        """Run Python in the platform's environment; its last line of output is JSON."""
+        done = subprocess.run(
+            [sys.executable, "-c", text, *arguments],
+            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def versions(self) -> dict[str, int | None]:
+        """Delta version of every table."""
+        found: dict[str, int | None] = self.script(
+            "import json; from jobs.catalog import TABLES; from jobs.lake import Lake; lake = Lake.of('retail');"
+            "print(json.dumps({name: lake.version(spec) for name, spec in TABLES.items()}))"
+        )
+        return found
+
+    def release(self) -> str:
+        """Id of the current release as the API serves it."""
+        import httpx
+
+        answer = httpx.get(f"http://127.0.0.1:{self.port('api')}/v1/users/1/recommendations", params={"k": 5})
+        return str(answer.json()["release_id"])
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The demo on a slice, run by its command; everything is stopped at the end."""
+    home = tmp_path_factory.mktemp("platform")
+    (home / "lib").symlink_to(ROOT / ".sluice" / "lib")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "AIRFLOW"))}
+    ports = {
+        f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, _free_ports(len(PORTS)), strict=True)
+    }
+    one = Platform(home, {**kept, **ports, "SLUICE_HOME": str(home), "COLUMNS": "160"})
+    try:
+        done = one.command("demo", "--weeks", WEEKS, timeout=1200)
+        (home / "demo.txt").write_text(done.stdout + done.stderr)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+        yield one
+    finally:
+        one.command("down", timeout=180)

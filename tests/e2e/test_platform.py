@@ -1,0 +1,202 @@
+"""The whole platform on a slice of the real data: real Kafka, Redis, Postgres, Spark, Airflow and MLflow.
+
+The tests run in file order against one platform; each leaves it in a state that the next accepts.
+"""
+
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.services, pytest.mark.timeout(1500)]
+
+
+def _verify(platform: Any) -> dict[str, Any]:
+    done = platform.command("verify", "--json")
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    parsed["exit"] = done.returncode
+    return parsed
+
+
+def test_demo_shows_lists_links_logins_and_times(platform: Any) -> None:
+    text = (platform.home / "demo.txt").read_text()
+    assert text.count("Household ") >= 3
+    assert "personal" in text
+    for word in ("API", "Airflow", "MLflow", "Data Docs", "admin / ", "Time of each stage", "Try next"):
+        assert word in text, word
+
+
+def test_every_invariant_holds(platform: Any) -> None:
+    result = _verify(platform)
+    assert [check for check in result["checks"] if not check["ok"]] == []
+    assert result["exit"] == 0
+
+
+def test_a_second_demo_changes_nothing(platform: Any) -> None:
+    versions, release = platform.versions(), platform.release()
+    done = platform.command("demo", "--weeks", "12", timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert platform.versions() == versions
+    assert platform.release() == release
+
+
+def test_lists_are_personal(platform: Any) -> None:
+    """Top lists differ from popularity for more than 95 % of users with history."""
+    users = platform.script(
+        "import json, psycopg; from jobs.settings import settings;"
+        "rows = psycopg.connect(settings().postgres_dsn('shop')).execute("
+        "'SELECT DISTINCT user_id FROM orders ORDER BY 1 LIMIT 400').fetchall();"
+        "print(json.dumps([row[0] for row in rows]))"
+    )
+    base = f"http://127.0.0.1:{platform.port('api')}/v1/users"
+    with httpx.Client() as client:
+        popular = client.get(f"{base}/nobody-knows-me/recommendations", params={"k": 20}).json()
+        assert popular["source"] == "popular"
+        lists = [client.get(f"{base}/{user}/recommendations", params={"k": 20}).json() for user in users]
+    expected = [item["item_id"] for item in popular["items"]]
+    differing = [one for one in lists if [item["item_id"] for item in one["items"]] != expected]
+    assert len(differing) / len(lists) > 0.95
+
+
+_SEND = """
+import json, sys
+from kafka import KafkaProducer
+from jobs.settings import settings
+producer = KafkaProducer(bootstrap_servers=settings().kafka_servers, acks="all", enable_idempotence=True)
+for value in json.loads(sys.argv[1]):
+    producer.send("retail.events", key=b"x", value=value.encode("utf-8", "surrogateescape"))
+producer.flush()
+print(json.dumps(True))
+"""
+
+
+def _event(**changes: Any) -> str:
+    event: dict[str, Any] = {
+        "event_id": "e2e-1", "user_id": "1", "session_id": "s1", "event_type": "view", "product_id": "1082185",
+        "ts": "2017-11-26T12:00:00Z", "context": {}, "schema_version": 1,
+    }  # fmt: skip
+    return json.dumps({**event, **changes})
+
+
+def test_poison_records_are_quarantined_with_reasons_and_nothing_stops(platform: Any) -> None:
+    poison = [
+        '{"event_id": "cut',
+        "\udcff\udcfe",
+        _event(event_id="e2e-type", event_type="teleport"),
+        _event(event_id="e2e-future", ts="2031-01-01T00:00:00Z"),
+        _event(event_id="e2e-id", user_id="../etc/passwd"),
+        _event(event_id="e2e-wrong", ts=["not", "a", "time"]),
+        _event(event_id="e2e-good"),
+        _event(event_id="e2e-good"),
+    ]
+    platform.script(_SEND, json.dumps(poison))
+    assert platform.job("bronze.land_events")[0] == 0
+    code, _, errors = platform.job("silver.refine")
+    assert code == 0, errors[-3000:]
+    rows = json.loads(
+        platform.command("sql", "select reason, count(*) n from quarantine.events group by 1", "--json").stdout
+    )
+    assert sum(row["n"] for row in rows) == 6, rows
+    good = json.loads(
+        platform.command("sql", "select event_id from silver.events where event_id like 'e2e-%'", "--json").stdout
+    )
+    assert [row["event_id"] for row in good] == ["e2e-good"]
+    assert _verify(platform)["exit"] == 0
+
+
+_BAD_PRODUCTS = """
+import csv, gzip, io, json
+from jobs.objectstore import open_store
+from jobs.settings import settings
+store = open_store(settings())
+first = next(iter(store.list("dumps/retail/products/")))
+rows = list(csv.DictReader(io.StringIO(gzip.decompress(store.read(first.key)).decode())))
+for number, row in enumerate(rows):
+    row["updated_at"] = "2017-11-26T00:00:00.000000Z"
+    if number % 10 < 3:
+        row["price"] = ""
+out = io.StringIO()
+writer = csv.DictWriter(out, rows[0].keys())
+writer.writeheader()
+writer.writerows(rows)
+key = "dumps/retail/products/2017-11-26/part-0000.csv.gz"
+store.put(key, gzip.compress(out.getvalue().encode(), mtime=0))
+print(json.dumps(key))
+"""
+
+
+def test_a_failed_gate_leaves_the_last_good_version_in_place(platform: Any) -> None:
+    platform.script(_BAD_PRODUCTS)
+    assert platform.job("bronze.land_dumps")[0] == 0
+    before, release = platform.versions(), platform.release()
+    code, report, errors = platform.job("silver.refine")
+    assert code == 1
+    assert "expect_column_values_to_not_be_null" in report["error"]
+    assert "price" in report["error"], errors[-2000:]
+    assert platform.versions() == before
+    assert platform.release() == release
+    # the gate removed, the same batch passes: it was the gate that stopped it
+    code, _, errors = platform.job("silver.refine", SLUICE_GATES="report")
+    assert code == 0, errors[-3000:]
+    assert platform.versions()["silver.products"] != before["silver.products"]
+
+
+def test_a_burst_of_triggers_reaches_gold(platform: Any) -> None:
+    """Five events landed by five triggers at once: asset events may be swallowed, windows may not."""
+    platform.script(_SEND, json.dumps([_event(event_id=f"burst-{n}", product_id="1082185") for n in range(5)]))
+    platform.script(
+        "import json; from jobs.airflow_api import Airflow; from jobs.settings import settings;"
+        "airflow = Airflow(settings()); [airflow.trigger('land_events') for _ in range(5)]; print(json.dumps(True))"
+    )
+    deadline = time.monotonic() + 900
+    behind: Any = None
+    while time.monotonic() < deadline:
+        found = json.loads(
+            platform.command(
+                "sql", "select count(*) n from silver.events where event_id like 'burst-%'", "--json"
+            ).stdout
+        )
+        behind = platform.script(
+            "import json; from jobs.freshness import stages; from jobs.lake import Lake;"
+            "print(json.dumps([s.dag_id for s in stages(Lake.of('retail')) if s.behind]))"
+        )
+        if found[0]["n"] == 5 and not behind:
+            return
+        time.sleep(5)
+    pytest.fail(f"not every window reached gold: behind are {behind}")
+
+
+def test_a_dag_runs_to_its_end_in_process(platform: Any) -> None:
+    """A real `dag.test`: the task's process, its job, its report."""
+    script = (
+        "import json, os\n"
+        "from jobs.settings import settings\n"
+        "from jobs.stack.environment import service_environment\n"
+        "os.environ.update(service_environment(settings(), 'airflow-scheduler'))\n"
+        "from jobs.stack.orchestrator import airflow_environment\n"
+        "os.environ.update(airflow_environment(settings()))\n"
+        "from dags.maintain_lake import maintain_lake\n"
+        "run = maintain_lake().test()\n"
+        "print(json.dumps(str(run.state)))\n"
+    )
+    assert "success" in platform.script(script)
+
+
+def test_down_leaves_nothing_behind_and_up_finds_everything(platform: Any) -> None:
+    release = platform.release()
+    assert platform.command("down", timeout=180).returncode == 0
+    import psutil
+
+    left = [
+        p.info
+        for p in psutil.process_iter(["pid", "cmdline"])
+        if str(platform.home) in " ".join(p.info["cmdline"] or [])
+    ]
+    assert left == []
+    assert platform.command("up", timeout=300).returncode == 0
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and platform.release() != release:
+        time.sleep(1)
+    assert platform.release() == release

@@ -1,0 +1,193 @@
+"""Feature builders on hand-made events: known answers, and nothing of them moves when the future does."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, RANKER_FEATURES, USER_FEATURES
+
+pytestmark = pytest.mark.spark
+
+CUT = datetime(2017, 9, 4, 4, tzinfo=UTC)
+EARLIER = CUT - timedelta(days=28)
+EVENT_COLUMNS = (
+    "event_id string, user_id string, session_id string, event_type string, item_id string, event_time timestamp, "
+    "quantity double, price double"
+)
+# user, basket, item, days before the cut, quantity, price
+PURCHASES = [
+    ("ann", "b1", "milk", 50.0, 1.0, 2.0),
+    ("ann", "b1", "bread", 50.0, 1.0, 3.0),
+    ("ann", "b2", "milk", 30.0, 2.0, 2.0),
+    ("ann", "b3", "milk", 5.0, 3.0, 1.0),
+    ("bob", "b4", "milk", 10.0, 1.0, 2.0),
+    ("bob", "b4", "fuel", 10.0, 9976.0, 0.001),
+]
+FUTURE = [
+    ("ann", "b9", "milk", -1.0, 7.0, 9.0),
+    ("ann", "b9", "tea", -1.0, 1.0, 1.0),
+    ("eve", "b8", "milk", -2.0, 1.0, 1.0),
+    ("bob", "b7", "bread", -20.0, 1.0, 1.0),
+]
+
+Rows = list[tuple[Any, ...]]
+
+
+def events_of(spark: Any, purchases: list[tuple[str, str, str, float, float, float]], extra: Rows = []) -> Any:  # noqa: B006
+    rows = [
+        (f"{basket}-{item}", user, basket, "purchase", item, CUT - timedelta(days=days), quantity, price)
+        for user, basket, item, days, quantity, price in purchases
+    ]
+    return spark.createDataFrame([*rows, *extra], EVENT_COLUMNS)
+
+
+def catalog_of(spark: Any) -> tuple[Any, Any]:
+    products = spark.createDataFrame(
+        [(item, "GROCERY", "FOOD", item.upper(), "National", "1", None) for item in ("milk", "bread", "fuel", "tea")],
+        "item_id string, department string, category string, product_type string, brand string, "
+        "manufacturer_id string, package_size string",
+    )
+    promotions = spark.createDataFrame(
+        [("milk", "s1", 35, "0", "A"), ("milk", "s2", 36, "9", "D"), ("milk", "s2", 37, "9", "D")],
+        "item_id string, store_id string, week int, display_location string, mailer_location string",
+    )
+    return products, promotions
+
+
+def build(spark: Any, events: Any, cuts: tuple[datetime, ...] = (EARLIER, CUT)) -> Any:
+    """All tables, as rows by key."""
+    from features.baskets import build_basket_features, build_user_baskets, number_baskets
+    from features.domains import domain
+    from features.items import build_item_features
+    from features.pairs import build_pair_features
+    from features.trending import build_popularity, build_promotion_features
+    from features.users import build_user_features
+
+    numbered = number_baskets(events)
+    pairs = build_pair_features(numbered, cuts=cuts, signals=domain("retail").signals)
+    users = build_user_features(pairs, build_user_baskets(build_basket_features(numbered), cuts=cuts))
+    products, promotions = catalog_of(spark)
+    calendar = domain("retail").calendar
+    pushed = build_promotion_features(promotions, last_weeks={cut: calendar.week_of(cut) - 1 for cut in cuts})
+    items = build_item_features(pairs, products, pushed)
+    return {
+        "pairs": keyed(pairs, "user_id", "item_id"),
+        "users": keyed(users, "user_id"),
+        "items": keyed(items, "item_id"),
+        "popularity": keyed(build_popularity(items), "scope", "rank"),
+    }
+
+
+def keyed(frame: Any, *key: str) -> dict[tuple[Any, ...], Any]:
+    return {(row["as_of"].replace(tzinfo=UTC), *(row[name] for name in key)): row.asDict() for row in frame.collect()}
+
+
+@pytest.fixture(scope="module")
+def built(spark: Any) -> dict[str, dict[tuple[Any, ...], Any]]:
+    return build(spark, events_of(spark, PURCHASES))
+
+
+def test_pair_statistics_by_hand(built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    milk = built["pairs"][(CUT, "ann", "milk")]
+    assert milk["purchases"] == 3
+    assert (milk["last_days"], milk["first_days"]) == (5.0, 50.0)
+    assert milk["previous_gap"] == 25.0
+    assert milk["gap_square"] == 20.0**2 + 25.0**2
+    assert milk["baskets_since"] == 0
+    assert milk["decay_28d"] == pytest.approx(sum(0.5 ** (age / 28) for age in (50, 30, 5)), abs=1e-4)
+    assert milk["weight"] == pytest.approx(sum(0.5 ** (age / 56) for age in (50, 30, 5)), abs=1e-4)
+    assert milk["basket_decay"] == pytest.approx(1 + 0.95 + 0.95**2, abs=1e-4)
+    # windows of 28 days back from the cut: 5 -> the first, 30 and 50 -> both in the second
+    assert (milk["windows"], milk["windows_3"]) == (2, 2)
+    assert milk["weeks_8"] == 3
+    assert (milk["count_14d"], milk["count_28d"], milk["count_56d"]) == (1, 1, 3)
+    assert (milk["quantity_mean"], milk["quantity_last"]) == (2.0, 3.0)
+    assert (milk["price_last"], milk["price_mean"]) == (1.0, pytest.approx(5 / 3, abs=1e-4))
+    assert built["pairs"][(CUT, "ann", "bread")]["previous_gap"] is None
+    assert built["pairs"][(CUT, "ann", "bread")]["baskets_since"] == 2
+
+
+def test_an_earlier_cut_knows_only_what_was_before_it(built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    milk = built["pairs"][(EARLIER, "ann", "milk")]
+    assert (milk["purchases"], milk["last_days"], milk["first_days"]) == (2, 2.0, 22.0)
+    assert (EARLIER, "bob", "milk") not in built["pairs"]
+    assert (EARLIER, "bob") not in built["users"]
+
+
+def test_fuel_is_no_count(built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    assert built["pairs"][(CUT, "bob", "fuel")]["quantity_mean"] == 20.0
+
+
+def test_user_and_item_statistics_by_hand(built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    ann, milk = built["users"][(CUT, "ann")], built["items"][(CUT, "milk")]
+    assert (ann["baskets"], ann["baskets_28d"], ann["active_windows"], ann["last_basket_days"]) == (3, 1, 2, 5.0)
+    assert (ann["user_purchases"], ann["user_items"], ann["user_new_28d"]) == (4, 2, 0)
+    assert (milk["item_buyers"], milk["item_purchases"], milk["repeat_share"]) == (2, 4, 0.5)
+    assert milk["item_gap"] == 22.5
+    assert milk["trial_28d"] == pytest.approx(0.5 ** (50 / 28) + 0.5 ** (10 / 28), abs=1e-4)
+    assert milk["price_ratio"] == pytest.approx(1.5 / ((5 / 3 * 3 + 2) / 4), abs=1e-4)
+    assert built["popularity"][(CUT, "popular", 1)]["item_id"] == "milk"
+
+
+def test_only_promotions_of_weeks_that_are_over_count(built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    milk = built["items"][(CUT, "milk")]  # week 36 is the last complete one; 37 is the future
+    assert (milk["mailer_stores"], milk["front_mailer_stores"], milk["display_stores"]) == (1, 1, 1)
+    assert milk["mailer_stores_2w"] == 2
+    assert built["items"][(CUT, "bread")]["mailer_stores"] == 0
+
+
+def test_the_future_changes_nothing(spark: Any, built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    assert build(spark, events_of(spark, [*PURCHASES, *FUTURE])) == built
+
+
+def test_the_leakage_test_can_fail(spark: Any, built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    """Negative control: the same future, moved before the cut, must change the features."""
+    past = [(user, basket, item, -days, *rest) for user, basket, item, days, *rest in FUTURE]
+    assert build(spark, events_of(spark, [*PURCHASES, *past])) != built  # type: ignore[list-item]
+
+
+def test_softer_signals_weigh_but_are_no_purchases(spark: Any) -> None:
+    view = ("v1", "ann", "s", "view", "tea", CUT - timedelta(days=14), None, None)
+    tea = build(spark, events_of(spark, PURCHASES, [view]), (CUT,))["pairs"][(CUT, "ann", "tea")]
+    assert tea["weight"] == pytest.approx(0.1 * 0.5, abs=1e-4)
+    assert (tea["purchases"], tea["decay_28d"], tea["windows"], tea["in_last_5"]) == (0, 0, 0, 0)
+    assert tea["last_days"] is None
+    assert tea["quantity_mean"] is None
+
+
+def test_labels_are_the_window_alone(spark: Any) -> None:
+    from features.interactions import CutError
+    from features.training_set import build_labels
+
+    end = CUT + timedelta(days=10)
+    rows = build_labels(events_of(spark, [*PURCHASES, *FUTURE]), windows={CUT: end}, known_until=end).collect()
+    assert {(row["user_id"], row["item_id"]): row["label"] for row in rows} == {
+        ("ann", "milk"): 1,
+        ("ann", "tea"): 1,
+        ("eve", "milk"): 1,
+    }
+    with pytest.raises(CutError, match="earlier cut"):
+        build_labels(events_of(spark, PURCHASES), windows={CUT: end}, known_until=CUT)
+
+
+def test_cuts_must_be_given_and_aware(spark: Any) -> None:
+    from features.interactions import CutError, at_cuts
+
+    with pytest.raises(CutError, match="at least one cut"):
+        at_cuts(events_of(spark, PURCHASES), [])
+    with pytest.raises(CutError, match="time zone"):
+        at_cuts(events_of(spark, PURCHASES), [CUT.replace(tzinfo=None)])
+
+
+def test_no_statistic_is_infinite(built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
+    wanted: Callable[[str], bool] = lambda name: name in {*PAIR_STATISTICS, *USER_FEATURES, *ITEM_FEATURES}  # noqa: E731
+    for table in ("pairs", "users", "items"):
+        for row in built[table].values():
+            assert all(value is None or math.isfinite(value) for name, value in row.items() if wanted(name))
+
+
+def test_the_feature_list_names_each_feature_once() -> None:
+    assert len(set(RANKER_FEATURES)) == len(RANKER_FEATURES)

@@ -1,0 +1,166 @@
+"""What a dump file is: landed, empty or refused with file, row and cure; and its framed records."""
+
+import gzip
+import io
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.bronze.dump_files import RefusedFile, inspect_csv, inspect_parquet, parse_key
+from jobs.catalog import DUMP_COLUMNS, PROMOTION_TYPES
+
+KEY = "dumps/retail/orders/2017-01-01/part-0000.csv.gz"
+COLUMNS = DUMP_COLUMNS["orders"]
+HEADER = "order_id,user_id,store_id,ordered_at\n"
+
+
+def inspect(text: str | bytes) -> object:
+    body = text.encode() if isinstance(text, str) else text
+    return inspect_csv(KEY, gzip.compress(body), 7, COLUMNS)
+
+
+def refusal(content: bytes) -> str:
+    with pytest.raises(RefusedFile) as refused:
+        inspect_csv(KEY, content, 7, COLUMNS)
+    assert str(refused.value).startswith(f"{KEY}: ")
+    return str(refused.value)
+
+
+def test_a_key_says_entity_and_business_day() -> None:
+    found = parse_key("retail", KEY)
+    assert (found.entity, found.business_date, found.is_parquet) == ("orders", date(2017, 1, 1), False)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "dumps/retail/orders/2017-02-30/part-0000.csv.gz",
+        "dumps/retail/orders/2017-01-01/orders.csv.gz",
+        "dumps/retail/returns/2017-01-01/part-0000.csv.gz",
+        "dumps/books/orders/2017-01-01/part-0000.csv.gz",
+        "dumps/retail/orders/2017-01-01/part-0000.parquet",
+        "dumps/retail/promotions/2017-01-02/part-0000.csv.gz",
+    ],
+)
+def test_other_names_are_refused(key: str) -> None:
+    with pytest.raises(RefusedFile, match=r"not the name of a dump|come as"):
+        parse_key("retail", key)
+
+
+def test_records_are_framed_with_file_number_and_line() -> None:
+    found = inspect(HEADER + "1,a,330,t\r\n\n2,b,,t")
+    assert found.row_count == 2
+    assert found.status == "landed"
+    assert found.reason is None
+    assert found.framed == b"7,2,,1,a,330,t\n7,4,,2,b,,t\n"  # the blank line 3 is no record
+
+
+def test_a_ragged_row_keeps_its_line_and_shifts_nothing() -> None:
+    found = inspect(HEADER + "1,a,330\n2,b,330,t,surplus\n3,c,330,t\n")
+    assert found.row_count == 3
+    assert found.ragged_rows == (2, 3)
+    assert found.framed == b'7,2,"1,a,330"\n7,3,"2,b,330,t,surplus"\n7,4,,3,c,330,t\n'
+    assert "2 ragged rows of 4 fields (row 2: 3, row 3: 5; kept whole in `raw`)" in found.reason
+
+
+def test_two_ragged_rows_whose_fields_add_up_are_both_found() -> None:
+    assert inspect(HEADER + "1,a,330\n2,b,330,t,surplus\n").ragged_rows == (2, 3)
+
+
+def test_quoted_fields_may_hold_commas_quotes_and_line_ends() -> None:
+    text = HEADER + '1,"a, ""b""",330,"t\nu"\n2,b,330,t\n'
+    found = inspect(text)
+    assert found.row_count == 2
+    assert found.framed == b'7,2,,1,"a, ""b""",330,"t\nu"\n7,4,,2,b,330,t\n'
+
+
+def test_a_record_that_breaks_the_rules_of_quoting_is_kept_whole() -> None:
+    found = inspect(HEADER + '1,"a"x,330,t\n2,"b",330,t\n')
+    assert found.ragged_rows == (2,)
+    assert found.framed == b'7,2,"1,""a""x,330,t"\n7,3,,2,"b",330,t\n'
+
+
+def test_a_quote_inside_an_unquoted_field_is_text() -> None:
+    assert inspect(HEADER + '1,5" pipe,330,t\n').framed == b'7,2,,1,5" pipe,330,t\n'
+
+
+def test_a_byte_order_mark_and_another_order_of_columns_are_fine() -> None:
+    found = inspect(b"\xef\xbb\xbfuser_id,order_id,ordered_at,store_id\na,1,t,330\n")
+    assert found.header == ("user_id", "order_id", "ordered_at", "store_id")
+
+
+def test_extra_columns_are_kept_and_said() -> None:
+    found = inspect("order_id,user_id,store_id,ordered_at,till\n1,a,330,t,9\n")
+    assert found.reason == "landed with extra columns till (kept as JSON in `extra`)"
+
+
+def test_a_header_alone_is_an_empty_day() -> None:
+    found = inspect(HEADER)
+    assert (found.status, found.row_count, found.reason) == ("empty", 0, "header only: a day without rows")
+
+
+def test_a_missing_column_is_refused() -> None:
+    message = refusal(gzip.compress(b"order_id,user_id,ordered_at\n1,a,t\n"))
+    assert "row 1 lacks the column store_id: expected the header order_id,user_id,store_id,ordered_at" in message
+    assert "put it in its place" in message
+
+
+def test_a_column_named_twice_is_refused() -> None:
+    assert "names a column twice" in refusal(gzip.compress(b"order_id,user_id,store_id,ordered_at,Store_Id\n"))
+
+
+def test_no_bytes_not_gzip_and_cut_off_are_refused() -> None:
+    assert "0 bytes" in refusal(b"")
+    assert "not readable as gzip" in refusal(HEADER.encode())
+    whole = gzip.compress((HEADER + "1,a,330,t\n" * 500).encode())
+    assert "ends early" in refusal(whole[:-12])
+    broken = bytearray(whole)
+    broken[-6] ^= 0xFF
+    assert "not readable as gzip" in refusal(bytes(broken))
+
+
+def test_what_is_not_utf8_is_refused_with_its_row() -> None:
+    message = refusal(gzip.compress(HEADER.encode() + b"1,a,330,t\n2,caf\xe9,330,t\n"))
+    assert "row 3 is not UTF-8 (byte 0xe9)" in message
+
+
+def test_a_quote_that_is_never_closed_is_refused_with_its_row() -> None:
+    message = refusal(gzip.compress((HEADER + '1,a,330,t\n2,"b,330,t\n3,c,330,t\n').encode()))
+    assert "row 3 opens a quote that is never closed" in message
+
+
+def parquet(**columns: pa.Array) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+PROMOTION = {
+    "product_id": pa.array([1, 2]),
+    "store_id": pa.array([3, 3]),
+    "display_location": pa.array(["9", "A"]),
+    "mailer_location": pa.array(["0", "0"]),
+    "week": pa.array([1, 1]),
+}
+
+
+def test_parquet_by_its_footer() -> None:
+    found = inspect_parquet("k", parquet(**PROMOTION), PROMOTION_TYPES)
+    assert (found.row_count, found.status, found.reason) == (2, "landed", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "0 bytes"),
+        (b"PAR1 no", "not readable as Parquet"),
+        (parquet(**PROMOTION)[:-9], "not readable as Parquet"),
+        (parquet(**{name: PROMOTION[name] for name in list(PROMOTION)[:4]}), "lacks the column week"),
+        (parquet(**{**PROMOTION, "week": pa.array(["1", "1"])}), "column week must be BIGINT, got string"),
+    ],
+)
+def test_parquet_that_is_refused(content: bytes, said: str) -> None:
+    with pytest.raises(RefusedFile, match=said):
+        inspect_parquet("dumps/retail/promotions/2017-01-02/part-0000.parquet", content, PROMOTION_TYPES)

@@ -1,0 +1,352 @@
+"""A release from inputs of known content, published into a real Redis."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.domains.spec import ListRules
+from jobs.publish.build_release import publish as publish_content
+from jobs.publish.build_release import rules_digest, source_shares
+from jobs.publish.release_content import LIST_LENGTH, EmptyReleaseError, build_content
+from jobs.release_store import ReleaseError, check_release
+from jobs.releases import list_releases, pointer, rollback
+from jobs.run import NothingToDo
+from jobs.settings import Settings
+from serving.online_store import RECOMMENDABLE, Keys, unpack_list
+
+KEYS = Keys("retail")
+
+
+def test_the_same_inputs_make_the_same_id_whenever_they_are_packed(build: Any) -> None:
+    first, later = build(), build()
+    assert first.manifest.release_id == later.manifest.release_id
+    assert first.manifest.release_id.startswith("r-20171127T050000Z-")
+    assert build(seed=4).manifest.release_id != first.manifest.release_id
+    assert build(model_version="2").manifest.release_id != first.manifest.release_id
+
+
+def test_lists_keep_their_order_and_obey_the_rules(build: Any, make_inputs: Any) -> None:
+    content, inputs = build(), make_inputs()
+    ids = sorted(inputs.products.item_ids)
+    hidden = {one for place, one in enumerate(ids) if place % 20 in (18, 19)}
+    of_u1 = [
+        (item, score, source)
+        for user, item, score, source in zip(
+            inputs.topk.user_ids, inputs.topk.item_ids, inputs.topk.scores, inputs.topk.sources, strict=True
+        )
+        if user == "u1" and item not in hidden
+    ]
+    packed = content.lists["u:home"]["u1"]
+    names = content.manifest.sources
+    assert [
+        (ids[item], score, names[code])
+        for item, score, code in zip(packed.items, packed.scores, packed.sources, strict=True)
+    ] == of_u1
+    assert content.dropped["hidden_department"] > 0
+    assert content.dropped["out_of_stock"] > 0
+
+
+def test_no_list_holds_more_of_a_category_than_allowed(build: Any) -> None:
+    content = build(users=5, items=60, length=60)
+    for ranked in content.lists["u:home"].values():
+        categories = (ranked.items // 10).tolist()
+        assert max(categories.count(one) for one in categories) == 6
+    assert content.dropped["max_per_category"] > 0
+
+
+def test_similar_lists_hold_recommendable_neighbours_without_the_item_itself(build: Any) -> None:
+    content = build()
+    assert set(content.lists["s"]) == {f"i{place:03d}" for place in range(55)}
+    for owner, ranked in content.lists["s"].items():
+        items = ranked.items.tolist()
+        assert int(owner[1:]) not in items
+        assert not [item for item in items if item % 20 in (18, 19)]
+        assert (np.diff(ranked.scores) <= 0).all()
+
+
+def test_shares_of_sources_add_up(build: Any) -> None:
+    shares = source_shares(build())
+    assert set(shares) == {"als", "history"}
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_rules_that_leave_nothing_make_no_release(make_inputs: Any) -> None:
+    inputs = make_inputs()
+    with pytest.raises(EmptyReleaseError, match="leave 0 user lists"):
+        build_content(inputs, ListRules(max_price=0.01), created_at=inputs.as_of, code_commit="x")
+
+
+def test_an_item_that_the_catalog_does_not_hold_is_dropped_and_counted(make_inputs: Any) -> None:
+    inputs = make_inputs()
+    inputs.topk.item_ids[0] = "ghost"
+    content = build_content(inputs, ListRules(), created_at=inputs.as_of, code_commit="x")
+    assert content.dropped["not_in_catalog"] == 1
+
+
+def test_a_change_of_the_rules_is_another_release() -> None:
+    assert rules_digest(ListRules(max_price=1.0)) != rules_digest(ListRules())
+    assert rules_digest(ListRules(hidden_departments=frozenset("ab"))) == rules_digest(
+        ListRules(hidden_departments=frozenset("ba"))
+    )
+
+
+# Into Redis ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.services
+def test_what_is_read_back_is_what_was_built(publish: Any, redis_server: Any) -> None:
+    content, client = publish(), redis_server.client()
+    release_id = content.manifest.release_id
+    assert pointer(client, "retail") == (release_id, None)
+    check = check_release(client, "retail", release_id)
+    assert check.lists == 20 + 55 + 2
+    key = KEYS.user_list(release_id, "home", "u7")
+    blob = client.get(key)
+    assert len(blob) <= 12 + 9 * LIST_LENGTH
+    assert unpack_list(key, blob, item_count=60).payload() == content.lists["u:home"]["u7"].payload()
+    assert client.memory_usage(key) < 1100
+
+
+@pytest.mark.services
+def test_publishing_again_changes_nothing(publish: Any, build: Any, redis_server: Any) -> None:
+    publish()
+    client = redis_server.client()
+    before = {key: client.dump(key) for key in client.scan_iter("*")}
+    with pytest.raises(NothingToDo, match="is current"):
+        publish_content(client, build())
+    assert {key: client.dump(key) for key in client.scan_iter("*")} == before
+
+
+@pytest.mark.services
+def test_a_release_that_was_rolled_back_is_not_brought_back(publish: Any, build: Any, redis_server: Any) -> None:
+    first = publish(seed=1)
+    later = first.manifest.created_at + timedelta(hours=1)
+    publish(seed=2, created_at=later)
+    rollback("retail", Settings(redis_url=redis_server.url))
+    with pytest.raises(NothingToDo, match="rolled back by hand"):
+        publish_content(redis_server.client(), build(seed=2, created_at=later))
+    third = publish(seed=3, created_at=later)
+    assert pointer(redis_server.client(), "retail")[0] == third.manifest.release_id
+
+
+@pytest.mark.services
+def test_an_older_as_of_is_written_but_not_activated(publish: Any, make_inputs: Any, redis_server: Any) -> None:
+    from dataclasses import replace
+
+    current = publish().manifest.release_id
+    older = make_inputs(seed=9)
+    older = replace(older, as_of=older.as_of - timedelta(days=7))
+    content = build_content(older, ListRules(), created_at=older.as_of, code_commit="x")
+    move, _ = publish_content(redis_server.client(), content)
+    assert move is None
+    assert pointer(redis_server.client(), "retail")[0] == current
+    listed = {row.release_id: row.state for row in list_releases("retail", Settings(redis_url=redis_server.url))}
+    assert listed == {current: "current", content.manifest.release_id: "kept"}
+
+
+@pytest.mark.services
+def test_what_does_not_read_back_is_not_activated(
+    publish: Any, build: Any, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current, client = publish().manifest.release_id, redis_server.client()
+    from jobs.publish import build_release
+
+    real = build_release.write_release
+
+    def lossy(target: Any, content: Any) -> int:
+        count = real(target, content)
+        target.delete(KEYS.user_list(content.manifest.release_id, "home", "u3"))
+        return count
+
+    monkeypatch.setattr(build_release, "write_release", lossy)
+    with pytest.raises(ReleaseError, match="lacks"):
+        publish_content(client, build(seed=8))
+    assert pointer(client, "retail")[0] == current
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("point", "moved"),
+    [("before_write", False), ("half_written", False), ("before_activate", False), ("after_activate", True)],
+)
+def test_killed_at_any_point_the_pointer_is_whole_and_a_rerun_finishes(
+    point: str, moved: bool, publish: Any, build: Any, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, client = publish(seed=1).manifest.release_id, build(seed=2), redis_server.client()
+    child = os.fork()
+    if child == 0:
+        os.environ["SLUICE_FAILPOINT"] = f"publish.{point}:kill"
+        publish_content(redis_server.client(), second)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    expected = second.manifest.release_id if moved else first
+    assert pointer(client, "retail")[0] == expected
+    check_release(client, "retail", expected)
+    if moved:
+        with pytest.raises(NothingToDo):
+            publish_content(client, second)
+    else:
+        publish_content(client, second)
+    assert pointer(client, "retail") == (second.manifest.release_id, first)
+    check_release(client, "retail", second.manifest.release_id)
+
+
+def _save_parts(folder: Path, inputs: Any) -> None:
+    """State and ranker as scoring leaves them: real ALS factors and popularity, everything else empty."""
+    import hashlib
+    import json
+
+    import scipy.sparse as sp
+
+    from features.ranking import GROUPS, ITEM_FEATURES
+    from models.generators import Generators
+    from models.interaction_matrix import IdMap
+    from models.recipe import FAST
+    from models.snapshot import ItemTable
+
+    count, none = len(inputs.factor_ids), sp.csr_matrix((0, len(inputs.factor_ids)), dtype=np.float32)
+    popularity = dict(zip(inputs.popular_ids, inputs.popular_scores.tolist(), strict=True))
+    statistics = {name: np.zeros(count, np.float32) for name in ITEM_FEATURES}
+    statistics["popularity_28d"] = np.array([popularity[one] for one in inputs.factor_ids], np.float32)
+    items = ItemTable(
+        IdMap(inputs.factor_ids), {name: np.zeros(count, np.int64) for name in GROUPS}, statistics,
+        np.zeros(count, np.float32),
+    )  # fmt: skip
+    factors = {"als": (np.zeros((0, 8), np.float32), inputs.factors)}
+    matrices = dict.fromkeys(("profiles", "recent_profiles", "votes", "recent_votes", "trial_votes", "likeness"), none)
+    Generators(
+        items=items, reference=IdMap([]), idf=np.zeros(count, np.float32), factors=factors, recipe=FAST, **matrices
+    ).save(folder / "state")
+    (folder / "ranker").mkdir(exist_ok=True)
+    booster = inputs.boosters["booster"]
+    (folder / "ranker" / "booster-home.txt").write_bytes(booster)
+    facts = {"sha256": {"home": hashlib.sha256(booster).hexdigest()}, "metrics": {"ndcg_at_10": 0.123}}
+    (folder / "ranker" / "ranker.json").write_text(json.dumps(facts))
+
+
+# The job as it is run: lake, parts folder, Redis ------------------------------------------------------------
+
+
+@pytest.fixture
+def lake_of(own_home: Path, make_inputs: Any) -> Any:
+    """Write inputs to the lake and the parts folder as scoring leaves them."""
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    from jobs.publish.release_inputs import parts_folder
+
+    def write(**changes: Any) -> Any:
+        inputs = make_inputs(**changes)
+        topk, products = inputs.topk, inputs.products
+        count = len(topk.item_ids)
+        rank = np.concatenate([np.arange(1, 13, dtype=np.int32)] * (count // 12))
+        write_deltalake(
+            str(own_home / "lake/retail/gold/topk"),
+            pa.table(
+                {
+                    "as_of": pa.array([inputs.as_of] * count, pa.timestamp("us", "UTC")),
+                    "user_id": topk.user_ids, "surface": topk.surfaces, "rank": rank, "item_id": topk.item_ids,
+                    "score": topk.scores, "source": topk.sources, "model_version": [inputs.model_version] * count,
+                }
+            ),
+            mode="overwrite",
+        )  # fmt: skip
+        write_deltalake(
+            str(own_home / "lake/retail/silver/products"),
+            pa.table(
+                {
+                    "item_id": products.item_ids, "title": products.titles, "department": products.departments,
+                    "category": products.categories, "price": products.prices,
+                    "stock": pa.array(products.stock, pa.int32()), "is_active": products.active,
+                }
+            ),
+            mode="overwrite",
+        )  # fmt: skip
+        _save_parts(parts_folder(Settings(home=own_home), "retail", inputs.as_of), inputs)
+        return inputs
+
+    return write
+
+
+def _run(home: Path, redis_url: str, **more: str) -> tuple[int, dict[str, Any]]:
+    import json
+
+    environment = {**os.environ, "SLUICE_HOME": str(home), "SLUICE_REDIS_URL": redis_url, **more}
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.run", "publish.build_release"],
+        cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.services
+def test_the_job_publishes_once_and_then_has_nothing_to_do(own_home: Path, lake_of: Any, redis_server: Any) -> None:
+    lake_of()
+    code, report = _run(own_home, redis_server.url)
+    assert (code, report["activated"], report["counts"]["users"]) == (0, True, 20), report
+    assert report["release_id"] == pointer(redis_server.client(), "retail")[0]
+    code, report = _run(own_home, redis_server.url)
+    assert (code, report["status"]) == (99, "nothing to do")
+    lake_of()  # the same rows in a new version of the tables: the same release
+    code, report = _run(own_home, redis_server.url)
+    assert (code, report["status"]) == (99, "nothing to do")
+    assert len(list_releases("retail", Settings(redis_url=redis_server.url))) == 1
+
+
+def test_without_lists_there_is_nothing_to_do(own_home: Path) -> None:
+    code, report = _run(own_home, "redis://127.0.0.1:1/0")
+    assert (code, report["detail"]) == (99, "no lists yet: publish.score_users comes first")
+
+
+def test_redis_away_is_named_with_its_cure(own_home: Path, lake_of: Any) -> None:
+    lake_of()
+    code, report = _run(own_home, "redis://127.0.0.1:1/0")
+    assert code == 1
+    assert "Redis does not answer at redis://127.0.0.1:1/0: `make up`" in report["error"]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("lost", ["generators.json", "ranker.json"])
+def test_a_missing_part_is_named_with_the_job_that_writes_it(
+    lost: str, own_home: Path, lake_of: Any, redis_server: Any
+) -> None:
+    lake_of()
+    for found in own_home.rglob(lost):
+        found.unlink()
+    code, report = _run(own_home, redis_server.url)
+    assert code == 1
+    assert lost in report["error"]
+    assert "publish.score_users" in report["error"]
+    assert pointer(redis_server.client(), "retail") == (None, None)
+
+
+def test_a_booster_that_was_changed_is_refused(own_home: Path, make_inputs: Any) -> None:
+    from jobs.lake import LakeError
+    from jobs.publish.release_inputs import read_parts
+
+    _save_parts(own_home / "parts", make_inputs())
+    assert set(read_parts(own_home / "parts")["boosters"]) == {"booster-home"}
+    (own_home / "parts/ranker/booster-home.txt").write_bytes(b"another model")
+    with pytest.raises(LakeError, match="sha256"):
+        read_parts(own_home / "parts")
+
+
+def test_hidden_items_are_marked_in_the_item_table(build: Any) -> None:
+    from serving.online_store import join_item_shards, unpack_artefact, unpack_item_shard
+
+    content = build()
+    shard = unpack_item_shard(
+        "items-0", unpack_artefact("items-0", content.manifest.artefacts["items-0"], content.chunks["items-0"])
+    )
+    table = join_item_shards([shard])
+    assert [place for place in range(60) if not table.flags[place] & RECOMMENDABLE] == [18, 19, 38, 39, 58, 59]
+    assert table.prices[0] is None
+    assert table.prices[1] == 2.25

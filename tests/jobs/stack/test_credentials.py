@@ -1,0 +1,64 @@
+"""Secrets: generated once, closed to others, read by the settings."""
+
+import os
+import stat
+from pathlib import Path
+
+from jobs.settings import Settings, settings
+from jobs.stack.credentials import SECRETS, ensure_secrets, secret, write_private
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_all_are_written_0600_in_a_0700_folder(own_home: Path) -> None:
+    old = os.umask(0)
+    try:
+        written = ensure_secrets(Settings(home=own_home))
+    finally:
+        os.umask(old)
+    assert sorted(written) == sorted(SECRETS)
+    assert _mode(own_home / "secrets") == 0o700
+    assert {_mode(own_home / "secrets" / name) for name in SECRETS} == {0o600}
+
+
+def test_a_second_start_meets_the_same_secrets(own_home: Path) -> None:
+    config = Settings(home=own_home)
+    ensure_secrets(config)
+    before = {name: (own_home / "secrets" / name).read_text() for name in SECRETS}
+    assert ensure_secrets(config) == []
+    assert {name: (own_home / "secrets" / name).read_text() for name in SECRETS} == before
+    assert len(set(before.values())) == len(SECRETS)
+
+
+def test_a_file_that_others_could_read_is_closed(own_home: Path) -> None:
+    config = Settings(home=own_home)
+    ensure_secrets(config)
+    path = own_home / "secrets" / "sluice_postgres_password"
+    path.chmod(0o644)
+    ensure_secrets(config)
+    assert _mode(path) == 0o600
+
+
+def test_settings_read_them_by_name(own_home: Path) -> None:
+    ensure_secrets(Settings(home=own_home))
+    settings.cache_clear()
+    password = (own_home / "secrets" / "sluice_postgres_password").read_text()
+    assert settings().postgres_password.get_secret_value() == password  # type: ignore[union-attr]
+    assert f"password={password}" in settings().postgres_dsn("shop")
+    assert password not in repr(settings())
+
+
+def test_a_secret_of_the_environment_goes_before_the_file(own_home: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    ensure_secrets(Settings(home=own_home))
+    monkeypatch.setenv("SLUICE_S3_ACCESS_KEY", "mine")
+    assert secret(Settings(home=own_home), "s3_access_key") == "mine"
+
+
+def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    write_private(target, "one")
+    write_private(target, "two")
+    assert target.read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -1,0 +1,66 @@
+"""The JVM jars are exactly those of the committed list, or nothing starts."""
+
+import hashlib
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from jobs.stack import jars
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    for name in ("spark/a-1.jar", "spark/b-2.jar", "kafka/c-3.jar"):
+        path = tmp_path / "lib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * 100)
+    return tmp_path / "lib"
+
+
+def test_what_was_listed_passes(library: Path) -> None:
+    found = jars.sums_of(library)
+    jars.check(found, found)
+    assert found["kafka/c-3.jar"] == hashlib.sha256(b"kafka/c-3.jar" * 100).hexdigest()
+
+
+def test_one_flipped_byte_is_found(library: Path) -> None:
+    expected = jars.sums_of(library)
+    jar = library / "spark" / "b-2.jar"
+    content = bytearray(jar.read_bytes())
+    content[57] ^= 1
+    jar.write_bytes(content)
+    with pytest.raises(jars.JarError, match=r"altered: spark/b-2\.jar"):
+        jars.check(jars.sums_of(library), expected)
+
+
+def test_a_missing_and_a_surplus_jar_are_found(library: Path) -> None:
+    expected = jars.sums_of(library)
+    (library / "spark" / "a-1.jar").rename(library / "spark" / "z-9.jar")
+    with pytest.raises(jars.JarError, match=r"missing: spark/a-1\.jar.*not in the list: spark/z-9\.jar"):
+        jars.check(jars.sums_of(library), expected)
+
+
+def test_the_list_covers_every_consumer_of_the_ivy_file() -> None:
+    listed = {name.split("/")[0] for name in jars.read_sums()}
+    declared = {conf.get("name") for conf in ElementTree.parse(jars.IVY_FILE).iter("conf")}
+    assert listed == declared == set(jars.CONSUMERS)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in jars.read_sums().values())
+
+
+def test_direct_dependencies_are_in_the_list() -> None:
+    listed = set(jars.read_sums())
+    for dependency in ElementTree.parse(jars.IVY_FILE).iter("dependency"):
+        consumer = str(dependency.get("conf")).split("->")[0]
+        name = f"{dependency.get('org')}_{dependency.get('name')}-{dependency.get('rev')}.jar"
+        assert f"{consumer}/{name}" in listed
+
+
+def test_spark_never_meets_a_kafka_4_client() -> None:
+    clients = [name for name in jars.read_sums() if name.startswith("spark/") and "kafka-clients" in name]
+    assert clients == ["spark/org.apache.kafka_kafka-clients-3.9.2.jar"]
+
+
+def test_no_repository_address_is_written_down() -> None:
+    assert "://" not in jars.IVY_FILE.read_text()

@@ -1,0 +1,73 @@
+"""What is said before anything starts: the taken port and who holds it, the full disk, the short memory."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import Settings
+from jobs.stack import preflight
+
+_LISTEN = """
+import socket, sys
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen()
+print(server.getsockname()[1], flush=True); sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def stranger() -> Iterator[tuple[int, int]]:
+    """Another process that really listens: (its pid, its port)."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process.pid, int(process.stdout.readline())
+        process.kill()
+
+
+def test_a_taken_port_names_process_pid_and_a_port_that_is_free(own_home: Path, stranger: tuple[int, int]) -> None:
+    pid, port = stranger
+    config = Settings(home=own_home, port_airflow=port)
+    (problem,) = preflight.port_problems(config, ["port_airflow"])
+    assert problem.blocking
+    assert f"port {port} (SLUICE_PORT_AIRFLOW)" in problem.text
+    assert f"(pid {pid}:" in problem.text
+    other = int(problem.text.split("SLUICE_PORT_AIRFLOW=")[1].split()[0].strip("`"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", other))
+
+
+def test_a_free_port_is_no_problem(own_home: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert preflight.port_problems(Settings(home=own_home, port_api=port), ["port_api"]) == []
+
+
+def test_one_port_for_two_services_is_a_problem(own_home: Path) -> None:
+    config = Settings(home=own_home, port_api=45671, port_docs=45671)
+    texts = [problem.text for problem in preflight.port_problems(config, ["port_api", "port_docs"])]
+    assert any("SLUICE_PORT_DOCS and SLUICE_PORT_API are both 45671" in text for text in texts)
+
+
+@pytest.mark.parametrize(("gib", "blocking"), [(1.0, [True]), (3.0, [False]), (50.0, [])])
+def test_the_disk(own_home: Path, gib: float, blocking: list[bool]) -> None:
+    problems = preflight.disk_problems(own_home / "not" / "yet", free=int(gib * preflight.GIB))
+    assert [problem.blocking for problem in problems] == blocking
+    assert all(str(own_home) in problem.text and "SLUICE_HOME" in problem.text for problem in problems)
+
+
+@pytest.mark.parametrize(("gib", "blocking"), [(1.0, [True]), (4.0, [False]), (50.0, [])])
+def test_memory(gib: float, blocking: list[bool]) -> None:
+    problems = preflight.memory_problems(available=int(gib * preflight.GIB))
+    assert [problem.blocking for problem in problems] == blocking
+    assert all("SLUICE_SPARK_MEMORY" in problem.text for problem in problems)
+
+
+def test_missing_jars_name_the_folder_and_the_cure(own_home: Path) -> None:
+    texts = [problem.text for problem in preflight.installation_problems(Settings(home=own_home))]
+    assert sum("make setup" in text and str(own_home) in text for text in texts) == 3

@@ -1,0 +1,36 @@
+"""The clock is seeded, runs on, only moves forward, and is never read where it must not be."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobs import clock
+from jobs.settings import Settings
+
+
+def test_seeded_clock_starts_at_the_end_of_week_48_and_runs_on(tmp_path) -> None:
+    config = Settings(home=tmp_path)
+    first = clock.now(config)
+    assert timedelta(0) <= first - datetime(2017, 11, 27, 5, tzinfo=UTC) < timedelta(seconds=5)
+    assert clock.now(config) > first
+
+
+def test_advance_moves_forward_only(tmp_path) -> None:
+    config = Settings(home=tmp_path)
+    target = datetime(2017, 11, 28, 5, tzinfo=UTC)
+    clock.advance_to(target, config)
+    assert clock.now(config) >= target
+    with pytest.raises(clock.ClockError, match="forward"):
+        clock.advance_to(datetime(2017, 11, 27, tzinfo=UTC), config)
+
+
+def test_wall_clock_cannot_be_moved(tmp_path) -> None:
+    config = Settings(home=tmp_path, clock="wall")
+    assert abs(clock.now(config) - datetime.now(UTC)) < timedelta(seconds=5)
+    with pytest.raises(clock.ClockError, match="SLUICE_CLOCK"):
+        clock.advance_to(datetime(2030, 1, 1, tzinfo=UTC), config)
+
+
+def test_a_moment_needs_a_time_zone() -> None:
+    with pytest.raises(clock.ClockError, match="time zone"):
+        clock.parse_moment("2017-11-27T05:00:00")

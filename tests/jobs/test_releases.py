@@ -1,0 +1,166 @@
+"""The pointer in a real Redis: forward, back, and never to something that is not whole."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobs.release_store import RETIRED_SECONDS, ReleaseError, check_release
+from jobs.releases import activate, list_releases, pointer, rollback
+from jobs.settings import Settings
+from serving.online_store import Keys
+
+pytestmark = pytest.mark.services
+KEYS = Keys("retail")
+
+
+@pytest.fixture
+def config(redis_server: Any) -> Settings:
+    return Settings(redis_url=redis_server.url)
+
+
+@pytest.fixture
+def serve_once(redis_server: Any, own_home: Any) -> Any:
+    """One answer of an API that logs in with the given password."""
+    from fastapi.testclient import TestClient
+
+    from serving.app import create_app
+    from serving.settings import ServingSettings
+
+    def ask(password: str) -> Any:
+        config = ServingSettings(home=own_home, redis_url=redis_server.url, redis_serving_password=password)
+        with TestClient(create_app(config)) as client:
+            return client.get("/recommend", params={"user_id": "u1"}).json()
+
+    return ask
+
+
+@pytest.fixture
+def two(publish: Any, build: Any) -> tuple[str, str]:
+    """Ids of an older and a newer release."""
+    first = publish(seed=1)
+    second = publish(seed=2, created_at=first.manifest.created_at + timedelta(hours=1))
+    return first.manifest.release_id, second.manifest.release_id
+
+
+def test_the_newer_is_current_and_the_older_is_kept(two: tuple[str, str], config: Settings) -> None:
+    rows = list_releases("retail", config)
+    assert [(row.release_id, row.state) for row in rows] == [(two[1], "current"), (two[0], "previous")]
+    assert (rows[0].users, rows[0].items, rows[0].rolled_back) == (20, 60, False)
+
+
+def test_rollback_and_back_again_in_seconds(two: tuple[str, str], config: Settings) -> None:
+    started = time.monotonic()
+    move = rollback("retail", config)
+    assert time.monotonic() - started < 5
+    assert (move.current, move.previous, move.changed) == (two[0], two[1], True)
+    assert [row.rolled_back for row in list_releases("retail", config)] == [True, False]
+    assert rollback("retail", config).current == two[1]
+    assert not any(row.rolled_back for row in list_releases("retail", config))
+
+
+def test_activate_by_id_and_again_changes_nothing(two: tuple[str, str], config: Settings) -> None:
+    assert activate("retail", two[0], config).changed
+    again = activate("retail", two[0], config)
+    assert (again.changed, again.previous) == (False, two[1])
+
+
+def test_without_a_previous_release_rollback_says_so(publish: Any, config: Settings) -> None:
+    publish()
+    with pytest.raises(ReleaseError, match="no previous release"):
+        rollback("retail", config)
+
+
+@pytest.mark.parametrize("bad", ["r-20171127T050000Z-000000000000", "nonsense", "*"])
+def test_an_unknown_release_is_refused(bad: str, publish: Any, config: Settings) -> None:
+    publish()
+    with pytest.raises(ReleaseError, match=r"there is no release|a release id looks like"):
+        activate("retail", bad, config)
+
+
+def _damage(client: Any, release_id: str, how: str) -> None:
+    prefix = f"rec:retail:{release_id}"
+    if how == "no manifest":
+        client.delete(f"{prefix}:manifest")
+    elif how == "lost list":
+        client.delete(f"{prefix}:u:home:u1")
+    elif how == "lost chunk":
+        client.delete(f"{prefix}:a:vector_index:0")
+    elif how == "changed list":
+        client.setrange(f"{prefix}:u:home:u1", 14, b"\xff")
+    elif how == "exchanged lists":
+        client.set(f"{prefix}:u:home:u1", client.get(f"{prefix}:u:home:u2"))
+    elif how == "changed items":
+        client.setrange(f"{prefix}:a:items-0:0", 5, b"\x00\x01")
+    elif how == "lost features":
+        client.delete(f"{prefix}:f:u1")
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["no manifest", "lost list", "lost chunk", "changed list", "exchanged lists", "changed items", "lost features"],
+)
+def test_a_damaged_release_is_never_pointed_to(
+    how: str, two: tuple[str, str], config: Settings, redis_server: Any
+) -> None:
+    client = redis_server.client()
+    _damage(client, two[0], how)
+    for attempt in (lambda: rollback("retail", config), lambda: activate("retail", two[0], config)):
+        with pytest.raises(ReleaseError, match="not fit to be current"):
+            attempt()
+    assert pointer(client, "retail") == (two[1], two[0])
+
+
+def test_redis_away_is_named_with_its_cure() -> None:
+    with pytest.raises(ReleaseError, match="make up"):
+        list_releases("retail", Settings(redis_url="redis://127.0.0.1:1/0"))
+
+
+def test_older_releases_expire_and_two_are_kept(two: tuple[str, str], publish: Any, redis_server: Any) -> None:
+    client = redis_server.client()
+    third = publish(seed=5).manifest.release_id
+    assert {one.decode() for one in client.zrange(KEYS.releases, 0, -1)} == {two[1], third}
+    assert 0 < client.ttl(KEYS.user_list(two[0], "home", "u1")) <= RETIRED_SECONDS
+    assert client.ttl(KEYS.manifest(two[1])) == -1
+    assert check_release(client, "retail", two[1]).lists > 0
+
+
+def test_a_retired_release_published_again_stays(two: tuple[str, str], publish: Any, redis_server: Any) -> None:
+    client = redis_server.client()
+    publish(seed=5)
+    assert publish(seed=1).manifest.release_id == two[0]
+    assert not [name for name in client.scan_iter(KEYS.everything(two[0])) if client.ttl(name) != -1]
+
+
+def test_the_users_of_the_stack_may_do_their_work_and_no_more(
+    build: Any, redis_server: Any, serve_once: Any, own_home: Any
+) -> None:
+    import redis
+
+    from jobs.publish.build_release import publish as publish_content
+    from jobs.release_store import connect
+    from jobs.stack.online import USERS
+
+    admin = redis_server.client()
+    for name in ("publisher", "serving"):
+        admin.execute_command("ACL", "SETUSER", name, "reset", "on", f">{name}-secret", *USERS[name].split())
+    config = Settings(redis_url=redis_server.url, redis_publisher_password="publisher-secret")
+    try:
+        with connect(config) as client:
+            first = build(seed=1).manifest.release_id
+            publish_content(client, build(seed=1))
+            publish_content(client, build(seed=2))
+            publish_content(client, build(seed=3))
+            for refused in (("SET", "other", "1"), ("FLUSHALL",), ("EVAL", "return 1", "0"), ("CONFIG", "GET", "*")):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*refused)
+        assert rollback("retail", config).changed
+        assert first not in [row.release_id for row in list_releases("retail", config)]
+        assert serve_once("serving-secret")["source"] == "personal"
+        reader = redis.Redis(port=redis_server.port, username="serving", password="serving-secret")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            reader.set("rec:retail:current", "x")
+    finally:
+        for name in ("publisher", "serving"):
+            admin.execute_command("ACL", "DELUSER", name)

@@ -1,0 +1,47 @@
+"""`sluice sql` reads the lake and can do nothing else."""
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from jobs.catalog import table
+from jobs.lake import Lake
+from jobs.sql import QueryError, run_query
+
+
+@pytest.fixture
+def lake() -> Lake:
+    lake = Lake.of("retail")
+    rows = pa.table({"item_id": ["a", "b"], "title": ["Apples", "Bread"], "price": [1.5, float("nan")]})
+    write_deltalake(lake.path(table("silver.products")), rows)
+    return lake
+
+
+def test_select_by_layer_and_table(lake: Lake) -> None:
+    rows = run_query("select title, price from silver.products order by item_id", domain="retail")
+    assert rows == [{"title": "Apples", "price": 1.5}, {"title": "Bread", "price": None}]
+
+
+def test_limit(lake: Lake) -> None:
+    assert len(run_query("select * from silver.products", domain="retail", limit=1)) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "delete from silver.products",
+        "select 1; select 2",
+        "copy (select 1) to 'x.csv'",
+        "select * from read_csv('/etc/passwd')",
+        "create table silver.x (a int)",
+        "not sql",
+    ],
+)
+def test_anything_but_one_select_over_the_lake_is_refused(lake: Lake, query: str) -> None:
+    with pytest.raises(QueryError):
+        run_query(query, domain="retail")
+
+
+def test_unknown_table_lists_the_tables(lake: Lake) -> None:
+    with pytest.raises(QueryError, match=r"silver\.products"):
+        run_query("select * from silver.nothing", domain="retail")

@@ -1,0 +1,124 @@
+"""Each invariant is shown to fail: a check that cannot fail checks nothing."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from jobs.catalog import BRONZE_DUMPS, BRONZE_EVENTS, BRONZE_FILES, QUARANTINE, SILVER
+from jobs.lake import Lake
+from jobs.settings import Settings
+from jobs.silver.profile import Accounts
+from jobs.verify.checks import (
+    content_of,
+    files_landed,
+    nothing_lost,
+    offsets_contiguous,
+    same_content,
+    unique_by_key,
+)
+from jobs.verify.rebuild import scratch_lake
+from jobs.verify.runner import guarded, quarantine_countable
+
+pytestmark = pytest.mark.spark
+NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake.of("retail", Settings(home=tmp_path))
+
+
+def write(spark, lake, spec, rows):
+    lake.ensure(spark, spec)
+    names = [part.split(" ")[0] for part in spec.columns.split(", ")]
+    values = [tuple(row.get(name) for name in names) for row in rows]
+    frame = spark.createDataFrame(values, spec.columns.replace(" NOT NULL", ""))
+    frame.coalesce(1).write.format("delta").mode("append").save(lake.path(spec))
+
+
+def verdicts(checks):
+    return {check.name: check.ok for check in checks}
+
+
+def test_content_sees_one_changed_value_and_no_order(spark):
+    rows = [("a", 1, ["x"]), ("b", 2, []), ("b", 2, [])]
+    schema = "item_id string, week int, flags array<string>"
+    whole = content_of(spark.createDataFrame(rows, schema))
+    assert content_of(spark.createDataFrame(rows[::-1], schema)) == whole
+    other = [("a", 1, ["x"]), ("b", 3, []), ("b", 3, [])]  # XOR alone would not see a pair that changes together
+    assert content_of(spark.createDataFrame(other, schema)) != whole
+    assert not same_content("products", whole, content_of(spark.createDataFrame(rows[:2], schema))).ok
+    assert same_content("products", whole, whole).ok
+
+
+def test_a_double_key_is_found(spark):
+    spec = SILVER["products"]
+    assert unique_by_key(spark.createDataFrame([("a",), ("b",)], "item_id string"), spec).ok
+    found = unique_by_key(spark.createDataFrame([("a",), ("a",), ("a",)], "item_id string"), spec)
+    assert (found.ok, found.got) == (False, "2")
+
+
+def test_a_lost_bronze_row_is_found(spark, lake):
+    assert not files_landed(spark, lake)[0].ok
+    write(spark, lake, BRONZE_FILES, [
+        {"source_file": "f", "entity": "users", "source_sha256": "x", "source_size_bytes": 1, "row_count": 2,
+         "status": "landed", "ingested_at": NOW},
+        {"source_file": "g", "entity": "users", "source_sha256": "x", "source_size_bytes": 1, "row_count": 9,
+         "status": "refused", "reason": "missing column", "ingested_at": NOW},
+    ])  # fmt: skip
+    user = {"user_id": "u1", "source_file": "f", "source_sha256": "x", "source_size_bytes": 1, "source_row": 2,
+            "ingested_at": NOW}  # fmt: skip
+    write(spark, lake, BRONZE_DUMPS["users"], [user])
+    assert verdicts(files_landed(spark, lake))["landed.users"] is False
+    write(spark, lake, BRONZE_DUMPS["users"], [{**user, "source_row": 3}])
+    assert all(verdicts(files_landed(spark, lake)).values())
+
+
+def test_a_missing_offset_a_double_one_and_a_short_end_are_found(spark, lake):
+    def record(offset, partition=0):
+        return {"topic": "retail.events", "partition": partition, "offset": offset, "kafka_time": NOW,
+                "ingested_at": NOW, "epoch": 0}  # fmt: skip
+
+    write(spark, lake, BRONZE_EVENTS, [record(0), record(2)])
+    found = verdicts(offsets_contiguous(spark, lake, {0: 4, 1: 0}))
+    assert found == {"kafka.contiguous": False, "kafka.once": True, "kafka.landed": False}
+    write(spark, lake, BRONZE_EVENTS, [record(1), record(3)])
+    assert all(verdicts(offsets_contiguous(spark, lake, {0: 4, 1: 0})).values())
+    assert verdicts(offsets_contiguous(spark, lake, None, "no broker"))["kafka.landed"] is False
+    write(spark, lake, BRONZE_EVENTS, [record(3)])
+    assert verdicts(offsets_contiguous(spark, lake, {0: 4}))["kafka.once"] is False
+
+
+def test_a_row_that_vanished_between_bronze_and_silver_is_found():
+    accounts = Accounts(read=10, accepted=8, keys=7, rejected={"bad_id": 2})
+    assert nothing_lost("orders", 10, 7, accounts, {"bad_id": 1, "future_event": 1}).ok
+    assert not nothing_lost("orders", 10, 6, accounts, {"bad_id": 2}).ok
+    assert not nothing_lost("orders", 10, 7, accounts, {"bad_id": 1}).ok
+
+
+def test_quarantine_is_countable(spark, lake, tmp_path, monkeypatch):
+    config = Settings(home=tmp_path)
+    write(spark, lake, QUARANTINE["users"], [{"source_key": "k", "reason": "bad_id"}])
+    assert quarantine_countable(spark, lake, config).ok
+    monkeypatch.setattr("jobs.verify.runner.list_quarantine", lambda *_: [])
+    assert not quarantine_countable(spark, lake, config).ok
+
+
+def test_the_scratch_lake_is_removed_even_after_a_failure(spark, lake, tmp_path):
+    def fails():
+        with scratch_lake(lake) as scratch:
+            write(spark, scratch, QUARANTINE["users"], [{"source_key": "k", "reason": "bad_id"}])
+            assert (tmp_path / "lake" / "_verify").exists()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+    assert not (tmp_path / "lake" / "_verify").exists()
+
+
+def test_a_check_that_cannot_be_made_has_failed():
+    def broken():
+        raise OSError("disk on fire")
+
+    (check,) = guarded("silver", broken)
+    assert (check.ok, check.detail) == (False, "disk on fire")

@@ -1,0 +1,179 @@
+"""The two-stage recommender on a small shop: learns, repeats itself byte for byte, and says what it cannot do."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.ranking import PAIR_STATISTICS, RANKER_FEATURES
+from models.base import PAD, ArtefactError, ModelError
+from models.candidate_features import feature_matrix
+from models.candidates import SOURCES, assemble
+from models.generators import Generators
+from models.metrics import measure
+from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
+from models.recipe import FAST, Recipe, recipe
+from models.snapshot import Histories, ItemTable
+from models.two_stage import DISCOVER, HOME, LabelledSnapshot, Scorer, fit
+
+Make = Callable[[int], LabelledSnapshot]
+
+
+@pytest.fixture
+def scorer(make_snapshot: Make, tiny_recipe: Recipe) -> Scorer:
+    rankers = fit([make_snapshot(1), make_snapshot(2)], tiny_recipe)
+    now = make_snapshot(3)
+    return Scorer(Generators.fit(now.histories, now.items, tiny_recipe), rankers)
+
+
+def rows_of(snapshot: LabelledSnapshot) -> pd.DataFrame:
+    """One row per user with arrays, as a Spark worker gets them."""
+    histories, rows = snapshot.histories, []
+    for user in range(len(histories)):
+        low, high = histories.indptr[user], histories.indptr[user + 1]
+        row: dict[str, Any] = {"user_id": histories.user_ids[user]}
+        row |= {name: values[user] for name, values in histories.user_statistics.items()}
+        row["item_ids"] = snapshot.items.ids.ids[histories.items[low:high]]
+        row |= {name: histories.statistics[name][low:high] for name in PAIR_STATISTICS}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_staples_come_home_and_only_new_items_are_discovered(scorer: Scorer, make_snapshot: Make) -> None:
+    now = make_snapshot(3)
+    lists = scorer.rank(now.histories, k=5)
+    assert measure(lists[HOME].items, now.truth, 5).mean()["recall"] > 0.7
+    bought = now.histories.matrix(now.histories.statistics["purchases"], len(now.items)).toarray() > 0
+    for user, shown in enumerate(lists[DISCOVER].items):
+        assert not bought[user, shown[shown != PAD]].any()
+
+
+def test_sources_say_history_exactly_for_what_was_bought(scorer: Scorer, make_snapshot: Make) -> None:
+    now = make_snapshot(3)
+    candidates = assemble(scorer.generators, now.histories)
+    bought = now.histories.matrix(now.histories.statistics["purchases"], len(now.items)).toarray() > 0
+    is_history = np.array(SOURCES)[candidates.source] == "history"
+    assert (is_history == bought[candidates.owners, candidates.items]).all()
+    assert (candidates.is_new == ~is_history).all()
+
+
+def test_same_data_and_seed_give_the_same_model_text(make_snapshot: Make, tiny_recipe: Recipe) -> None:
+    texts = [fit([make_snapshot(1)], tiny_recipe)[HOME].text() for _ in range(2)]
+    assert texts[0] == texts[1]
+    other = fit([make_snapshot(1)], replace(tiny_recipe, seed=2))[HOME].text()
+    assert other != texts[0]
+
+
+def test_rows_of_a_worker_score_as_the_tables_do_in_any_order_and_batch(
+    scorer: Scorer, make_snapshot: Make, tmp_path: Path
+) -> None:
+    now = make_snapshot(3)
+    scorer.generators.save(tmp_path / "state")
+    save_rankers(scorer.rankers, tmp_path / "ranker", facts={"model_version": "7"})
+    loaded = Scorer.load(tmp_path / "state", tmp_path / "ranker")
+    frame = rows_of(now)
+    whole = loaded.score(frame, k=5, surfaces=[HOME])
+    shuffled = frame.sample(frac=1.0, random_state=3)
+    pieces = pd.concat([loaded.score(part, k=5, surfaces=[HOME]) for part in (shuffled[:7], shuffled[7:])])
+    order = ["user_id", "rank"]
+    assert list(whole.columns) == ["user_id", "surface", "rank", "item_id", "score", "source"]
+    pd.testing.assert_frame_equal(
+        whole.sort_values(order).reset_index(drop=True), pieces.sort_values(order).reset_index(drop=True)
+    )
+    direct = scorer.rank(now.histories, k=5)[HOME].items
+    names = now.items.ids.ids[direct[direct != PAD]]
+    assert whole.sort_values(order)["item_id"].tolist() == names.tolist()
+
+
+def test_features_stand_in_the_order_of_the_one_list(scorer: Scorer, make_snapshot: Make) -> None:
+    now = make_snapshot(3)
+    candidates = assemble(scorer.generators, now.histories)
+    matrix = feature_matrix(candidates, now.histories, now.items)
+    assert matrix.shape == (len(candidates), len(RANKER_FEATURES))
+    place = {name: matrix[:, at] for at, name in enumerate(RANKER_FEATURES)}
+    staple = place["purchases"] == 6
+    assert np.allclose(place["mean_gap"][staple], 7.0)
+    assert np.allclose(place["due"][staple], 5.0 / 7.0)
+    assert np.isnan(place["last_days"][candidates.is_new]).all()
+    assert (place["purchases"][candidates.is_new] == 0).all()
+    assert not np.isinf(matrix).any()
+
+
+def test_a_user_without_known_items_still_gets_a_list(scorer: Scorer, make_snapshot: Make) -> None:
+    frame = rows_of(make_snapshot(3))[:1].copy()
+    frame = frame.assign(user_id="stranger", **{name: [np.array([])] for name in ("item_ids", *PAIR_STATISTICS)})
+    scored = scorer.score(frame, k=5, surfaces=[HOME])
+    assert len(scored) == 5
+    assert "history" not in set(scored["source"])
+
+
+def test_k_larger_than_the_candidates_ends_early(scorer: Scorer, make_snapshot: Make) -> None:
+    lists = scorer.rank(make_snapshot(3).histories, k=500)[HOME]
+    assert (lists.items[:, -1] == PAD).all()
+    assert scorer.score(rows_of(make_snapshot(3))[:2], k=500)["rank"].max() < 500
+
+
+def test_bad_requests_are_refused(scorer: Scorer, make_snapshot: Make) -> None:
+    histories = make_snapshot(3).histories
+    with pytest.raises(ModelError, match="k >= 1"):
+        scorer.rank(histories, k=0)
+    with pytest.raises(ModelError, match="discover, home"):
+        scorer.rank(histories, k=5, surfaces=["checkout"])
+    with pytest.raises(ModelError, match="profile must be one of"):
+        recipe("turbo")
+    with pytest.raises(ModelError, match="a recipe has no speed"):
+        Recipe.from_dict({"speed": 1})
+    assert Recipe.from_dict(FAST.as_dict()) == FAST
+
+
+def test_nothing_to_learn_from_is_an_error_that_says_so(make_snapshot: Make, tiny_recipe: Recipe) -> None:
+    with pytest.raises(ModelError, match="at least one past cut"):
+        fit([], tiny_recipe)
+    silent = make_snapshot(1)
+    silent = replace(silent, truth=silent.truth * 0)
+    with pytest.raises(ModelError, match="training set is empty"):
+        fit([silent], tiny_recipe)
+    rows = TrainingRows(
+        np.zeros((4, len(RANKER_FEATURES)), np.float32), np.ones(4, np.int8), np.ones(4, np.float32), np.array([4])
+    )
+    with pytest.raises(ModelError, match="all 4 labels are 1"):
+        Ranker.train(rows, tiny_recipe.all_booster, seed=1, num_threads=1)
+
+
+def test_no_history_and_no_items_are_errors(
+    shop_columns: Callable[[int], Any], make_snapshot: Make, tiny_recipe: Recipe
+) -> None:
+    pairs, users, item_columns = shop_columns(1)
+    with pytest.raises(ModelError, match="bought by 999 users"):
+        ItemTable.from_columns(item_columns, min_users=999)
+    nobody = make_snapshot(1).histories.slice(0, 0)
+    with pytest.raises(ModelError, match="nothing to fit on"):
+        Generators.fit(nobody, make_snapshot(1).items, tiny_recipe)
+    doubled = {name: np.concatenate([values, values]) for name, values in users.items()}
+    with pytest.raises(ModelError, match="one row per user"):
+        Histories.from_columns(pairs, doubled, make_snapshot(1).items)
+
+
+def test_a_ranker_of_other_features_is_refused(tmp_path: Path, scorer: Scorer) -> None:
+    text = scorer.rankers[HOME].text()
+    with pytest.raises(ArtefactError, match="RANKER_FEATURES"):
+        Ranker.from_text(text.replace("purchases last_days", "last_days purchases"))
+    with pytest.raises(ArtefactError, match="not a LightGBM model"):
+        Ranker.from_text("tree\nnonsense")
+
+
+def test_changed_or_missing_artefacts_are_refused_before_parsing(tmp_path: Path, scorer: Scorer) -> None:
+    save_rankers(scorer.rankers, tmp_path, facts={})
+    booster = tmp_path / "booster-home.txt"
+    booster.write_text(booster.read_text().replace("leaf_value=", "leaf_value= ", 1))
+    with pytest.raises(ArtefactError, match="sha256"):
+        load_rankers(tmp_path)
+    booster.unlink()
+    with pytest.raises(ArtefactError, match="lacks booster-home"):
+        load_rankers(tmp_path)
+    with pytest.raises(ArtefactError, match="no generators"):
+        Generators.load(tmp_path)
