@@ -7,7 +7,7 @@ ONLY ?=
 WEEKS ?= 48
 SERVICE ?=
 
-.PHONY: setup up down status logs clean demo test lint types imports unit bench lock help
+.PHONY: setup up down status logs clean demo test lint types imports unit drills bench lock help
 
 setup: ## Make .venv from the lock, fetch and verify the JVM jars, check the machine (PYTHON=... picks the interpreter)
 	@python=; \
@@ -49,6 +49,9 @@ imports: ## Who may import whom
 
 unit: ## pytest, all of it
 	@$(VENV) -m pytest
+
+drills: setup ## kill -9 of each process during the demo: the same final state (half an hour)
+	@$(VENV) -m pytest -m drill tests/e2e
 
 bench: setup ## Measure the pipeline and the API; writes the README's table
 	@$(VENV) -m jobs.cli bench

@@ -167,6 +167,22 @@ def verify(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
     raise typer.Exit(1 if failed else 0)
 
 
+@app.command("hash")
+def hash_tables(
+    tables: Annotated[list[str] | None, typer.Argument(help="layer.table names; none: all.")] = None,
+    as_json: JsonFlag = False,
+    domain: DomainOption = "",
+) -> None:
+    """Fingerprints of tables, wall time left out: equal in two lakes that hold the same rows, whatever their order."""
+    from jobs.lake import Lake
+    from jobs.verify.fingerprints import fingerprints
+
+    found = fingerprints(Lake.of(_domain(domain)), tables or ())
+    _print_json(found) if as_json else _print_rows(
+        "Tables", [{"table": name, "rows:hash": one} for name, one in found.items()]
+    )
+
+
 @app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="pipeline | all (the API too)")] = "all",

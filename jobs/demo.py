@@ -78,6 +78,36 @@ class Stopwatch:
         return result
 
 
+def _transient() -> tuple[type[Exception], ...]:
+    """What clients raise when their server has just died."""
+    import psycopg
+    from botocore.exceptions import BotoCoreError, ClientError
+    from kafka.errors import KafkaError
+
+    return (ConnectionError, AirflowError, psycopg.OperationalError, BotoCoreError, ClientError, KafkaError)
+
+
+def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], Any]:
+    """The step, tried again when a server dies under it: steps are idempotent, and `up` starts what is missing."""
+
+    def tried() -> Any:
+        from jobs.stack import up
+
+        for attempt in range(1, attempts + 1):
+            try:
+                return work()
+            except _transient() as problem:
+                if attempt == attempts:
+                    raise
+                said = str(problem).strip().partition("\n")[0]
+                console.print(f"  [yellow]interrupted[/yellow] ({said}): starting what is missing, trying again")
+                time.sleep(2)
+                up()
+        raise AssertionError("unreachable")
+
+    return tried
+
+
 def _follow(chain: Chain) -> list[Step]:
     """Show the chain's tasks live until its end; plain lines where there is no terminal."""
     last: list[Step] = []
@@ -138,12 +168,12 @@ def run_demo(weeks: int) -> int:
         watch.step("Start the stack", up)
         settings.cache_clear()  # the first start generates the secrets
         config = settings()
-        watch.step("Load the shop's database", lambda: shop.load_shop(config, weeks))
-        watch.step("Write the daily dumps", lambda: shop.write_dumps(config, weeks))
-        watch.step("Send the events of weeks 47-48", lambda: shop.send_events(config, weeks))
+        watch.step("Load the shop's database", _over_restarts(lambda: shop.load_shop(config, weeks)))
+        watch.step("Write the daily dumps", _over_restarts(lambda: shop.write_dumps(config, weeks)))
+        watch.step("Send the events of weeks 47-48", _over_restarts(lambda: shop.send_events(config, weeks)))
         idle = PeakMemory(config).sample()
         with PeakMemory(config) as peak:
-            steps = watch.step("Run the chain in Airflow", lambda: run_chain(config))
+            steps = watch.step("Run the chain in Airflow", _over_restarts(lambda: run_chain(config)))
         lists = watch.step("Ask the API for lists", lambda: _lists(config))
     except (StackError, ChainError, AirflowError, RecommendationError, ConnectionError) as problem:
         console.print(f"[red]The demo stopped:[/red] {problem}", highlight=False)

@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,19 +80,37 @@ class Platform:
         return str(answer.json()["release_id"])
 
 
-@pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The demo on a slice, run by its command; everything is stopped at the end."""
-    home = tmp_path_factory.mktemp("platform")
+def _fresh(home: Path) -> Platform:
+    """A platform that was never started, on ports of its own, with the jars of this checkout."""
     (home / "lib").symlink_to(ROOT / ".sluice" / "lib")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "AIRFLOW"))}
     ports = {
         f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, _free_ports(len(PORTS)), strict=True)
     }
-    one = Platform(home, {**kept, **ports, "SLUICE_HOME": str(home), "COLUMNS": "160"})
+    return Platform(home, {**kept, **ports, "SLUICE_HOME": str(home), "COLUMNS": "160"})
+
+
+@pytest.fixture
+def fresh_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Platform]]:
+    """Makes platforms by name; those that a test leaves running are stopped at its end."""
+    made: list[Platform] = []
+
+    def make(name: str) -> Platform:
+        made.append(_fresh(tmp_path_factory.mktemp(name)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.command("down", timeout=180)
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The demo on a slice, run by its command; everything is stopped at the end."""
+    one = _fresh(tmp_path_factory.mktemp("platform"))
     try:
         done = one.command("demo", "--weeks", WEEKS, timeout=1200)
-        (home / "demo.txt").write_text(done.stdout + done.stderr)
+        (one.home / "demo.txt").write_text(done.stdout + done.stderr)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         yield one
     finally:
