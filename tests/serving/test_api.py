@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from features.domains import domain
 from serving.schemas import MAX_K, Health, Item, Problem, SimilarItems, UserRecommendations
 
 pytestmark = pytest.mark.services
@@ -147,7 +148,8 @@ def test_a_surface_that_the_domain_does_not_have_is_422(publish: Any, serve: Any
     with serve() as api:
         answer = api.get("/v1/users/u1/recommendations", params={"surface": "cellar"})
     assert answer.status_code == 422
-    assert answer.json()["detail"] == "surface must be one of home, got 'cellar'"
+    surfaces = ", ".join(domain("retail").surfaces)
+    assert answer.json()["detail"] == f"surface must be one of {surfaces}, got 'cellar'"
 
 
 def test_a_missing_user_id_is_named(publish: Any, serve: Any) -> None:
