@@ -203,6 +203,15 @@ class InteractionLog:
         """Rows whose item is kept; `kept` has one entry per position of `item_map`."""
         return self.where(kept[self.items])
 
+    def renumbered(self, kept: NDArray[np.bool_]) -> Self:
+        """Rows of the kept items, with a map of those items alone."""
+        position = np.cumsum(kept) - 1
+        rows = kept[self.items]
+        return type(self)(
+            self.user_map, IdMap(self.item_map.ids[kept]), self.users[rows], position[self.items[rows]],
+            self.times[rows], self.weights[rows], self.baskets[rows],
+        )  # fmt: skip
+
     def users_per_item(self) -> NDArray[np.int64]:
         """How many distinct users each item has, by position."""
         pairs = np.unique(self.users * max(len(self.item_map), 1) + self.items)

@@ -19,6 +19,7 @@ from models.interaction_matrix import DAY_SECONDS, InteractionLog
 
 View = Literal["all", "repeat", "new"]
 VIEWS: tuple[View, ...] = ("all", "repeat", "new")
+Moment = Literal["previous", "next"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,19 @@ class Split:
     """What models may learn from, and what they are measured on.
 
     Attributes:
-        known: rows that models may see; its id maps number the rows and columns of `truth`.
+        known: rows that models may see, of items that a list can hold; its id maps number the rows and columns of
+            `truth`.
         truth: CSR of ones (users, items): what each user bought afterwards.
         as_of: the moment that features and decay are counted from, in seconds; for `last_basket` the end of the log.
+        past: every known row, those of items that no list can hold included: what histories are made of.
+        moments: seconds by user position, the moment that each user's list is made at.
     """
 
     known: InteractionLog
     truth: sp.csr_matrix
     as_of: float
+    past: InteractionLog
+    moments: NDArray[np.float64]
 
     def view(self, view: View) -> sp.csr_matrix:
         """All of the truth, what the user had bought before (`repeat`), or never had (`new`)."""
@@ -65,17 +71,26 @@ def global_time(log: InteractionLog, *, cut: float, window_days: float = 28.0, m
     kept = past.users_per_item() >= min_item_users
     if not kept.any():
         raise ModelError(f"no item has {min_item_users} users before the cut: lower min_item_users")
-    return Split(past.of_items(kept), future.of_items(kept).pairs(), cut)
+    return _split(past.of_items(kept), future.of_items(kept), cut, past=past)
 
 
 def last_basket(
-    log: InteractionLog, *, min_baskets: int = 3, min_item_purchases: int = 5, keep_baskets: int = 50
+    log: InteractionLog,
+    *,
+    min_baskets: int = 3,
+    min_item_purchases: int = 5,
+    keep_baskets: int = 50,
+    moment: Moment = "previous",
 ) -> Split:
     """The last basket of each user is the truth; the earlier ones, at most `keep_baskets` of them, are known.
 
     The truth is the whole basket, items that no list can hold included. Users with fewer than `min_baskets` known
     baskets and items with fewer than `min_item_purchases` known purchases are left out, again and again until both
     hold (the usual core of next-basket papers).
+
+    Args:
+        moment: when a user's list is made: at the user's `previous` basket, so that nothing of the truth is used, not
+            even its time; or at the `next` one, as in a shop that ranks while the user visits it.
 
     Raises:
         ModelError: when nobody is left.
@@ -97,8 +112,10 @@ def last_basket(
             "lower the limits or bring more data"
         )
     # Items that do not qualify stay in the truth: nobody can find them, and recall must not forget that.
-    truth = last.where(enough[last.users]).pairs()
-    return Split(known, truth, float(log.times.max()))
+    truth = last.where(enough[last.users])
+    if moment == "next":
+        return _split(known, truth, float(log.times.max()), moments=latest_times(truth))
+    return _split(known, truth, float(log.times.max()), moments=latest_times(known))
 
 
 def given_split(train: InteractionLog, test: InteractionLog) -> Split:
@@ -111,7 +128,7 @@ def given_split(train: InteractionLog, test: InteractionLog) -> Split:
         raise ModelError("train and test must share their id maps: build one log of both files and divide it")
     if len(train) == 0 or len(test) == 0:
         raise ModelError(f"train and test must hold rows, got {len(train)} and {len(test)}")
-    return Split(train, test.pairs(), float(train.times.max()))
+    return _split(train, test, float(train.times.max()))
 
 
 def halves(users: int, *, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -120,6 +137,31 @@ def halves(users: int, *, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool
     first = np.zeros(users, dtype=np.bool_)
     first[order[: users // 2]] = True
     return first, ~first
+
+
+def latest_times(log: InteractionLog) -> NDArray[np.float64]:
+    """Time of each user's last row, by user position; the end of the log for users without one."""
+    latest = np.full(len(log.user_map), -np.inf)
+    np.maximum.at(latest, log.users, log.times)
+    latest[~np.isfinite(latest)] = float(log.times.max())
+    return latest
+
+
+def _split(
+    known: InteractionLog,
+    future: InteractionLog,
+    as_of: float,
+    *,
+    past: InteractionLog | None = None,
+    moments: NDArray[np.float64] | None = None,
+) -> Split:
+    """A split whose item positions are those of items that are known or true: dense scores stay small."""
+    used = np.zeros(len(known.item_map), dtype=np.bool_)
+    used[known.items] = True
+    used[future.items] = True
+    if moments is None:
+        moments = np.full(len(known.user_map), as_of)
+    return Split(known.renumbered(used), future.renumbered(used).pairs(), as_of, past or known, moments)
 
 
 def _baskets_per_user(log: InteractionLog) -> NDArray[np.int64]:
