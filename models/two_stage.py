@@ -168,7 +168,7 @@ class Scorer:
             for surface in surfaces:
                 rows = np.flatnonzero(candidates.is_new) if surface == DISCOVER else np.arange(len(candidates))
                 scores = self.rankers[surface].score(features[rows])
-                found[surface] = _lists(candidates, rows, scores, users=len(block), k=k)
+                found[surface] = ranked_lists(candidates, rows, scores, users=len(block), k=k)
             return found
 
         blocks = list(_over_blocks(lists_of, histories, self.generators.recipe.user_block, threads=threads))
@@ -239,7 +239,7 @@ def _only(candidates: Candidates, rows: IntArray) -> Candidates:
     )
 
 
-def _lists(candidates: Candidates, rows: IntArray, scores: Floats, *, users: int, k: int) -> ScoredLists:
+def ranked_lists(candidates: Candidates, rows: IntArray, scores: Floats, *, users: int, k: int) -> ScoredLists:
     """The best `k` of the given rows per user; ties go to the lower item position."""
     order = np.lexsort((candidates.items[rows], -scores, candidates.owners[rows]))
     owners = candidates.owners[rows][order]

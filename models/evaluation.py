@@ -1,0 +1,126 @@
+"""Lists of a model measured in three views (all, repeat, new), with intervals and paired differences over users.
+
+`all` and `repeat` measure the lists that may hold what the user bought before; `new` measures lists that hold only
+what the user never bought.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from models.base import PAD, IntArray, ModelError
+from models.metrics import Floats, PerUser, bootstrap_interval, measure
+from models.protocols import VIEWS, Split, View
+
+METRICS = ("ndcg", "recall", "hit")
+
+
+@dataclass(frozen=True)
+class ModelLists:
+    """Lists of every user of a split: shape (users, k), item positions of the split, `PAD` after the end.
+
+    Attributes:
+        home: may hold what the user bought before.
+        discover: only items that the user never bought.
+    """
+
+    home: IntArray
+    discover: IntArray
+
+    def of(self, view: View) -> IntArray:
+        """The lists that a view measures."""
+        return self.discover if view == "new" else self.home
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of one model by view: `<metric>@<k>` -> value per user, NaN for users without truth."""
+
+    per_user: dict[View, dict[str, Floats]] = field(default_factory=dict)
+
+    def means(self) -> dict[View, dict[str, float | None]]:
+        """Means over users with truth; None when a view has none."""
+        return {view: {name: _mean(values) for name, values in found.items()} for view, found in self.per_user.items()}
+
+    def users(self) -> dict[View, int]:
+        """Users with truth, by view."""
+        return {
+            view: int((~np.isnan(next(iter(found.values())))).sum()) if found else 0
+            for view, found in self.per_user.items()
+        }
+
+    def only(self, users: Any) -> "Measured":
+        """The same for some of the users: a mask or positions."""
+        return Measured({v: {name: values[users] for name, values in of.items()} for v, of in self.per_user.items()})
+
+
+def measure_views(lists: ModelLists, split: Split, ks: Sequence[int]) -> Measured:
+    """Metrics of one model's lists at every k and view."""
+    return measure_truths(lists, {view: split.view(view) for view in VIEWS}, ks)
+
+
+def measure_truths(lists: ModelLists, truths: Mapping[View, sp.csr_matrix], ks: Sequence[int]) -> Measured:
+    """Metrics of one model's lists at every k against the truth of each view.
+
+    Raises:
+        ModelError: when no k is given, or a k is below 1.
+    """
+    if not ks or min(ks) < 1:
+        raise ModelError(f"k must be one or more numbers from 1, got {list(ks)}")
+    found: dict[View, dict[str, Floats]] = {}
+    for view, truth in truths.items():
+        chosen = lists.of(view)
+        found[view] = {}
+        for k in sorted(ks):
+            per_user = measure(padded(chosen, k), truth, k)
+            found[view] |= {f"{metric}@{k}": getattr(per_user, metric) for metric in METRICS}
+    return Measured(found)
+
+
+def padded(items: IntArray, k: int) -> IntArray:
+    """Lists of width k at least: `PAD` where a list ends early."""
+    missing = k - items.shape[1]
+    if missing <= 0:
+        return items
+    return np.concatenate([items, np.full((len(items), missing), PAD, dtype=items.dtype)], axis=1)
+
+
+def intervals(ours: Measured, *, samples: int = 1000) -> dict[View, dict[str, list[float | None]]]:
+    """95 % bootstrap interval over users of each mean."""
+    return {
+        view: {name: _interval(values, None, samples) for name, values in found.items()}
+        for view, found in ours.per_user.items()
+    }
+
+
+def paired(ours: Measured, other: Measured, *, samples: int = 1000) -> dict[View, dict[str, dict[str, Any]]]:
+    """Mean difference (ours minus the other) with its paired 95 % interval, by view and metric."""
+    found: dict[View, dict[str, dict[str, Any]]] = {}
+    for view, values in ours.per_user.items():
+        rival = other.per_user[view]
+        found[view] = {
+            name: {
+                "difference": _mean(one - rival[name]),
+                "interval": _interval(one, rival[name], samples),
+            }
+            for name, one in values.items()
+        }
+    return found
+
+
+def as_measured(per_user: Mapping[View, PerUser], k: int) -> Measured:
+    """Results of `metrics.measure` at one k, by view."""
+    return Measured({view: {f"{name}@{k}": getattr(one, name) for name in METRICS} for view, one in per_user.items()})
+
+
+def _mean(values: Floats) -> float | None:
+    kept = values[~np.isnan(values)]
+    return float(kept.mean()) if len(kept) else None
+
+
+def _interval(values: Floats, baseline: Floats | None, samples: int) -> list[float | None]:
+    low, high = bootstrap_interval(values, baseline=baseline, samples=samples)
+    return [None if np.isnan(low) else low, None if np.isnan(high) else high]
