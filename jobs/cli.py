@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.evaluate.command import evaluate
 from jobs.settings import settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sluice: a recommendation platform on one machine.")
@@ -193,6 +194,9 @@ def bench(
     from jobs.bench import run_bench
 
     raise typer.Exit(run_bench(what, as_json=as_json, readme=readme))
+
+
+app.command("evaluate")(evaluate)
 
 
 # Releases and quarantine -----------------------------------------------------------------

@@ -32,6 +32,4 @@ def hybrid_lists(generators: Generators, histories: Histories, *, k: int) -> dic
         scores = hybrid_scores(candidates, block)
         for surface, rows in ((HOME, np.arange(len(candidates))), (DISCOVER, np.flatnonzero(candidates.is_new))):
             found[surface].append(ranked_lists(candidates, rows, scores[rows], users=len(block), k=k).items)
-    return {
-        surface: np.concatenate(parts) if parts else np.empty((0, k), np.int64) for surface, parts in found.items()
-    }
+    return {surface: np.concatenate(parts) if parts else np.empty((0, k), np.int64) for surface, parts in found.items()}

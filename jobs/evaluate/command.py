@@ -1,0 +1,118 @@
+"""`sluice evaluate`: our lists and every baseline on anybody's interactions, without the stack."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+WRONG_INPUT = 2
+
+
+def _say(message: str) -> None:
+    print(f"[evaluate] {message}", file=sys.stderr, flush=True)
+
+
+def _moment(text: str) -> float | None:
+    """Seconds of an ISO 8601 moment or of a number; a moment without a time zone is taken as UTC."""
+    from datetime import UTC, datetime
+
+    from jobs.evaluate.interactions_file import InputError
+
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as problem:
+        raise InputError(
+            f"--cut: expected ISO 8601 or seconds, got {text!r}: for example 2017-11-27T05:00:00Z"
+        ) from problem
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
+    interactions: Annotated[
+        Path | None, typer.Option(help="Parquet or CSV: user, item, time[, weight][, basket].")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="global-time | last-basket | given-split")] = "global-time",
+    train: Annotated[Path | None, typer.Option(help="Train file of a published split.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Test file of a published split.")] = None,
+    cut: Annotated[str, typer.Option(help="Moment of the global split; default: one window before the end.")] = "",
+    window_days: Annotated[float, typer.Option(help="Days after the cut that hold the truth.")] = 28.0,
+    k: Annotated[list[int] | None, typer.Option(help="List lengths; repeat it. Default: 10 and 20.")] = None,
+    min_item_users: Annotated[int, typer.Option(min=1, help="Users an item needs before the cut.")] = 10,
+    moment: Annotated[
+        str, typer.Option(help="last-basket: lists made at the previous or at the next basket.")
+    ] = "previous",
+    items_catalog: Annotated[
+        Path | None, typer.Option(help="Item file: item, category, product_type, brand, …")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="fast | quality")] = "fast",
+    release: Annotated[str, typer.Option(help="Score published lists instead: current, or a release id.")] = "",
+    user: Annotated[str, typer.Option(help="Name of the user column.")] = "",
+    item: Annotated[str, typer.Option(help="Name of the item column.")] = "",
+    time: Annotated[str, typer.Option(help="Name of the time column (seconds, ms, ISO 8601 or timestamps).")] = "",
+    weight: Annotated[str, typer.Option(help="Name of the weight column.")] = "",
+    basket: Annotated[str, typer.Option(help="Name of the basket column.")] = "",
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure our lists beside every baseline on any data set; exit 2 names what is wrong with the input."""
+    from jobs.evaluate.interactions_file import InputError
+    from jobs.evaluate.outsiders import evaluate as run
+    from jobs.evaluate.requests import Request
+
+    names = {"user": user, "item": item, "time": time, "weight": weight, "basket": basket}
+    try:
+        if moment not in ("previous", "next"):
+            raise InputError(f"--moment: expected previous or next, got {moment!r}: choose one")
+        result = run(
+            Request(
+                protocol=protocol,  # type: ignore[arg-type]  # checked by Request
+                interactions=interactions,
+                train=train,
+                test=test,
+                cut=_moment(cut),
+                window_days=window_days,
+                ks=tuple(sorted(set(k or (10, 20)))),
+                min_item_users=min_item_users,
+                moment=moment,  # type: ignore[arg-type]
+                catalog=items_catalog,
+                profile=profile,
+                columns={name: column for name, column in names.items() if column},
+                release=release,
+                threads=threads,
+            ),
+            _say,
+        )
+    except InputError as problem:
+        print(f"sluice evaluate: {problem}", file=sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from problem
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    largest = max(result["protocol"]["k"])
+    columns = [(view, f"{metric}@{largest}") for view in ("all", "repeat", "new") for metric in ("recall", "ndcg")]
+    grid = Table(title=f"{result['protocol']['name']}: users {result['users']}", title_justify="left")
+    for column in ("model", *(f"{view} {metric}" for view, metric in columns)):
+        grid.add_column(column)
+    rows = {result["model"]: result, **result["models"]}
+    for name, found in rows.items():
+        values = (found[view][metric] for view, metric in columns)
+        grid.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+    console = Console(width=max(120, Console().width))
+    console.print(grid)
+    for note in result["notes"]:
+        console.print(f"- {note}", markup=False)

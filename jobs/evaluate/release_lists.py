@@ -1,0 +1,104 @@
+"""The lists that a release published in Redis, in the positions of a split: what users are really given.
+
+Business rules are in these lists. An item that the split does not know keeps its place and finds nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.evaluate.interactions_file import InputError
+from models.base import PAD, IntArray
+from models.evaluation import ModelLists
+from models.protocols import Split
+from models.two_stage import DISCOVER, HOME
+
+_BATCH = 1000
+
+
+def published_lists(release: str, split: Split, *, k: int) -> tuple[ModelLists, list[str]]:
+    """Lists of every user of a split, `k` wide, topped up with popular items as the API does it.
+
+    Args:
+        release: `current`, or the id of a release.
+
+    Returns:
+        The lists, and sentences on what they are.
+
+    Raises:
+        InputError: there is no such release, it is not whole, or Redis does not answer.
+    """
+    from jobs.release_store import ReleaseError
+    from jobs.releases import pointer, publisher
+    from jobs.settings import settings
+    from serving.online_store import CorruptArtefactError, IncompleteReleaseError
+
+    config = settings()
+    try:
+        with publisher(config) as client:
+            chosen = pointer(client, config.domain)[0] if release == "current" else release
+            if chosen is None:
+                raise InputError("--release current: expected a published release, got none: run `make demo` first")
+            lists, own, as_of = _read(client, config.domain, chosen, split, k)
+    except (ReleaseError, IncompleteReleaseError, CorruptArtefactError) as problem:
+        raise InputError(f"--release {release}: {problem}") from problem
+    users = len(split.known.user_map)
+    notes = [
+        f"ours are the lists of release {chosen} as of {as_of}, business rules in them",
+        f"{users - own} of {users} users have no list in it: they get the popular list",
+    ]
+    return lists, notes
+
+
+def _read(client: Any, domain: str, release_id: str, split: Split, k: int) -> tuple[ModelLists, int, str]:
+    from jobs.release_store import read_artefact, read_manifest
+    from serving.online_store import Keys, decode_ranked, join_item_shards, unpack_item_shard
+    from serving.online_store.items import item_shards
+
+    keys = Keys(domain)
+    manifest = read_manifest(client, keys, release_id)
+    table = join_item_shards(
+        [
+            unpack_item_shard(name, read_artefact(client, keys, manifest, name))
+            for name in item_shards(manifest.artefacts)
+        ]
+    )
+    to_split = split.known.item_map.positions(np.array(table.item_ids, dtype=np.str_))
+    content = read_artefact(client, keys, manifest, "popular")
+    popular = decode_ranked("popular", content, item_count=len(table)).items.astype(np.int64)
+    found: dict[str, IntArray] = {}
+    own = 0
+    for surface in (HOME, DISCOVER):
+        stored = _stored(client, keys, release_id, surface, split.known.user_map.ids, items=len(table))
+        own = max(own, sum(one is not None for one in stored))
+        found[surface] = _topped_up(stored, popular, to_split, k)
+    return ModelLists(found[HOME], found[DISCOVER]), own, manifest.as_of.isoformat()
+
+
+def _stored(
+    client: Any, keys: Any, release_id: str, surface: str, users: NDArray[np.str_], *, items: int
+) -> list[NDArray[np.int64] | None]:
+    """Item indices of each user's list, None for users without one."""
+    from serving.online_store import unpack_list
+
+    names = [keys.user_list(release_id, surface, user) for user in users.tolist()]
+    found: list[NDArray[np.int64] | None] = []
+    for start in range(0, len(names), _BATCH):
+        batch = names[start : start + _BATCH]
+        for name, blob in zip(batch, client.mget(batch), strict=True):
+            listed = None if blob is None else unpack_list(name, blob, item_count=items).items.astype(np.int64)
+            found.append(listed)
+    return found
+
+
+def _topped_up(
+    stored: list[NDArray[np.int64] | None], popular: NDArray[np.int64], to_split: NDArray[np.int64], k: int
+) -> IntArray:
+    lists = np.full((len(stored), k), PAD, dtype=np.int64)
+    for row, own in enumerate(stored):
+        items = popular[:k] if own is None else own[:k]
+        if len(items) < k:
+            items = np.concatenate([items, popular[~np.isin(popular, items)]])[:k]
+        lists[row, : len(items)] = to_split[items]
+    return lists

@@ -1,0 +1,182 @@
+"""What an evaluation is asked for, and the split and past cuts that a protocol makes of the files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.evaluate.interactions_file import InputError, Table, read_table
+from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
+from models.log_training import cuts_by_basket, cuts_in_time
+from models.protocols import Moment, Split, given_split, global_time, last_basket
+from models.recipe import Recipe
+from models.two_stage import LabelledSnapshot
+
+Protocol = Literal["global-time", "last-basket", "given-split"]
+Catalog = dict[str, NDArray[Any]]
+"""Columns of an item file; empty without one."""
+PROTOCOLS: tuple[Protocol, ...] = ("global-time", "last-basket", "given-split")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be evaluated, and how.
+
+    Attributes:
+        interactions: the log, for `global-time` and `last-basket`.
+        train, test: the published files, for `given-split`.
+        cut: seconds; None is one window before the end of the log.
+        min_item_users: users that an item must have before the cut (`global-time`).
+        moment: `last-basket`: lists are made at the `previous` basket, or at the `next` one.
+        columns: own names of the columns user, item, time, weight, basket.
+        release: `current` or the id of a release: its published lists stand for ours; empty: ours are trained here.
+    """
+
+    protocol: Protocol
+    interactions: Path | None = None
+    train: Path | None = None
+    test: Path | None = None
+    cut: float | None = None
+    window_days: float = 28.0
+    ks: tuple[int, ...] = (10, 20)
+    min_item_users: int = 10
+    moment: Moment = "previous"
+    catalog: Path | None = None
+    profile: str = "fast"
+    columns: dict[str, str] = field(default_factory=dict)
+    release: str = ""
+    threads: int = 2
+
+    def check(self) -> None:
+        """Raise InputError unless the options go together."""
+        if self.protocol not in PROTOCOLS:
+            raise InputError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}: choose one")
+        if not self.ks or min(self.ks) < 1:
+            raise InputError(f"--k: expected numbers from 1, got {list(self.ks)}: for example --k 10 --k 20")
+        if self.window_days <= 0:
+            raise InputError(f"--window-days: expected more than 0, got {self.window_days:g}: for example 28")
+        if self.protocol == "given-split" and (self.train is None or self.test is None):
+            raise InputError("given-split: expected --train and --test, got only one or none: name both files")
+        if self.protocol != "given-split" and self.interactions is None:
+            raise InputError(f"{self.protocol}: expected --interactions FILE, got none: name the Parquet or CSV file")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A split, and how to come by the labelled cuts that a ranker may be trained on."""
+
+    split: Split
+    cuts: Callable[[Recipe], list[LabelledSnapshot]]
+    min_item_users: int
+    facts: dict[str, Any]
+    notes: list[str]
+
+
+def prepare(request: Request, catalog: Catalog) -> Prepared:
+    """The split of a request's protocol.
+
+    Raises:
+        InputError, ModelError, InteractionError: naming what cannot be used.
+    """
+    if request.protocol == "given-split":
+        return _given(request, catalog)
+    assert request.interactions is not None
+    table = read_table(request.interactions, request.columns)
+    _check_users(table)
+    log = table.log()
+    facts: dict[str, Any] = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map)}
+    if request.protocol == "last-basket":
+        split = last_basket(log, moment=request.moment)
+
+        def by_basket(made: Recipe) -> list[LabelledSnapshot]:
+            return cuts_by_basket(split.known, count=made.training_cuts, moment=request.moment, catalog=catalog)
+
+        return Prepared(split, by_basket, 1, {**facts, "moment": request.moment}, table.notes)
+    cut = request.cut if request.cut is not None else float(log.times.max()) - request.window_days * DAY_SECONDS
+    split = global_time(log, cut=cut, window_days=request.window_days, min_item_users=request.min_item_users)
+
+    def in_time(made: Recipe) -> list[LabelledSnapshot]:
+        return cuts_in_time(
+            split.past, cut, window_days=request.window_days, count=made.training_cuts,
+            min_item_users=request.min_item_users, catalog=catalog,
+        )  # fmt: skip
+
+    facts |= {"cut": cut, "window_days": request.window_days, "min_item_users": request.min_item_users}
+    return Prepared(split, in_time, request.min_item_users, facts, table.notes)
+
+
+def _given(request: Request, catalog: Catalog) -> Prepared:
+    assert request.train is not None
+    assert request.test is not None
+    train = read_table(request.train, request.columns, needs_time=False)
+    test = read_table(request.test, request.columns, needs_time=False)
+    _check_users(train)
+    both = train.joined(test)
+    log = both.log()
+    # `log` sorts its rows, so the two parts are found again by building each on the shared maps.
+    parts = [_on_maps(one, both) for one in (train, test)]
+    split = given_split(*parts)
+    span = float(parts[1].times.max() - parts[1].times.min())
+    later = parts[1].times.min() > parts[0].times.max() and span > 0
+    timed = len(np.unique(parts[0].times)) > 1
+
+    def cuts(made: Recipe) -> list[LabelledSnapshot]:
+        if not timed:
+            return []
+        if later:  # a split in time: train on windows as long as the test
+            end, days = float(parts[1].times.min()), max(span / DAY_SECONDS, 1.0)
+            return cuts_in_time(
+                split.past, end, window_days=days, count=made.training_cuts, min_item_users=1, catalog=catalog
+            )
+        return cuts_by_basket(split.known, count=made.training_cuts, catalog=catalog)
+
+    facts = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map), "test_rows": len(test)}
+    return Prepared(split, cuts, 1, facts, both.notes)
+
+
+def _on_maps(table: Table, both: Table) -> InteractionLog:
+    """The log of one table with users and items numbered as in both."""
+    log = table.log()
+    users, items = IdMap(both.users), IdMap(both.items)
+    return replace(
+        log,
+        user_map=users,
+        item_map=items,
+        users=users.positions(log.user_map.ids)[log.users],
+        items=items.positions(log.item_map.ids)[log.items],
+    )
+
+
+def _check_users(table: Table) -> None:
+    users = np.unique(table.users)
+    if len(users) < 2:
+        raise InputError(
+            f"user: expected at least 2 users, got 1 ({users[0]!r} alone): nobody's lists can learn from nobody else; "
+            "bring more users"
+        )
+
+
+def data_notes(split: Split, request: Request, catalog: Catalog) -> list[str]:
+    """What a reader of the figures must know about this data."""
+    found = []
+    known_users = np.bincount(split.known.users, minlength=len(split.known.user_map)) > 0
+    wanting = np.diff(split.truth.indptr) > 0
+    cold = int((wanting & ~known_users).sum())
+    if cold:
+        found.append(f"{cold} users with truth have no history: they get the popular list")
+    known_items = np.bincount(split.known.items, minlength=len(split.known.item_map)) > 0
+    unreachable = int((~known_items[split.truth.indices]).sum())
+    if unreachable:
+        found.append(f"{unreachable} of {split.truth.nnz} true pairs are of items that nothing is known of: all missed")
+    large: Sequence[int] = [k for k in sorted(request.ks) if k > int(known_items.sum())]
+    if large:
+        found.append(f"k = {large} is more than the {int(known_items.sum())} items of the catalogue: lists end early")
+    if "category" in catalog:
+        described = set(catalog["item_id"][[one is not None for one in catalog["category"]]].tolist())
+        without = sum(item not in described for item in split.known.item_map.ids.tolist())
+        if without:
+            found.append(f"{without} items have no category: each is a group of its own")
+    return found
