@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the job."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    config = settings()
     try:
+        config = settings()
         spec = job(given.job)
         start = clock.parse_moment(given.start) if given.start else None
         end = clock.parse_moment(given.end) if given.end else None

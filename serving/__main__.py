@@ -1,14 +1,25 @@
 """`python -m serving`: the API under uvicorn (uvloop, httptools), one worker. SIGTERM drains and ends within 10 s."""
 
 import uvicorn
+from pydantic import ValidationError
 
 from serving.app import create_app
 from serving.settings import serving_settings
 
 
 def main() -> None:
-    """Serve until stopped."""
-    config = serving_settings()
+    """Serve until stopped.
+
+    Raises:
+        SystemExit: a setting has a value that it cannot have.
+    """
+    try:
+        config = serving_settings()
+    except ValidationError as problem:
+        wrong = "; ".join(
+            f"SLUICE_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in problem.errors()
+        )
+        raise SystemExit(f"{wrong}. .env.example lists every setting with its forms") from None
     uvicorn.run(
         create_app(config),
         host=config.host,

@@ -20,12 +20,12 @@ class ServingSettings(BaseSettings):
     home: Path = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
     domain: str = Field("retail", description="Domain that the API serves")
     host: str = Field("127.0.0.1", description="Address that the API binds")
-    port_api: int = Field(8000, description="Port of the serving API")
-    port_redis: int = Field(16379, description="Port of Redis")
+    port_api: int = Field(8000, ge=1, le=65535, description="Port of the serving API")
+    port_redis: int = Field(16379, ge=1, le=65535, description="Port of Redis")
     redis_url: str = Field("", description="Redis URL without credentials; default: the local stack's")
     redis_serving_password: SecretStr | None = Field(None, description="Redis ACL user 'serving' (file secret)")
     log_salt: SecretStr | None = Field(
-        None, description="Salt of the user hash in the API's logs (file secret); random per process when not set"
+        None, description="Salt of the user hash in the API's log (file secret); random per process where there is none"
     )
     redis_timeout_ms: int = Field(50, ge=1, description="Longest wait of a request for Redis, in milliseconds")
     release_poll_ms: int = Field(500, ge=50, description="How often the API looks for a new release, in milliseconds")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from jobs.settings import settings
+from jobs.settings import SettingsError, settings
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         return actions[given.command]()
-    except (StackError, UnknownServiceError, SupervisorError) as problem:
+    except (SettingsError, StackError, UnknownServiceError, SupervisorError) as problem:
         Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

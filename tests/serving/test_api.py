@@ -5,9 +5,12 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from features.domains import domain
+from serving.logs import UserHash
 from serving.schemas import MAX_K, Health, Item, Problem, SimilarItems, UserRecommendations
+from serving.settings import ServingSettings
 
 pytestmark = pytest.mark.services
 
@@ -287,9 +290,9 @@ def test_metrics_have_the_platforms_names(publish: Any, serve: Any) -> None:
     assert "nobody" not in text
 
 
-def test_logs_are_json_and_hold_no_user_id(publish: Any, serve: Any) -> None:
+def test_logs_are_json_and_hold_users_as_salted_hashes_alone(publish: Any, serve: Any) -> None:
     publish(users=3)
-    with serve() as api:
+    with serve(log_salt=SecretStr("salt")) as api:
         for address in (
             "/v1/users/u2/recommendations",
             "/recommend?user_id=household77",
@@ -300,6 +303,7 @@ def test_logs_are_json_and_hold_no_user_id(publish: Any, serve: Any) -> None:
     requests = [line for line in lines if line["event"] == "request"]
     assert [line["status"] for line in requests] == [200, 200, 422]
     assert {"route", "ms", "request_id", "user", "source", "release"} <= requests[0].keys()
+    assert requests[0]["user"] == UserHash(ServingSettings(log_salt=SecretStr("salt")))("u2")
     text = json.dumps(lines)
     assert not re.search(r"household77|\bu2\b|-bad-", text)
 

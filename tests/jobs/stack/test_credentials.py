@@ -2,10 +2,18 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from jobs.settings import Settings, settings
 from jobs.stack.credentials import SECRETS, ensure_secrets, secret, write_private
+from jobs.stack.environment import service_environment
+from jobs.stack.pages import prepare_api
+from serving.logs import UserHash
+from serving.settings import ServingSettings
 
 
 def _mode(path: Path) -> int:
@@ -62,3 +70,23 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     write_private(target, "two")
     assert target.read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_the_api_process_gets_the_salt_of_the_installation(own_home: Path) -> None:
+    config = Settings(home=own_home)
+    ensure_secrets(config)
+    environment = service_environment(config, "api") | prepare_api(config).environment
+    asked = (
+        "from serving.logs import UserHash; from serving.settings import serving_settings; "
+        "print(UserHash(serving_settings())('u1'))"
+    )
+    hashes = [
+        subprocess.run(
+            [sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    salt = SecretStr((own_home / "secrets" / "sluice_log_salt").read_text())
+    assert hashes == [UserHash(ServingSettings(log_salt=salt))("u1")] * 2  # the same after a restart of the API
+    other = SecretStr("another installation")
+    assert UserHash(ServingSettings(log_salt=other))("u1") != hashes[0]

@@ -1,19 +1,47 @@
-"""`.env.example` is what the settings say."""
+"""`.env.example` is what the settings classes say: those of the jobs and those of the API."""
 
-from jobs.settings import Settings
+import re
+
+import pytest
+
 from jobs.stack import env_example
+from jobs.stack.env_example import CLASSES, fields, form, render
 
 
 def test_file_is_up_to_date() -> None:
-    assert env_example.TARGET.read_text() == env_example.render(), "run `python -m jobs.stack.env_example`"
+    assert env_example.TARGET.read_text() == render(), "run `python -m jobs.stack.env_example`"
 
 
-def test_every_setting_has_meaning_form_and_default() -> None:
-    text = env_example.render()
-    for name, field in Settings.model_fields.items():
-        assert field.description, f"{name} has no description"
-        assert f"# SLUICE_{name.upper()}=" in text
+def test_every_setting_of_every_class_has_meaning_form_and_default() -> None:
+    text = render()
+    for settings_class in CLASSES:
+        for name, field in settings_class.model_fields.items():
+            assert field.description, f"{name} has no description"
+            assert len(re.findall(rf"^# SLUICE_{name.upper()}=", text, re.MULTILINE)) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("clock", "seeded | wall"),
+        ("access_log", "true | false"),
+        ("port_api", "a whole number from 1 to 65535"),
+        ("release_poll_ms", "a whole number, at least 50"),
+        ("home", "a path"),
+        ("log_salt", "a secret; generated on first start"),
+    ],
+)
+def test_forms_are_told_in_words(name: str, words: str) -> None:
+    assert form(fields()[name]) == words
+
+
+def test_a_setting_that_two_classes_read_means_the_same_in_both() -> None:
+    first, second = (settings_class.model_fields for settings_class in CLASSES)
+    shared = first.keys() & second.keys()
+    assert {"home", "port_api", "redis_url", "redis_serving_password"} <= shared
+    for name in shared:
+        assert (form(first[name]), first[name].default) == (form(second[name]), second[name].default), name
 
 
 def test_no_path_of_this_machine_is_in_it() -> None:
-    assert str(env_example.ROOT) not in env_example.render()
+    assert str(env_example.ROOT) not in render()

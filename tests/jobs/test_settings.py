@@ -1,0 +1,55 @@
+"""Settings: a value that cannot be is refused by name, before anything is done."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import ROOT, SettingsError, settings
+
+BAD = [
+    ("SLUICE_PORT_API", "abc"),
+    ("SLUICE_PORT_REDIS", "70000"),
+    ("SLUICE_SPARK_CORES", "0"),
+    ("SLUICE_CLOCK", "yesterday"),
+    ("SLUICE_GATES", "off"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_value_that_cannot_be_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name}={value}: .*\\.env\\.example"):
+        settings()
+    monkeypatch.delenv(name)
+    assert settings().port_api == 8000
+
+
+@pytest.mark.parametrize("module", ["jobs.stack status", "jobs.run silver.refine", "jobs.cli status", "serving"])
+def test_every_entry_point_says_it_without_a_traceback(module: str, own_home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *module.split()],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(own_home), "SLUICE_PORT_API": "abc"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "SLUICE_PORT_API=abc" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_file_secrets_are_read_and_the_environment_goes_first(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own_home / "secrets").mkdir()
+    (own_home / "secrets" / "sluice_s3_access_key").write_text("from a file")
+    key = settings().s3_access_key
+    assert key is not None
+    assert key.get_secret_value() == "from a file"
+    settings.cache_clear()
+    monkeypatch.setenv("SLUICE_S3_ACCESS_KEY", "mine")
+    key = settings().s3_access_key
+    assert key is not None
+    assert key.get_secret_value() == "mine"
+    assert "mine" not in repr(settings())
