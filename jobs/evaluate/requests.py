@@ -95,7 +95,8 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
             return cuts_by_basket(split.known, count=made.training_cuts, moment=request.moment, catalog=catalog)
 
         return Prepared(split, by_basket, 1, {**facts, "moment": request.moment}, table.notes)
-    cut = request.cut if request.cut is not None else float(log.times.max()) - request.window_days * DAY_SECONDS
+    end = np.floor(float(log.times.max())) + 1.0  # windows leave their end out, and the last row is to be in
+    cut = request.cut if request.cut is not None else end - request.window_days * DAY_SECONDS
     split = global_time(log, cut=cut, window_days=request.window_days, min_item_users=request.min_item_users)
 
     def in_time(made: Recipe) -> list[LabelledSnapshot]:

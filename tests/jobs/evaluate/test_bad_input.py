@@ -1,0 +1,173 @@
+"""Every bad input of an evaluation: refused with what is wrong and the cure, or a fallback that the result states."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Evaluate = Callable[..., Any]
+Refused = Callable[..., str]
+Write = Callable[..., str]
+Columns = dict[str, list[Any]]
+
+
+def noted(found: Any, words: str) -> bool:
+    return any(words in note for note in found["notes"])
+
+
+def test_good_input_has_no_notes(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    """Negative control of every fallback below."""
+    assert evaluate("--interactions", write(columns), "--k", "5")["notes"] == []
+
+
+def test_empty_interactions(refused: Refused, write: Write, columns: Columns) -> None:
+    nothing = {name: np.array(values)[:0] for name, values in columns.items()}
+    assert "expected at least one interaction, got an empty table" in refused("--interactions", write(nothing))
+
+
+def test_one_user(refused: Refused, write: Write, columns: Columns) -> None:
+    said = refused("--interactions", write(columns | {"user": ["u1"] * len(columns["user"])}))
+    assert "expected at least 2 users, got 1" in said
+
+
+def test_a_missing_column(refused: Refused, write: Write, columns: Columns) -> None:
+    del columns["ts"]
+    said = refused("--interactions", write(columns))
+    assert "expected a column for time (one of event_time, time, ts" in said
+    assert "name it with --time" in said
+    assert "choose one of them" in refused("--interactions", write(columns), "--user", "nobody")
+
+
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "nan at row 3"), (-1.0, "-1.0 at row 3")])
+def test_weights_that_are_no_weights(refused: Refused, write: Write, columns: Columns, value: float, word: str) -> None:
+    weights = np.ones(len(columns["ts"]))
+    weights[3] = value
+    said = refused("--interactions", write(columns | {"weight": weights.tolist()}))
+    assert "expected finite weights of at least 0 in 'weight'" in said
+    assert word in said
+
+
+def test_times_and_ids_that_are_none(refused: Refused, write: Write, columns: Columns) -> None:
+    words = [str(moment) for moment in columns["ts"]]
+    words[2] = "yesterday"
+    assert "got" in refused("--interactions", write(columns | {"ts": words}))
+    absent = [None, *columns["user"][1:]]
+    assert "got 1 empty ones: drop those rows" in refused("--interactions", write(columns | {"user": absent}))
+
+
+def test_cuts_outside_the_log(refused: Refused, write: Write, columns: Columns) -> None:
+    log = write(columns)
+    assert "lies before the first event" in refused("--interactions", log, "--cut", "2001-01-01")
+    assert "choose an earlier one" in refused("--interactions", log, "--cut", "2030-01-01T00:00:00Z")
+    assert "expected ISO 8601 or seconds, got 'tomorrow'" in refused("--interactions", log, "--cut", "tomorrow")
+    assert "lower min_item_users" in refused("--interactions", log, "--min-item-users", "1000")
+
+
+def test_options_that_do_not_go_together(refused: Refused, write: Write, columns: Columns) -> None:
+    log = write(columns)
+    assert "expected one of global-time, last-basket, given-split" in refused(
+        "--interactions", log, "--protocol", "random"
+    )
+    assert "expected --train and --test" in refused("--protocol", "given-split", "--train", log)
+    assert "expected --interactions FILE" in refused()
+    assert "expected numbers from 1" in refused("--interactions", log, "--k", "0")
+    assert "expected previous or next" in refused("--interactions", log, "--moment", "now")
+    assert "profile must be one of" in refused("--interactions", log, "--profile", "best")
+
+
+def test_files_that_are_none(refused: Refused, tmp_path: Path) -> None:
+    assert "got nothing there" in refused("--interactions", str(tmp_path / "absent.parquet"))
+    (tmp_path / "broken.parquet").write_text("not parquet")
+    assert "expected a readable .parquet file" in refused("--interactions", str(tmp_path / "broken.parquet"))
+    (tmp_path / "log.xlsx").write_text("")
+    assert "expected .parquet or .csv, got '.xlsx'" in refused("--interactions", str(tmp_path / "log.xlsx"))
+
+
+def test_no_release_to_score(refused: Refused, write: Write, columns: Columns, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.settings import settings
+
+    monkeypatch.setenv("SLUICE_PORT_REDIS", "1")
+    settings.cache_clear()
+    assert "Redis does not answer" in refused("--interactions", write(columns), "--release", "current")
+
+
+def test_duplicate_rows_are_merged(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    doubled = {name: [*values, *values[:7]] for name, values in columns.items()}
+    once = evaluate("--interactions", write(columns))
+    found = evaluate("--interactions", write(doubled))
+    assert noted(found, "7 rows of log.parquet repeat a (user, item, time)")
+    assert found["all"] == once["all"]
+
+
+def test_rows_of_weight_zero_are_no_interactions(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    weights = [1.0] * len(columns["ts"])
+    weights[0] = 0.0
+    assert noted(
+        evaluate("--interactions", write(columns | {"weight": weights})), "1 rows of log.parquet have weight 0"
+    )
+
+
+def test_k_beyond_the_catalogue(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    found = evaluate("--interactions", write(columns), "--k", "10", "--k", "50")
+    assert noted(found, "k = [50] is more than the 30 items")
+    assert found["all"]["recall@50"] == 1.0  # a list of the whole catalogue finds everything
+
+
+def test_users_without_history_get_the_popular_list(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    late = max(columns["ts"])
+    columns = {name: list(values) for name, values in columns.items()}
+    for name, value in (("user", "newcomer"), ("item", "i1"), ("ts", late), ("basket", "x")):
+        columns[name].append(value)
+    found = evaluate("--interactions", write(columns))
+    assert noted(found, "1 users with truth have no history")
+    assert found["users"]["all"] == 41
+
+
+def test_unknown_users_and_items_of_a_test_file(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    test = {"user": ["u1", "stranger"], "item": ["i1", "unheard-of"], "ts": [2e9, 2e9], "basket": ["a", "b"]}
+    found = evaluate(
+        "--protocol", "given-split", "--train", write(columns), "--test", write(test, "test.parquet"), "--k", "30"
+    )  # fmt: skip
+    assert noted(found, "1 users with truth have no history")
+    assert noted(found, "1 of 2 true pairs are of items that nothing is known of: all missed")
+    assert found["all"]["recall@30"] == 0.5
+
+
+def test_a_split_without_times_is_answered_by_the_first_stage(
+    evaluate: Evaluate, write: Write, columns: Columns
+) -> None:
+    del columns["ts"]
+    test = {"user": ["u1"], "item": ["i1"], "basket": ["a"]}
+    found = evaluate("--protocol", "given-split", "--train", write(columns), "--test", write(test, "test.parquet"))
+    assert found["model"] == "first_stage"
+    assert noted(found, "no time column")
+    assert noted(found, "the first stage answers")
+
+
+def test_equal_labels_leave_the_first_stage(evaluate: Evaluate, write: Write) -> None:
+    """Nobody buys again what the past cuts could have offered: every label is 0."""
+    users, items, times = [], [], []
+    for window in range(4):
+        for user in range(12):
+            users.append(f"u{user}")
+            items.append(f"i{window}")
+            times.append(1.5e9 + window * 28 * 86400 + user)
+    found = evaluate("--interactions", write({"user": users, "item": items, "ts": times}), "--min-item-users", "1",
+                     "--cut", str(1.5e9 + 2.9 * 28 * 86400), "--window-days", "20")  # fmt: skip
+    assert found["model"] == "first_stage"
+    assert noted(found, "no ranker could be trained")
+
+
+def test_items_without_category(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    catalog = {"item_id": ["i0", "i1"], "category": ["food", None]}
+    found = evaluate("--interactions", write(columns), "--items-catalog", write(catalog, "items.parquet"))
+    assert noted(found, "29 items have no category")
+
+
+def test_a_catalog_that_names_an_item_twice(refused: Refused, write: Write, columns: Columns) -> None:
+    catalog = write({"item_id": ["i0", "i0"], "category": ["a", "b"]}, "items.parquet")
+    assert "expected one row per item, got 2 rows of 1" in refused(
+        "--interactions", write(columns), "--items-catalog", catalog
+    )
