@@ -14,6 +14,7 @@ from features.interactions import (
     as_float,
     at_cuts,
     days_between,
+    exact_sum,
     how_many,
     opens_window,
 )
@@ -58,7 +59,7 @@ def build_basket_features(numbered: DataFrame) -> DataFrame:
         .agg(
             F.min(c.EVENT_TIME).alias(c.EVENT_TIME),
             F.sort_array(F.collect_set(c.ITEM_ID)).alias("item_ids"),
-            F.sum(quantity * F.coalesce(c.PRICE, F.lit(0.0))).alias("spent"),
+            exact_sum(quantity * F.coalesce(c.PRICE, F.lit(0.0))).alias("spent"),
         )
     )
     return grouped.select(

@@ -71,6 +71,23 @@ def as_float(value: Column, name: str) -> Column:
     return (F.rint(value.cast("double") * F.lit(1e5)) / F.lit(1e5)).cast("float").alias(name)
 
 
+_UNITS = 1e9
+
+
+def exact_sum(value: Column) -> Column:
+    """Sum over a group that is the same in any order of its rows: terms to nine decimals, added as whole numbers.
+
+    Floating-point sums differ in their last bit with the order of rows, which differs with how the data was loaded;
+    one such bit turns a rounding at a tie.
+    """
+    return F.sum(F.rint(value.cast("double") * F.lit(_UNITS)).cast("long")) / F.lit(_UNITS)
+
+
+def exact_mean(value: Column) -> Column:
+    """Mean over a group, nulls left out, the same in any order of its rows."""
+    return F.try_divide(exact_sum(value), F.count(value))
+
+
 def days_between(previous: Column) -> Column:
     """Days from an earlier moment to the event; null when there is none."""
     return (F.unix_micros(c.EVENT_TIME) - F.unix_micros(previous)) / F.lit(DAY_SECONDS * 1e6)

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.interactions import as_float
+from features.interactions import as_float, exact_mean, exact_sum
 from features.ranking import ITEM_FEATURES
 
 CATALOG_COLUMNS = (c.DEPARTMENT, c.CATEGORY, c.PRODUCT_TYPE, c.BRAND, c.MANUFACTURER_ID, c.PACKAGE_SIZE)
@@ -38,24 +38,24 @@ def _movement(pairs: DataFrame) -> DataFrame:
     purchases, first, last = F.col("purchases"), F.col("first_days"), F.col("last_days")
     repeated = purchases > 1
     count = F.count(F.lit(1))
-    recent_price = F.avg(F.when(last < 14, F.col("price_last")))
-    price = F.sum(F.col("price_mean") * purchases) / F.sum(purchases)
+    recent_price = exact_mean(F.when(last < 14, F.col("price_last")))
+    price = exact_sum(F.col("price_mean") * purchases) / F.sum(purchases)
     in_14, in_28, in_56, in_112 = (F.sum(f"count_{days}d") for days in (14, 28, 56, 112))
     seasoned = first > 56  # bought long enough ago to have had the time to come back
     return pairs.groupBy(c.AS_OF, c.ITEM_ID).agg(
         count.alias("item_buyers"),
         F.sum(purchases).alias("item_purchases"),
-        *(F.sum(f"decay_{days}d").alias(f"popularity_{days}d") for days in (7, 28, 112)),
-        *(F.sum(F.pow(F.lit(0.5), first / days)).alias(f"trial_{days}d") for days in (7, 28)),
+        *(exact_sum(F.col(f"decay_{days}d")).alias(f"popularity_{days}d") for days in (7, 28, 112)),
+        *(exact_sum(F.pow(F.lit(0.5), first / days)).alias(f"trial_{days}d") for days in (7, 28)),
         (in_14 / ((in_56 - in_14) / 3 + 1)).alias("trend_14d"),
         ((in_28 + 1) / ((in_112 - in_28) / 3 + 1)).alias("trend_28d"),
-        F.avg(repeated.cast("int")).alias("repeat_share"),
-        F.avg(purchases).alias("purchases_per_buyer"),
-        F.avg(F.when(repeated, F.col("windows") / F.ceil(F.greatest(first, F.lit(1.0)) / 28)).otherwise(0.0)).alias(
-            "window_rate"
-        ),
-        F.avg(F.when(seasoned, repeated.cast("int"))).alias("rebuy_share"),
-        F.avg(F.when(repeated, (first - last) / (purchases - 1))).alias("item_gap"),
+        exact_mean(repeated.cast("int")).alias("repeat_share"),
+        exact_mean(purchases).alias("purchases_per_buyer"),
+        exact_mean(
+            F.when(repeated, F.col("windows") / F.ceil(F.greatest(first, F.lit(1.0)) / 28)).otherwise(0.0)
+        ).alias("window_rate"),
+        exact_mean(F.when(seasoned, repeated.cast("int"))).alias("rebuy_share"),
+        exact_mean(F.when(repeated, (first - last) / (purchases - 1))).alias("item_gap"),
         price.alias("item_price"),
         F.try_divide(recent_price, price).alias("price_ratio"),
         F.max(first).alias("item_age_days"),

@@ -21,6 +21,8 @@ from features.interactions import (
     at_cuts,
     days_between,
     decayed,
+    exact_mean,
+    exact_sum,
     how_many,
     opens_window,
     signal_weight,
@@ -36,18 +38,24 @@ _UNDEFINED = ("last_days", "first_days", "previous_gap", "gap_square", "baskets_
 """Statistics that a pair without a purchase does not have: null, not 0."""
 
 
-def build_pair_features(numbered: DataFrame, *, cuts: Sequence[datetime], signals: Mapping[str, Signal]) -> DataFrame:
+def build_pair_features(
+    numbered: DataFrame, *, cuts: Sequence[datetime], signals: Mapping[str, Signal], slices: int = 32
+) -> DataFrame:
     """One row per (as_of, user, item) with an event of any weight before the cut.
 
     `weight` sums all signals of the domain; every other statistic is of purchases.
 
     Args:
         numbered: events, output of `baskets.number_baskets`.
+        slices: parts that the users are divided into; sums of one part must fit into a task's memory.
     """
     weighing = [name for name, signal in sorted(signals.items()) if signal.weight > 0]
     of_pair = Window.partitionBy(c.USER_ID, c.ITEM_ID, c.EVENT_TYPE).orderBy(c.EVENT_TIME, BASKET_NO)
     bought = F.col(c.EVENT_TYPE) == PURCHASE
-    spaced = numbered.where(F.col(c.EVENT_TYPE).isin(weighing)).select(
+    # Divided by user once: windows, joins and sums below all find their rows in place. Left to itself, each would
+    # divide anew, and sum every group twice, around a shuffle of five copies of the events.
+    divided = numbered.where(F.col(c.EVENT_TYPE).isin(weighing)).repartition(slices, c.USER_ID)
+    spaced = divided.select(
         c.USER_ID,
         c.ITEM_ID,
         c.EVENT_TYPE,
@@ -58,7 +66,8 @@ def build_pair_features(numbered: DataFrame, *, cuts: Sequence[datetime], signal
         days_between(F.lag(c.EVENT_TIME).over(of_pair)).alias(GAP_DAYS),
     )
     aged = at_cuts(spaced, cuts)
-    reached = aged.where(bought).groupBy(c.AS_OF, c.USER_ID).agg(F.max(BASKET_NO).alias("baskets_now"))
+    baskets = numbered.where(bought).select(c.USER_ID, c.EVENT_TIME, BASKET_NO)
+    reached = at_cuts(baskets, cuts).groupBy(c.AS_OF, c.USER_ID).agg(F.max(BASKET_NO).alias("baskets_now"))
     known = aged.join(F.broadcast(reached), on=[c.AS_OF, c.USER_ID], how="left").withColumn(
         _SINCE, F.col("baskets_now") - F.col(BASKET_NO)
     )
@@ -66,7 +75,7 @@ def build_pair_features(numbered: DataFrame, *, cuts: Sequence[datetime], signal
     # From here the ages and gaps are of purchases alone: sums and extremes skip the nulls of the softer signals.
     of_purchases = weighed.withColumn(AGE_DAYS, F.when(bought, F.col(AGE_DAYS)))
     grouped = of_purchases.groupBy(c.AS_OF, c.USER_ID, c.ITEM_ID).agg(
-        F.sum(_SIGNAL).alias(c.WEIGHT), *(one.alias(name) for name, one in _aggregates().items())
+        exact_sum(F.col(_SIGNAL)).alias(c.WEIGHT), *(one.alias(name) for name, one in _aggregates().items())
     )
     return grouped.select(
         c.AS_OF,
@@ -90,20 +99,20 @@ def _aggregates() -> dict[str, Column]:
         "first_days": F.max(age),
         # ordered by basket number, which is unique within a pair: no tie to settle, and cheaper than a struct
         "previous_gap": F.max_by(F.when(bought, gap), F.col(BASKET_NO)),
-        "gap_square": F.sum(F.when(bought, gap * gap)),
+        "gap_square": exact_sum(F.when(bought, gap * gap)),
         "baskets_since": F.min(since),
-        **{f"decay_{days}d": F.sum(decayed(days)) for days in (7, 14, 28, 56, 112)},
-        "basket_decay": F.sum(F.pow(F.lit(0.95), since)),
+        **{f"decay_{days}d": exact_sum(decayed(days)) for days in (7, 14, 28, 56, 112)},
+        "basket_decay": exact_sum(F.pow(F.lit(0.95), since)),
         "in_last_5": how_many(since < 5),
         "in_last_15": how_many(since < 15),
         **{f"count_{days}d": how_many(age < days) for days in (14, 28, 56, 112)},
         "windows": how_many(opens),
         "windows_3": how_many(opens & (age < 3 * WINDOW_DAYS)),
         "windows_6": how_many(opens & (age < 6 * WINDOW_DAYS)),
-        "windows_decay": F.sum(F.when(opens, F.pow(F.lit(0.75), F.floor(age / WINDOW_DAYS))).otherwise(0.0)),
+        "windows_decay": exact_sum(F.when(opens, F.pow(F.lit(0.75), F.floor(age / WINDOW_DAYS))).otherwise(0.0)),
         "weeks_8": how_many(opens_window(7) & (age < 56)),
-        "quantity_mean": F.avg(F.when(bought, F.col(c.QUANTITY))),
+        "quantity_mean": exact_mean(F.when(bought, F.col(c.QUANTITY))),
         "quantity_last": F.max_by(F.when(bought, F.col(c.QUANTITY)), F.col(BASKET_NO)),
-        "price_mean": F.avg(F.when(bought, F.col(c.PRICE))),
+        "price_mean": exact_mean(F.when(bought, F.col(c.PRICE))),
         "price_last": F.max_by(F.when(bought, F.col(c.PRICE)), F.col(BASKET_NO)),
     }

@@ -35,6 +35,14 @@ _MIN_HISTORY = timedelta(days=14)
 """A cut with less history before it teaches nothing."""
 
 
+_ENGINE = {
+    # Sums over millions of groups that are as wide as ours spill when they are few: by size, not by cores
+    "spark.sql.shuffle.partitions": "32",
+    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+}
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which moments the gold tables are to hold, and which of them must be built again.
@@ -180,6 +188,8 @@ def main(context: JobContext) -> None:
     if current and lake.committed_inputs(GOLD["gold.user_features"]) == committed:
         raise NothingToDo(f"features as of {as_of.isoformat()} hold all of silver already")
     spark = connect(context.spec.name, context.domain, context.config)
+    for name, value in _ENGINE.items():
+        spark.conf.set(name, value)
     tables = [GOLD[name] for name in context.spec.writes]
     changed = [spec.name for spec in tables if not lake.has_columns_of(spec)]
     if changed:  # gold can be rebuilt: a new list of features starts it anew

@@ -191,3 +191,21 @@ def test_no_statistic_is_infinite(built: dict[str, dict[tuple[Any, ...], Any]]) 
 
 def test_the_feature_list_names_each_feature_once() -> None:
     assert len(set(RANKER_FEATURES)) == len(RANKER_FEATURES)
+
+
+def test_sums_are_the_same_in_any_order_of_rows(spark: Any) -> None:
+    """A tie at the fifth decimal used to turn with the order in which a sum was made."""
+    from pyspark.sql import functions as F
+
+    from features.interactions import as_float, exact_mean
+
+    values = [1 / 3, 0.5, 4 / 3, 0.0, 2 / 3, 7 / 6, 1.0, -1.1986]  # the mean, 0.475175, lies on a tie
+    rows = [(one,) for one in values]
+    found = {
+        spark.createDataFrame(order, "v double")
+        .coalesce(1)
+        .agg(as_float(exact_mean(F.col("v")), "m"))
+        .collect()[0]["m"]
+        for order in (rows, rows[::-1], sorted(rows), rows[3:] + rows[:3])
+    }
+    assert len(found) == 1
