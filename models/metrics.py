@@ -5,6 +5,7 @@ averaged over: they are NaN in the per-user arrays.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from models.base import PAD, ModelError
 
 Floats = NDArray[np.float64]
+_CACHED_RESAMPLES = 8_000_000
+"""Draws that are kept for the next interval of as many users: 64 MB at most each."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,23 @@ def bootstrap_interval(
     kept = difference[~np.isnan(difference)]
     if len(kept) == 0:
         return float("nan"), float("nan")
-    generator = np.random.default_rng(seed)
-    means = np.array([kept[generator.integers(0, len(kept), len(kept))].mean() for _ in range(samples)])
+    if len(kept) * samples > _CACHED_RESAMPLES:
+        generator = np.random.default_rng(seed)
+        means = np.array([kept[generator.integers(0, len(kept), len(kept))].mean() for _ in range(samples)])
+    else:
+        means = _resamples(len(kept), samples, seed) @ kept / len(kept)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=6)
+def _resamples(size: int, samples: int, seed: int) -> Floats:
+    """How often each user is drawn in each resample, shape (samples, users): every interval shares the same draws."""
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((samples, size))
+    for row in range(samples):
+        drawn[row] = np.bincount(generator.integers(0, size, size), minlength=size)
+    return drawn
 
 
 def coverage(items: NDArray[np.int64], catalogue: int) -> float:

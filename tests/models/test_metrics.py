@@ -82,3 +82,11 @@ def test_list_level_figures() -> None:
     assert popularity_share(lists, np.array([9.0, 1.0, 1.0, 1.0]), head=0.25) == pytest.approx(2 / 3)
     assert gini(np.array([[0, 1, 2, 3]]), 4) == pytest.approx(0.0)
     assert gini(np.array([[0], [0]]), 4) == pytest.approx(0.75)
+
+
+def test_intervals_do_not_depend_on_how_resamples_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).random(300)
+    values[:10] = np.nan
+    shared = bootstrap_interval(values, samples=200, seed=4)
+    monkeypatch.setattr("models.metrics._CACHED_RESAMPLES", 0)
+    assert bootstrap_interval(values, samples=200, seed=4) == pytest.approx(shared)
