@@ -46,7 +46,7 @@ class Chain:
             self._airflow.trigger(dag_id, conf)
 
     def _runs(self) -> list[DagRun]:
-        return [run for dag_id in CHAIN for run in self._airflow.runs(dag_id, since=self._since)]
+        return self._airflow.runs(CHAIN, since=self._since)
 
     def _tasks(self, run: DagRun) -> list[TaskRun]:
         """Task instances; those of a finished run are asked for once."""

@@ -63,17 +63,38 @@ def client(config: Settings) -> Any:
     return MlflowClient(tracking_uri=config.mlflow_url, registry_uri=config.mlflow_url)
 
 
-def _version_by_alias(config: Settings, domain: str, alias: str) -> Any:
-    from mlflow.exceptions import MlflowException
+@dataclass(frozen=True)
+class AliasedVersion:
+    """What the registry says of the version that an alias names."""
 
+    version: str
+    run_id: str
+    tags: dict[str, str]
+
+
+def version_by_alias(domain: str, config: Settings, alias: str) -> AliasedVersion | None:
+    """The version that an alias names, None without one; asked over HTTP, because importing MLflow takes seconds.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    import httpx
+
+    address = f"{config.mlflow_url}/api/2.0/mlflow/registered-models/alias"
     try:
-        return client(config).get_model_version_by_alias(model_name(domain), alias)
-    except MlflowException as problem:
-        if problem.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
+        answer = httpx.get(address, params={"name": model_name(domain), "alias": alias}, timeout=30)
+        said = answer.json()
+    except (httpx.HTTPError, ValueError) as problem:
         raise TrackingError(
             f"MLflow does not answer at {config.mlflow_url}: `make up`, or set SLUICE_MLFLOW_URI ({problem})"
         ) from problem
+    if answer.is_success:
+        found = said["model_version"]
+        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+        return AliasedVersion(str(found["version"]), str(found["run_id"]), tags)
+    if said.get("error_code") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        return None
+    raise TrackingError(f"MLflow at {config.mlflow_url} answered {answer.status_code}: {answer.text[:300]}")
 
 
 def champion(domain: str, config: Settings) -> RegisteredModel | None:
@@ -82,10 +103,10 @@ def champion(domain: str, config: Settings) -> RegisteredModel | None:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    found = _version_by_alias(config, domain, CHAMPION)
+    found = version_by_alias(domain, config, CHAMPION)
     if found is None:
         return None
-    folder = config.home.resolve() / "models" / domain / str(found.version)
+    folder = config.home.resolve() / "models" / domain / found.version
     if not (folder / RANKER_FOLDER / "ranker.json").exists():
         from mlflow.artifacts import download_artifacts
 
@@ -98,7 +119,7 @@ def champion(domain: str, config: Settings) -> RegisteredModel | None:
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)
     as_of = datetime.fromisoformat(found.tags["as_of"])
-    return RegisteredModel(model_name(domain), str(found.version), str(found.run_id), folder / RANKER_FOLDER, as_of)
+    return RegisteredModel(model_name(domain), found.version, found.run_id, folder / RANKER_FOLDER, as_of)
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, str]:
@@ -143,8 +164,8 @@ def register(domain: str, config: Settings, challenger: Challenger) -> str:
 def promote(domain: str, config: Settings, version: str) -> None:
     """Move `champion` to a version; the one before becomes `previous`."""
     registry, name = client(config), model_name(domain)
-    before = _version_by_alias(config, domain, CHAMPION)
-    if before is not None and str(before.version) != version:
+    before = version_by_alias(domain, config, CHAMPION)
+    if before is not None and before.version != version:
         registry.set_registered_model_alias(name, PREVIOUS, before.version)
     registry.set_registered_model_alias(name, CHAMPION, version)
 

@@ -33,6 +33,10 @@ _SCORERS: dict[str, object] = {}
 """Models of this worker process: loaded once, used for every batch of users."""
 
 
+class RegistryMovedError(RuntimeError):
+    """A person moved the alias between two looks at it."""
+
+
 def _scorer(folder: str) -> object:
     from models.two_stage import Scorer
 
@@ -96,20 +100,23 @@ def main(context: JobContext) -> None:
     Raises:
         NothingToDo: no features or champion yet, or the lists of both are written already.
     """
-    from jobs.tracking import champion
+    from jobs.tracking import CHAMPION, champion, version_by_alias
 
     lake, topk = context.lake, GOLD["gold.topk"]
     built = lake.committed_inputs(GOLD["gold.user_features"])
     if not built:
         raise NothingToDo("no features yet: gold.build_features comes first")
     as_of = context.end or datetime.fromtimestamp(built[c.AS_OF], UTC)
-    model = champion(context.domain, context.config)
-    if model is None:
+    reigning = version_by_alias(context.domain, context.config, CHAMPION)
+    if reigning is None:
         raise NothingToDo("the registry has no champion yet: train.fit_models comes first")
     version = lake.version(GOLD["gold.user_features"])
-    inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(model.version)}
+    inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(reigning.version)}
     if lake.committed_inputs(topk) == inputs:
-        raise NothingToDo(f"lists as of {as_of.isoformat()} by version {model.version} are written already")
+        raise NothingToDo(f"lists as of {as_of.isoformat()} by version {reigning.version} are written already")
+    model = champion(context.domain, context.config)
+    if model is None or model.version != reigning.version:
+        raise RegistryMovedError("the alias `champion` was moved while the job began: run it again")
     folder = _state(context, as_of, model.ranker)
     context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model.version}")
     failpoint("score_users.before_write")
