@@ -84,7 +84,19 @@ def _transient() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError, ClientError
     from kafka.errors import KafkaError
 
-    return (ConnectionError, AirflowError, psycopg.OperationalError, BotoCoreError, ClientError, KafkaError)
+    from jobs.stack import NotReadyError
+    from jobs.stack.supervision import SupervisorError
+
+    return (
+        ConnectionError,
+        NotReadyError,
+        SupervisorError,
+        AirflowError,
+        psycopg.OperationalError,
+        BotoCoreError,
+        ClientError,
+        KafkaError,
+    )
 
 
 def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], Any]:
@@ -165,7 +177,7 @@ def run_demo(weeks: int) -> int:
     config = settings()
     watch = Stopwatch()
     try:
-        watch.step("Start the stack", up)
+        watch.step("Start the stack", _over_restarts(up))
         settings.cache_clear()  # the first start generates the secrets
         config = settings()
         watch.step("Load the shop's database", _over_restarts(lambda: shop.load_shop(config, weeks)))

@@ -35,6 +35,10 @@ class StackError(RuntimeError):
     """The stack cannot be started or stopped as asked; the message lists why and the cures."""
 
 
+class NotReadyError(StackError):
+    """Services were started and did not become ready: starting again may help."""
+
+
 @dataclass
 class StackReport:
     """What `up` did."""
@@ -192,7 +196,7 @@ def up(
         report = _begin(config, wanted, console, force=force)
         failed = show(Watch(config, wanted, READY_SECONDS), console)
     if failed:
-        raise StackError("\n".join(failed))
+        raise NotReadyError("\n".join(failed))
     report.seconds = time.monotonic() - began
     return report
 
