@@ -4,6 +4,7 @@ Two views: `home` (everything bought in the window) and `discover` (only what th
 by the ideal over min(k, |truth|).
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -26,7 +27,13 @@ K = 20
 
 @dataclass(frozen=True)
 class Judged:
-    """One model on one cut: per-user metrics of each surface and what its lists look like."""
+    """One model on one cut: per-user metrics of each surface and what its lists look like.
+
+    Attributes:
+        lists: item positions by surface, shape (users, K).
+        finite: whether all scores of the lists are; `broken_factors` names the ALS whose factors are not.
+        cpu_ms_per_user: processor time of ranking, all surfaces together.
+    """
 
     per_user: dict[str, PerUser]
     coverage: dict[str, float] = field(default_factory=dict)
@@ -34,6 +41,9 @@ class Judged:
     finite: bool = True
     distinct_scores: int = 0
     source_shares: dict[str, float] = field(default_factory=dict)
+    lists: dict[str, IntArray] = field(default_factory=dict)
+    broken_factors: tuple[str, ...] = ()
+    cpu_ms_per_user: float = 0.0
 
     def means(self) -> dict[str, float]:
         """`<surface>_<metric>_at_20`, for MLflow and reports."""
@@ -57,7 +67,9 @@ def judge(generators: Generators, rankers: Mapping[str, Ranker], snapshot: Label
     """Rank the users of a snapshot and measure the lists."""
     from models.candidates import SOURCES
 
+    begun = time.process_time()
     lists = Scorer(generators, rankers).rank(snapshot.histories, k=K, threads=generators.recipe.num_threads)
+    spent = time.process_time() - begun
     popularity = np.asarray(snapshot.items.statistics["popularity_28d"], dtype=np.float64)
     wanted = truths(snapshot)
     home = lists[HOME]
@@ -70,6 +82,18 @@ def judge(generators: Generators, rankers: Mapping[str, Ranker], snapshot: Label
         finite=all(bool(np.isfinite(one.scores[one.items != PAD]).all()) for one in lists.values()),
         distinct_scores=min(len(np.unique(one.scores[one.items != PAD])) for one in lists.values()),
         source_shares={name: float(count / max(counts.sum(), 1)) for name, count in zip(SOURCES, counts, strict=True)},
+        lists={surface: lists[surface].items for surface in SURFACES},
+        broken_factors=_broken(generators),
+        cpu_ms_per_user=1000 * spent / max(len(snapshot.histories), 1),
+    )
+
+
+def _broken(generators: Generators) -> tuple[str, ...]:
+    """Names of the factor models that hold numbers which are not finite: trees would take them for missing values."""
+    return tuple(
+        name
+        for name, factors in sorted(generators.factors.items())
+        if not all(bool(np.isfinite(one).all()) for one in factors)
     )
 
 

@@ -12,20 +12,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from features.domains import domain
 from jobs.catalog import GOLD
+from jobs.cuts import label_end
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import ROOT
 from jobs.snapshots import read_histories, read_items, read_labels
 from jobs.tracking import Challenger, RegisteredModel, champion, promote, register
+from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import Refusal, refusals
 from models.base import ArtefactError
 from models.generators import Generators
 from models.ranker import load_rankers, save_rankers
 from models.recipe import Recipe
 from models.two_stage import LabelledSnapshot, fit, truth_matrix
-from models.validation import Judged, judge, judge_baselines
+from models.validation import Judged
 
 RETRAIN_AFTER = timedelta(days=7)
 """Of event time between two trainings; publishing in between re-scores with the champion."""
@@ -66,6 +69,7 @@ def _metrics(judged: Judged, baselines: dict[str, Judged]) -> dict[str, float]:
     found |= {f"source_share_{name}": share for name, share in judged.source_shares.items()}
     found |= {f"coverage_{surface}": value for surface, value in judged.coverage.items()}
     found |= {f"popularity_share_{surface}": value for surface, value in judged.popularity_share.items()}
+    found["cpu_ms_per_user"] = judged.cpu_ms_per_user
     return {name: value for name, value in found.items() if math.isfinite(value)}  # MLflow refuses NaN
 
 
@@ -114,10 +118,20 @@ def main(context: JobContext) -> None:
     begun = time.monotonic()
     snapshot = read_snapshot(lake, cuts[-1], recipe)
     generators = Generators.fit(snapshot.histories, snapshot.items, recipe)
-    judged, baselines = judge(generators, rankers, snapshot), judge_baselines(snapshot)
-    ruling = judge(generators, load_rankers(reigning.ranker)[0], snapshot) if reigning else None
+    calendar = domain(context.domain).calendar
+    learnt_until = max(label_end(calendar, cut) for cut in cuts[:-1][-recipe.training_cuts :])
+    evidence = gather(
+        generators,
+        rankers,
+        load_rankers(reigning.ranker)[0] if reigning else None,
+        snapshot,
+        label_end=learnt_until,
+        validation_cut=cuts[-1],
+        red_gates=red_gates(context.config),
+    )
+    judged, baselines = evidence.challenger, dict(evidence.baselines)
     timings["validate"] = time.monotonic() - begun
-    refused = refusals(judged, ruling, baselines)
+    refused = refusals(evidence)
     facts = {"as_of": as_of.isoformat(), "validation_cut": cuts[-1].isoformat(), "recipe": recipe.as_dict()}
     with tempfile.TemporaryDirectory() as folder:
         save_rankers(rankers, Path(folder), facts={"as_of": as_of.isoformat()})
@@ -143,7 +157,8 @@ def main(context: JobContext) -> None:
 def _tags(lake: Lake, refused: list[Refusal], as_of: datetime) -> dict[str, str]:
     versions = {f"delta.{name}": str(lake.version(spec)) for name, spec in GOLD.items() if name != "gold.topk"}
     verdict = "; ".join(map(str, refused)) or "passed"
-    return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": _commit(), **versions}
+    rules = {f"gate.{one.rule}": one.figures[:4900] for one in refused}
+    return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": _commit(), **rules, **versions}
 
 
 def _report(
@@ -155,7 +170,10 @@ def _report(
     baselines: dict[str, Judged],
     timings: dict[str, float],
 ) -> None:
-    context.progress(f"version {version}: {'; '.join(map(str, refused)) if refused else 'promoted to champion'}")
+    for refusal in refused:
+        context.progress(f"version {version} is refused by {refusal}")
+    if not refused:
+        context.progress(f"version {version} passed the gate: promoted to champion")
     summary: dict[str, Any] = {"two_stage": judged.means(), **{name: one.means() for name, one in baselines.items()}}
     context.report.update(
         model_version=version,

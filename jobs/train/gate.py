@@ -3,18 +3,73 @@
 Each refusal names its rule and its figures; they become tags of the model version and lines of the log.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.list_checks import PushedItem, overlap
 from models.metrics import bootstrap_interval
-from models.two_stage import DISCOVER, HOME
+from models.two_stage import DISCOVER, HOME, SURFACES
 from models.validation import Judged
 
-MIN_COVERAGE = 0.01
-MAX_POPULARITY_SHARE = 0.95
-MIN_DISTINCT_SCORES = 50
 _RIVALS = {HOME: "personal_frequency", DISCOVER: "popularity"}
 """What a model must at least hold its own against on each surface."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a champion must keep to; jobs/README.md has the real champion's figures beside each bound.
+
+    Attributes:
+        min_distinct_scores: of a surface's lists; a constant model has one.
+        min_coverage: share of the catalogue in somebody's home list.
+        max_popularity_share: share of places that the most popular 1 % take.
+        max_lift, max_gap_closed: home nDCG over the best baseline's, and the part of the baseline's gap to a perfect
+            list that is closed; more is a leak until somebody shows otherwise.
+        min_overlap: share of the champion's places that stay; below it users would not know their shop again.
+        min_segment_users: smaller segments are not judged, their intervals say nothing.
+        max_bytes, max_cpu_ms_per_user: budgets of the rankers' text and of ranking one user.
+    """
+
+    min_distinct_scores: int = 50
+    min_coverage: float = 0.01
+    max_popularity_share: float = 0.95
+    max_lift: float = 1.4
+    max_gap_closed: float = 0.7
+    min_overlap: float = 0.3
+    min_segment_users: int = 30
+    max_bytes: int = 64 * 2**20
+    max_cpu_ms_per_user: float = 250.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the gate decides on.
+
+    Attributes:
+        challenger: measured on the validation cut.
+        champion: the reigning model measured on the same cut, None when there is none.
+        baselines: by name, on the same cut.
+        segments: masks of the cut's users.
+        pushed: items that suspicious users push into the lists.
+        label_end: when the last label window that the challenger learnt from ended.
+        validation_cut: what the challenger must not have learnt beyond.
+        size_bytes: of the rankers.
+        red_gates: data gates of the newest batch that failed, in words.
+    """
+
+    challenger: Judged
+    champion: Judged | None
+    baselines: Mapping[str, Judged]
+    segments: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    pushed: Sequence[PushedItem] = ()
+    label_end: datetime | None = None
+    validation_cut: datetime | None = None
+    size_bytes: int = 0
+    red_gates: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -28,40 +83,135 @@ class Refusal:
         return f"{self.rule}: {self.figures}"
 
 
-def _paired(challenger: Judged, other: Judged, surface: str) -> tuple[float, float]:
-    return bootstrap_interval(challenger.per_user[surface].ndcg, baseline=other.per_user[surface].ndcg)
+def refusals(evidence: Evidence, bounds: Bounds | None = None) -> list[Refusal]:
+    """Rules that a challenger breaks; empty when it may be promoted."""
+    chosen = bounds or Bounds()
+    return [refusal for rule in _RULES for refusal in rule(evidence, chosen)]
 
 
-def refusals(challenger: Judged, champion: Judged | None, baselines: Mapping[str, Judged]) -> list[Refusal]:
-    """Rules that a challenger breaks; empty when it may be promoted.
+def _data_gates(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.red_gates:
+        yield Refusal("data_gates_green", f"{len(evidence.red_gates)} blocking failed: {'; '.join(evidence.red_gates)}")
 
-    Args:
-        challenger: measured on the validation cut.
-        champion: the reigning model measured on the same cut, None when there is none.
-        baselines: by name, on the same cut.
-    """
-    found = []
-    if not challenger.finite:
-        found.append(Refusal("finite_scores", "lists hold scores that are not finite"))
-    if challenger.distinct_scores < MIN_DISTINCT_SCORES:
-        found.append(
-            Refusal("distinct_scores", f"{challenger.distinct_scores} distinct scores, at least {MIN_DISTINCT_SCORES}")
+
+def _trained_before_the_cut(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.label_end and evidence.validation_cut and evidence.label_end > evidence.validation_cut:
+        yield Refusal(
+            "trained_before_the_cut",
+            f"labels until {evidence.label_end.isoformat()}, validation from {evidence.validation_cut.isoformat()}",
         )
+
+
+def _plausible_lift(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    ours = evidence.challenger.per_user[HOME].mean()["ndcg"]
+    name, best = max(
+        ((name, one.per_user[HOME].mean()["ndcg"]) for name, one in evidence.baselines.items()),
+        key=lambda pair: pair[1],
+    )
+    closed = (ours - best) / max(1.0 - best, 1e-9)
+    if best > 0 and (ours / best > bounds.max_lift or closed > bounds.max_gap_closed):
+        yield Refusal(
+            "plausible_lift",
+            f"home ndcg@20 {ours:.4f} is {ours / best:.2f} times the best baseline's ({name}, {best:.4f}), at most "
+            f"{bounds.max_lift}, and closes {closed:.0%} of its gap to 1, at most {bounds.max_gap_closed:.0%}: look "
+            "for a feature that sees the future",
+        )
+
+
+def _finite(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.challenger.broken_factors:
+        yield Refusal("finite_factors", f"factors of {', '.join(evidence.challenger.broken_factors)} are not finite")
+    if not evidence.challenger.finite:
+        yield Refusal("finite_scores", "lists hold scores that are not finite")
+
+
+def _distinct_scores(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.challenger.distinct_scores < bounds.min_distinct_scores:
+        yield Refusal(
+            "distinct_scores",
+            f"{evidence.challenger.distinct_scores} distinct scores, at least {bounds.min_distinct_scores}",
+        )
+
+
+def _pushed_items(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.pushed:
+        worst = evidence.pushed[0]
+        yield Refusal(
+            "no_pushed_item",
+            f"{len(evidence.pushed)} items; item {worst.item} stands in {worst.exposure:.0%} of established users' "
+            f"lists, {worst.suspects} of its buyers ({worst.suspect_share:.0%}) came for it alone or with it",
+        )
+
+
+def _not_below(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    """Paired differences: to the baselines, and to the champion."""
     for surface, rival in _RIVALS.items():
-        low, high = _paired(challenger, baselines[rival], surface)
-        if not high >= 0:
-            found.append(
-                Refusal(f"{surface}_not_below_{rival}", f"ndcg@20 difference in [{low:.4f}, {high:.4f}], all below 0")
+        yield from _compared(evidence.challenger, evidence.baselines[rival], surface, f"{surface}_not_below_{rival}")
+    if evidence.champion is not None:
+        for surface in SURFACES:
+            yield from _compared(evidence.challenger, evidence.champion, surface, f"{surface}_not_below_champion")
+
+
+def _segments_not_below(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    """The floor of a segment is the champion there, without one the baseline."""
+    for surface, rival in _RIVALS.items():
+        other = evidence.champion or evidence.baselines[rival]
+        name = "champion" if evidence.champion else rival
+        for segment, mask in evidence.segments.items():
+            values = evidence.challenger.per_user[surface].ndcg[mask]
+            if (~np.isnan(values)).sum() < bounds.min_segment_users:
+                continue
+            yield from _compared(
+                evidence.challenger, other, surface, f"{surface}_{segment}_not_below_{name}", mask=mask
             )
-    if champion is not None:
-        for surface in (HOME, DISCOVER):
-            low, high = _paired(challenger, champion, surface)
-            if not high >= 0:
-                found.append(Refusal(f"{surface}_not_below_champion", f"ndcg@20 difference in [{low:.4f}, {high:.4f}]"))
-    if challenger.coverage[HOME] < MIN_COVERAGE:
-        found.append(Refusal("coverage", f"{challenger.coverage[HOME]:.4f} of the items, at least {MIN_COVERAGE}"))
-    if challenger.popularity_share[HOME] > MAX_POPULARITY_SHARE:
-        found.append(
-            Refusal("popularity_share", f"{challenger.popularity_share[HOME]:.4f}, at most {MAX_POPULARITY_SHARE}")
+
+
+def _compared(
+    challenger: Judged, other: Judged, surface: str, rule: str, mask: NDArray[np.bool_] | None = None
+) -> Iterator[Refusal]:
+    ours, theirs = challenger.per_user[surface].ndcg, other.per_user[surface].ndcg
+    if mask is not None:
+        ours, theirs = ours[mask], theirs[mask]
+    low, high = bootstrap_interval(ours, baseline=theirs)
+    if not high >= 0:
+        yield Refusal(
+            rule,
+            f"ndcg@20 {np.nanmean(ours):.4f} against {np.nanmean(theirs):.4f}, difference in "
+            f"[{low:.4f}, {high:.4f}], all below 0",
         )
-    return found
+
+
+def _shape_of_lists(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    challenger = evidence.challenger
+    if challenger.coverage[HOME] < bounds.min_coverage:
+        yield Refusal("coverage", f"{challenger.coverage[HOME]:.4f} of the items, at least {bounds.min_coverage}")
+    if challenger.popularity_share[HOME] > bounds.max_popularity_share:
+        yield Refusal(
+            "popularity_share", f"{challenger.popularity_share[HOME]:.4f}, at most {bounds.max_popularity_share}"
+        )
+    if evidence.champion is not None and HOME in challenger.lists and HOME in evidence.champion.lists:
+        kept = overlap(challenger.lists[HOME], evidence.champion.lists[HOME])
+        if kept < bounds.min_overlap:
+            yield Refusal("list_drift", f"{kept:.2f} of the champion's places stay, at least {bounds.min_overlap}")
+
+
+def _budgets(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.size_bytes > bounds.max_bytes:
+        yield Refusal("size_budget", f"{evidence.size_bytes} bytes of rankers, at most {bounds.max_bytes}")
+    spent = evidence.challenger.cpu_ms_per_user
+    if spent > bounds.max_cpu_ms_per_user:
+        yield Refusal("latency_budget", f"{spent:.1f} ms of CPU a user, at most {bounds.max_cpu_ms_per_user}")
+
+
+_RULES: tuple[Callable[[Evidence, Bounds], Iterator[Refusal]], ...] = (
+    _data_gates,
+    _trained_before_the_cut,
+    _plausible_lift,
+    _finite,
+    _distinct_scores,
+    _pushed_items,
+    _not_below,
+    _segments_not_below,
+    _shape_of_lists,
+    _budgets,
+)

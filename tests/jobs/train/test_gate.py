@@ -1,11 +1,17 @@
 """The promotion gate refuses what it must, each time naming its rule, and lets an honest challenger pass."""
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from jobs.train.gate import refusals
+from jobs.train.evidence import red_gates
+from jobs.train.gate import Evidence, refusals
+from models.list_checks import PushedItem
 from models.metrics import PerUser
 from models.two_stage import DISCOVER, HOME
 from models.validation import Judged
@@ -33,7 +39,7 @@ def baselines() -> dict[str, Judged]:
 
 
 def _rules(challenger: Judged, champion: Judged | None, baselines: dict[str, Judged]) -> list[str]:
-    return [refusal.rule for refusal in refusals(challenger, champion, baselines)]
+    return [refusal.rule for refusal in refusals(Evidence(challenger, champion, baselines))]
 
 
 def test_a_better_challenger_passes(baselines: dict[str, Judged]) -> None:
@@ -69,5 +75,69 @@ def test_lists_of_a_few_items_for_everybody_are_refused(baselines: dict[str, Jud
 
 
 def test_a_refusal_says_its_figures(baselines: dict[str, Judged]) -> None:
-    refused = refusals(_judged(0.36, 0.06), _judged(0.38, 0.06), baselines)
+    refused = refusals(Evidence(_judged(0.36, 0.06), _judged(0.38, 0.06), baselines))
+    assert "0.36" in str(refused[0])
     assert "[-0.02" in str(refused[0])
+
+
+CUT = datetime(2017, 10, 30, 4, tzinfo=UTC)
+SHOWN = np.arange(USERS * 20).reshape(USERS, 20)
+
+
+@pytest.mark.parametrize(
+    ("fact", "rule"),
+    [
+        ({"red_gates": ("orders: expect_column_values_to_not_be_null(user_id)",)}, "data_gates_green"),
+        ({"label_end": CUT + timedelta(days=1), "validation_cut": CUT}, "trained_before_the_cut"),
+        ({"label_end": CUT, "validation_cut": CUT}, None),
+        ({"size_bytes": 2**30}, "size_budget"),
+        ({"size_bytes": 2**20}, None),
+        ({"pushed": (PushedItem(3, 0.4, 500, 0.9),)}, "no_pushed_item"),
+    ],
+)
+def test_each_fact_has_its_rule(baselines: dict[str, Judged], fact: dict[str, Any], rule: str | None) -> None:
+    found = refusals(Evidence(_judged(0.38, 0.06), _judged(0.37, 0.06), baselines, **fact))
+    assert [one.rule for one in found] == ([rule] if rule else [])
+
+
+def test_a_lift_that_cannot_be_is_refused(baselines: dict[str, Judged]) -> None:
+    assert _rules(_judged(0.6, 0.06), None, baselines) == ["plausible_lift"]
+
+
+def test_slow_models_are_refused(baselines: dict[str, Judged]) -> None:
+    assert _rules(replace(_judged(0.38, 0.06), cpu_ms_per_user=900.0), None, baselines) == ["latency_budget"]
+
+
+def test_lists_that_nobody_would_know_again_are_refused(baselines: dict[str, Judged]) -> None:
+    champion = replace(_judged(0.37, 0.06), lists={HOME: SHOWN})
+    other = replace(_judged(0.38, 0.06), lists={HOME: SHOWN + 10_000})
+    assert _rules(other, champion, baselines) == ["list_drift"]
+    assert _rules(replace(other, lists={HOME: SHOWN[:, ::-1]}), champion, baselines) == []
+
+
+def test_a_segment_that_loses_is_named_though_the_mean_gains(baselines: dict[str, Judged]) -> None:
+    champion, challenger = _judged(0.37, 0.06), _judged(0.40, 0.06)
+    cold = np.arange(USERS) < 40
+    for values in (challenger.per_user[HOME].ndcg,):
+        values[cold] -= 0.1
+    evidence = Evidence(challenger, champion, baselines, segments={"cold": cold, "heavy": ~cold})
+    assert [one.rule for one in refusals(evidence)] == ["home_cold_not_below_champion"]
+    few = Evidence(challenger, champion, baselines, segments={"cold": np.arange(USERS) < 10})
+    assert refusals(few) == []  # ten users say nothing
+
+
+def test_red_gates_are_the_blocking_failures_of_the_newest_batch(tmp_path: Path) -> None:
+    from jobs.settings import Settings
+
+    config = Settings(home=tmp_path)
+    for run, green in (("20261101T000000Z", False), ("20261102T000000Z", True)):
+        folder = tmp_path / "quality" / "results" / run
+        folder.mkdir(parents=True)
+        for table, passes in (("orders", green), ("users", not green)):
+            meta = {"severity": "blocking" if table == "orders" else "warning"}
+            told = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "user_id"}, "meta": meta}
+            content = [{"success": passes, "results": [{"success": passes, "expectation_config": told}]}]
+            (folder / f"{table}.json").write_text(json.dumps(content))
+        found = red_gates(config)
+        assert bool(found) is not green
+    assert red_gates(Settings(home=tmp_path / "new")) == ()

@@ -1,0 +1,59 @@
+"""What the promotion gate decides on, gathered: figures of the validation cut, budgets, state of the data gates."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from jobs.quality.docs import results_folder
+from jobs.settings import Settings
+from jobs.train.gate import Evidence
+from models.generators import Generators
+from models.list_checks import pushed_items, segments
+from models.ranker import Ranker
+from models.two_stage import LabelledSnapshot
+from models.validation import judge, judge_baselines
+
+
+def gather(
+    generators: Generators,
+    rankers: Mapping[str, Ranker],
+    reigning: Mapping[str, Ranker] | None,
+    snapshot: LabelledSnapshot,
+    *,
+    label_end: datetime | None = None,
+    validation_cut: datetime | None = None,
+    red_gates: tuple[str, ...] = (),
+) -> Evidence:
+    """Measure challenger, champion and baselines on one cut.
+
+    Args:
+        generators: fitted on the snapshot; both models rank what they put forward.
+        reigning: rankers of the champion, None when there is none.
+    """
+    challenger = judge(generators, rankers, snapshot)
+    return Evidence(
+        challenger=challenger,
+        champion=judge(generators, reigning, snapshot) if reigning else None,
+        baselines=judge_baselines(snapshot),
+        segments=segments(snapshot.histories),
+        pushed=pushed_items(snapshot.histories, challenger.lists, width=len(snapshot.items)),
+        label_end=label_end,
+        validation_cut=validation_cut,
+        size_bytes=sum(len(ranker.text().encode()) for ranker in rankers.values()),
+        red_gates=red_gates,
+    )
+
+
+def red_gates(config: Settings) -> tuple[str, ...]:
+    """Blocking expectations that failed on the newest batch of each table, in words; none when all are green."""
+    newest: dict[str, str] = {}
+    for run in sorted(results_folder(config).glob("*")):
+        for stored in run.glob("*.json"):
+            newest[stored.stem] = stored.read_text()
+    return tuple(
+        f"{table}: {one['expectation_config']['type']}({one['expectation_config']['kwargs'].get('column')})"
+        for table, content in sorted(newest.items())
+        for part in json.loads(content)
+        for one in part["results"]
+        if not one["success"] and one["expectation_config"].get("meta", {}).get("severity") == "blocking"
+    )

@@ -1,0 +1,96 @@
+"""What lists look like beside other lists and beside the people behind them: segments, overlap, pushed items."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.base import PAD, IntArray
+from models.snapshot import Histories
+
+SEGMENTS = ("cold", "light", "heavy")
+COLD_BASKETS = 5
+"""Users with fewer baskets are cold."""
+
+_ONE_PURPOSE_ITEMS = 3
+_YOUNG_DAYS = 28.0
+_OVER_OTHERS = 5.0
+
+
+def segments(histories: Histories) -> dict[str, NDArray[np.bool_]]:
+    """Masks of users: cold (fewer than five baskets), and of the others the half with fewer baskets and with more."""
+    baskets = np.nan_to_num(histories.user_statistics["baskets"])
+    cold = baskets < COLD_BASKETS
+    middle = float(np.median(baskets[~cold])) if (~cold).any() else 0.0
+    return {"cold": cold, "light": ~cold & (baskets < middle), "heavy": ~cold & (baskets >= middle)}
+
+
+def overlap(one: IntArray, other: IntArray) -> float:
+    """Mean share of places of `one` whose item stands in the same user's other list; NaN without any place."""
+    rows = np.arange(len(one))[:, None]
+    width = int(max(one.max(initial=0), other.max(initial=0))) + 1
+    keys = np.sort((rows * width + other)[other != PAD])
+    mine = (rows * width + one)[one != PAD]
+    if len(mine) == 0:
+        return float("nan")
+    if len(keys) == 0:
+        return 0.0
+    found = np.minimum(np.searchsorted(keys, mine), len(keys) - 1)
+    return float((keys[found] == mine).mean())
+
+
+@dataclass(frozen=True)
+class PushedItem:
+    """An item whose place in the lists rests on users who are there for it alone, or arrived with it.
+
+    Attributes:
+        item: position.
+        exposure: share of the established users' lists that hold it.
+        suspects: its buyers with at most three items, or without a purchase older than four weeks.
+        suspect_share: their share of its buyers.
+    """
+
+    item: int
+    exposure: float
+    suspects: int
+    suspect_share: float
+
+
+def pushed_items(
+    histories: Histories,
+    lists: Mapping[str, IntArray],
+    *,
+    width: int,
+    min_exposure: float = 0.05,
+    min_suspects: int = 30,
+    min_share: float = 0.5,
+) -> list[PushedItem]:
+    """Items that many suspicious users push into the lists of the others, most exposed first.
+
+    Suspects must also buy the item five times as often as the others do, so that a shop of one-time visitors, or a
+    crowd of honest newcomers, is not taken for an attack.
+    """
+    owners, bought = histories.owners, histories.statistics["purchases"] > 0
+    owners, items = owners[bought], histories.items[bought]
+    distinct = np.bincount(owners, minlength=len(histories))
+    oldest = np.zeros(len(histories))
+    np.maximum.at(oldest, owners, np.nan_to_num(histories.statistics["first_days"][bought]))
+    suspect = (distinct <= _ONE_PURPOSE_ITEMS) | (oldest < _YOUNG_DAYS)
+    buyers = np.bincount(items, minlength=width)
+    suspects = np.bincount(items, suspect[owners], minlength=width)
+    among_suspects = suspects / max(int(suspect.sum()), 1)
+    among_others = (buyers - suspects + 1) / (int((~suspect).sum()) + 1)
+    share = suspects / np.maximum(buyers, 1)
+    odd = (suspects >= min_suspects) & (share >= min_share) & (among_suspects >= _OVER_OTHERS * among_others)
+    found = []
+    for item in np.flatnonzero(odd).tolist():
+        exposure = max(_exposure(shown, ~suspect, item) for shown in lists.values())
+        if exposure >= min_exposure:
+            found.append(PushedItem(item, exposure, int(suspects[item]), float(share[item])))
+    return sorted(found, key=lambda one: (-one.exposure, one.item))
+
+
+def _exposure(shown: IntArray, established: NDArray[np.bool_], item: int) -> float:
+    chosen = shown[established]
+    return float((chosen == item).any(axis=1).mean()) if len(chosen) else 0.0
