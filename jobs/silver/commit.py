@@ -31,6 +31,10 @@ _NEWER = {
 }
 
 
+class OtherWriterError(RuntimeError):
+    """A table changed while its one writer was about to add to it."""
+
+
 @dataclass(frozen=True)
 class Written:
     """Rows that a commit added and changed; the version that holds them."""
@@ -57,8 +61,18 @@ def _guard(table: str) -> str:
     return f"({source} {operator} {target}) OR ({source} = {target} AND ({differs}))"
 
 
-def _only_changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard: str) -> tuple[DataFrame, int]:
-    """The staged rows that are new or replace a stored one, cached, and how many they are.
+@dataclass(frozen=True)
+class _Changes:
+    """Staged rows that change the target: cached, counted, registered as the view `_staged`."""
+
+    rows: DataFrame
+    count: int
+    replacing: int
+    """How many of them take the place of a stored row; none: an append will do."""
+
+
+def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard: str) -> _Changes:
+    """The staged rows that are new or replace a stored one.
 
     MERGE rewrites every file that holds a matched key, also when its guard lets nothing through, and commits a version:
     a window that is processed again would wake every reader. `guard` may be empty: stored rows are never replaced.
@@ -66,13 +80,17 @@ def _only_changes(spark: SparkSession, target: str, staged: DataFrame, on: str, 
     staged.createOrReplaceTempView("_candidates")
     if guard:
         key = on.split(" = ", 1)[0]
-        query = f"SELECT s.* FROM _candidates s LEFT JOIN {target} t ON {on} WHERE {key} IS NULL OR ({guard})"
+        query = (
+            f"SELECT s.*, {key} IS NOT NULL AS _stored FROM _candidates s LEFT JOIN {target} t ON {on} "
+            f"WHERE {key} IS NULL OR ({guard})"
+        )
     else:
-        query = f"SELECT s.* FROM _candidates s LEFT ANTI JOIN {target} t ON {on}"
-    changes = spark.sql(query).persist()
-    count = changes.count()
-    changes.createOrReplaceTempView("_staged")
-    return changes, count
+        query = f"SELECT s.*, false AS _stored FROM _candidates s LEFT ANTI JOIN {target} t ON {on}"
+    marked = spark.sql(query).persist()
+    counted = marked.agg(F.count("*"), F.count(F.when(F.col("_stored"), 1))).collect()[0]
+    rows = marked.drop("_stored")
+    rows.createOrReplaceTempView("_staged")
+    return _Changes(marked, int(counted[0]), int(counted[1]))
 
 
 def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: DataFrame) -> None:
@@ -81,8 +99,8 @@ def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: Data
     lake.ensure(spark, spec)
     reopened = "t.reason != s.reason OR t.replayed_at IS NOT NULL"
     on = "t.source_key = s.source_key"
-    changes, count = _only_changes(spark, lake.sql_name(spec), rejected, on, reopened)
-    if count:
+    changes = _changes(spark, lake.sql_name(spec), rejected, on, reopened)
+    if changes.count:
         listed = ", ".join(QUARANTINE_COLUMNS)
         values = ", ".join(f"s.{name}" for name in QUARANTINE_COLUMNS)
         spark.sql(
@@ -90,7 +108,7 @@ def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: Data
             "t.reason = s.reason, t.detail = s.detail, t.replayed_at = NULL "
             f"WHEN NOT MATCHED THEN INSERT ({listed}) VALUES ({values})"
         ).collect()
-    changes.unpersist()
+    changes.rows.unpersist()
 
 
 def mark_replayed(spark: SparkSession, lake: Lake, table: str, accepted_keys: DataFrame) -> int:
@@ -152,19 +170,28 @@ def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame) -> tupl
     guard = "" if table == "promotions" else _guard(table)  # the whole row of a promotion is its key
     if table == "promotions":
         on += _same_weeks(rows)
-    changes, count = _only_changes(spark, lake.sql_name(spec), rows.select(*names), on, guard)
+    compared_with = lake.version(spec)
+    changes = _changes(spark, lake.sql_name(spec), rows.select(*names), on, guard)
     try:
-        if not count:
+        if not changes.count:
             return 0, 0
+        if not changes.replacing:  # MERGE would join with the whole table once more to find that out
+            if lake.version(spec) != compared_with:
+                raise OtherWriterError(
+                    f"{spec.name} moved from version {compared_with} to {lake.version(spec)} under its only writer "
+                    f"{JOB}: an earlier attempt was still writing; run the job again"
+                )
+            spark.table("_staged").select(*names).write.format("delta").mode("append").save(lake.path(spec))
+            return changes.count, 0
         sets = ", ".join(f"t.{name} = s.{name}" for name in names)
-        update = f"WHEN MATCHED AND ({guard}) THEN UPDATE SET {sets} " if guard else ""
         values = ", ".join(f"s.{name}" for name in names)
         result = spark.sql(
-            f"MERGE INTO {lake.sql_name(spec)} t USING _staged s ON {on} {update}"
+            f"MERGE INTO {lake.sql_name(spec)} t USING _staged s ON {on} "
+            f"WHEN MATCHED AND ({guard}) THEN UPDATE SET {sets} "
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({values})"
         ).collect()[0]
     finally:
-        changes.unpersist()
+        changes.rows.unpersist()
     return int(result["num_inserted_rows"]), int(result["num_updated_rows"])
 
 
