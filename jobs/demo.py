@@ -79,24 +79,23 @@ class Stopwatch:
 
 
 def _transient() -> tuple[type[Exception], ...]:
-    """What clients raise when their server has just died."""
+    """What a step raises when a server has just died under it."""
     import psycopg
     from botocore.exceptions import BotoCoreError, ClientError
     from kafka.errors import KafkaError
 
+    from jobs.kafka_topics import KafkaTopicError
+    from jobs.objectstore import ObjectStoreError
+    from jobs.shop.database import ShopDatabaseError
+    from jobs.shop.events import EventSendError
     from jobs.stack import NotReadyError
     from jobs.stack.supervision import SupervisorError
 
+    of_clients = (ConnectionError, psycopg.OperationalError, BotoCoreError, ClientError, KafkaError)
     return (
-        ConnectionError,
-        NotReadyError,
-        SupervisorError,
-        AirflowError,
-        psycopg.OperationalError,
-        BotoCoreError,
-        ClientError,
-        KafkaError,
-    )
+        *of_clients, NotReadyError, SupervisorError, AirflowError, ShopDatabaseError, ObjectStoreError, KafkaTopicError,
+        EventSendError,
+    )  # fmt: skip
 
 
 def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], Any]:
