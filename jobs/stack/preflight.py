@@ -19,6 +19,7 @@ DISK_REFUSED = 2 * GIB
 DISK_WARNED = 5 * GIB
 MEMORY_REFUSED = 3 * GIB
 MEMORY_WARNED = 6 * GIB
+_UNREADABLE = frozenset("#?%[]")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,17 @@ def disk_problems(home: Path, *, free: int | None = None) -> list[Problem]:
     return [Problem(f"disk space is short: {text}", blocking=False)] if free < DISK_WARNED else []
 
 
+def place_problems(config: Settings) -> list[Problem]:
+    """A folder that cannot hold the lake, whatever its size."""
+    home = config.home.resolve()
+    bad = sorted(set(str(home)) & _UNREADABLE)
+    if not bad or config.lake_uri:
+        return []
+    # Measured with deltalake 1.6: a table below a '#' or '?' shows no history, '%20' and '[' are not found at all.
+    text = f"the Delta reader cannot read below {home} because of {' '.join(bad)} in the path"
+    return [Problem(f"{text}: set SLUICE_HOME to a folder without (spaces and letters of any language are fine)")]
+
+
 def _available_memory() -> int:
     """Bytes that can be had: the machine's, or what a container's limit leaves."""
     available = psutil.virtual_memory().available
@@ -154,6 +166,7 @@ def examine(config: Settings, starting: Iterable[Service], *, supervisor_starts:
     return [
         *installation_problems(config),
         *port_problems(config, fields),
+        *place_problems(config),
         *disk_problems(config.home),
         *(memory_problems() if whole else []),
     ]

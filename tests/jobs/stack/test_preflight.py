@@ -68,6 +68,22 @@ def test_memory(gib: float, blocking: list[bool]) -> None:
     assert all("SLUICE_SPARK_MEMORY" in problem.text for problem in problems)
 
 
+@pytest.mark.parametrize(("name", "bad"), [("a#b", "#"), ("50%20off", "%"), ("what?", "?"), ("[x]", "[ ]")])
+def test_a_folder_that_delta_cannot_read_is_refused_before_it_holds_anything(
+    own_home: Path, name: str, bad: str
+) -> None:
+    (problem,) = preflight.place_problems(Settings(home=own_home / name))
+    assert problem.blocking
+    assert f"because of {bad} in the path" in problem.text
+    assert "SLUICE_HOME" in problem.text
+    assert preflight.place_problems(Settings(home=own_home / name, lake_uri="s3a://bucket/lake")) == []
+
+
+@pytest.mark.parametrize("name", ["with spaces", "größe", "x" * 150, "a+b,c=d&e'f"])
+def test_odd_but_honest_folders_are_fine(own_home: Path, name: str) -> None:
+    assert preflight.place_problems(Settings(home=own_home / name)) == []
+
+
 def test_missing_jars_name_the_folder_and_the_cure(own_home: Path) -> None:
     texts = [problem.text for problem in preflight.installation_problems(Settings(home=own_home))]
     assert sum("make setup" in text and str(own_home) in text for text in texts) == 3

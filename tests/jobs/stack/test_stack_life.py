@@ -22,7 +22,13 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture
 def config(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """A stack of its own: free ports, empty home."""
+    """A stack of its own: free ports, and a home that makes paths as awkward as they get: closed to others, with
+    spaces, and longer than the 107 characters of a Unix socket."""
+    closed = own_home / "closed to others"
+    closed.mkdir(mode=0o700)
+    home = closed / ("a folder with a long name " * 6).strip()
+    assert len(str(home)) > 150
+    monkeypatch.setenv("SLUICE_HOME", str(home))
     listeners = []
     for field in Settings.model_fields:
         if field.startswith("port_"):

@@ -1,0 +1,153 @@
+"""The lake: paths that survive odd folders, versions that count, commits that say what they hold."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from jobs.catalog import TableSpec
+from jobs.lake import Lake, commit_metadata
+from jobs.settings import Settings
+
+SPEC = TableSpec(
+    name="silver.sample",
+    columns="item_id STRING NOT NULL, price DOUBLE",
+    key=("item_id",),
+    writer="silver.refine",
+    change_feed=True,
+    properties={"delta.dataSkippingStatsColumns": "item_id"},
+    cluster_by=("item_id",),
+)
+ODD = "a b+ü"
+"""A folder as people name them; `jobs.stack.preflight` refuses what delta-rs cannot read."""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.of("retail", Settings(home=tmp_path / ODD))
+
+
+def append(lake: Lake, *prices: float, inputs: dict[str, int] | None = None) -> None:
+    path = Path(lake.path(SPEC))
+    path.mkdir(parents=True, exist_ok=True)
+    metadata = {} if inputs is None else {"userMetadata": json.dumps({"job": "x", "inputs": inputs})}
+    rows = pa.table({"item_id": [f"i{price}" for price in prices], "price": list(prices)})
+    write_deltalake(str(path), rows, mode="append", commit_properties=CommitProperties(custom_metadata=metadata))
+
+
+# Without Spark -------------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_odd_characters_is_a_uri_and_a_path(lake: Lake, tmp_path: Path) -> None:
+    assert lake.uri(SPEC).startswith("file:///")
+    assert " " not in lake.uri(SPEC)
+    assert lake.path(SPEC) == str(tmp_path / ODD / "lake" / "retail" / "silver" / "sample")
+    append(lake, 1.0)
+    assert lake.version(SPEC) == 0
+
+
+def test_a_lake_elsewhere_keeps_its_uri() -> None:
+    far = Lake.of("retail", Settings(lake_uri="s3a://bucket/lake/"))
+    assert far.path(SPEC) == far.uri(SPEC) == "s3a://bucket/lake/retail/silver/sample"
+
+
+def test_a_table_that_is_not_there_has_no_version_and_no_inputs(lake: Lake) -> None:
+    assert (lake.version(SPEC), lake.data_version(SPEC), lake.committed_inputs(SPEC)) == (None, None, {})
+    assert lake.has_columns_of(SPEC)
+
+
+def test_inputs_are_those_of_the_newest_commit_that_a_job_made(lake: Lake) -> None:
+    append(lake, 1.0, inputs={"bronze.files": 3})
+    append(lake, 2.0, inputs={"bronze.files": 5, "as_of": 1511758800})
+    append(lake, 3.0)  # a commit without a word of inputs
+    assert lake.committed_inputs(SPEC) == {"bronze.files": 5, "as_of": 1511758800}
+
+
+def test_compaction_and_properties_do_not_count_as_new_data(lake: Lake) -> None:
+    append(lake, 1.0)
+    append(lake, 2.0)
+    table = DeltaTable(lake.path(SPEC))
+    table.optimize.compact()
+    table.alter.set_table_properties({"delta.logRetentionDuration": "interval 30 days"})
+    assert (lake.version(SPEC), lake.data_version(SPEC)) == (3, 1)
+    append(lake, 3.0)
+    assert (lake.version(SPEC), lake.data_version(SPEC)) == (4, 4)
+
+
+# With Spark ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(spark: Any) -> Any:
+    """A session of the test's own: settings of a commit do not reach the others."""
+    own = spark.newSession()
+    own.conf.set("spark.sql.codegen.wholeStage", "false")  # a handful of rows: compiling takes longer
+    return own
+
+
+def insert(session: Any, lake: Lake, *prices: float) -> None:
+    rows = session.createDataFrame([(f"i{price}", price) for price in prices], SPEC.columns.replace(" NOT NULL", ""))
+    rows.coalesce(1).write.format("delta").mode("append").save(lake.path(SPEC))
+
+
+@pytest.mark.spark
+def test_tables_are_made_once_with_their_layout(session: Any, lake: Lake) -> None:
+    lake.ensure(session, SPEC)
+    lake.ensure(session, SPEC)
+    assert lake.version(SPEC) == 0
+    found = session.sql(f"DESCRIBE DETAIL {lake.sql_name(SPEC)}").first()
+    assert found["clusteringColumns"] == ["item_id"]
+    assert found["properties"]["delta.enableChangeDataFeed"] == "true"
+    assert found["properties"]["delta.dataSkippingStatsColumns"] == "item_id"
+    assert found["properties"]["delta.enableDeletionVectors"] == "false"
+
+
+@pytest.mark.spark
+def test_changes_are_the_rows_of_the_versions_asked_for(session: Any, lake: Lake) -> None:
+    def ids(after: int | None, upto: int) -> list[str]:
+        changed = lake.changes(session, SPEC, after, upto)
+        assert changed.columns == ["item_id", "price"]
+        return sorted(row["item_id"] for row in changed.collect())
+
+    lake.ensure(session, SPEC)
+    insert(session, lake, 1.0, 2.0)
+    insert(session, lake, 3.0)
+    session.sql(f"UPDATE {lake.sql_name(SPEC)} SET price = 9 WHERE item_id = 'i1.0'")
+    assert ids(None, 1) == ["i1.0", "i2.0"]
+    assert ids(1, 2) == ["i3.0"]
+    assert ids(2, 3) == ["i1.0"]  # an updated row once, as it is now
+    assert ids(1, 3) == ["i1.0", "i3.0"]
+    assert [row["price"] for row in lake.changes(session, SPEC, 2, 3).collect()] == [9.0]
+    assert lake.read(session, SPEC, 1).count() == 2
+
+
+@pytest.mark.spark
+def test_a_commit_carries_its_inputs_and_the_next_one_does_not(session: Any, lake: Lake) -> None:
+    lake.ensure(session, SPEC)
+    with commit_metadata(session, "silver.refine", {"bronze.files": 4}):
+        insert(session, lake, 1.0)
+    assert lake.committed_inputs(SPEC) == {"bronze.files": 4}
+    with pytest.raises(RuntimeError, match="died"), commit_metadata(session, "silver.refine", {"bronze.files": 5}):
+        raise RuntimeError("died before its commit")
+    insert(session, lake, 2.0)
+    newest = DeltaTable(lake.path(SPEC)).history(1)[0]
+    assert newest.get("userMetadata") is None
+    assert lake.committed_inputs(SPEC) == {"bronze.files": 4}
+
+
+@pytest.mark.spark
+def test_a_table_starts_anew_when_its_columns_have_changed(session: Any, lake: Lake) -> None:
+    lake.ensure(session, SPEC)
+    with commit_metadata(session, "silver.refine", {"bronze.files": 4}):
+        insert(session, lake, 1.0)
+    wider = TableSpec(SPEC.name, f"{SPEC.columns}, stock INT", SPEC.key, SPEC.writer)
+    assert lake.has_columns_of(SPEC)
+    assert not lake.has_columns_of(wider)
+    lake.ensure(session, wider)  # not asked to replace: nothing happens
+    assert not lake.has_columns_of(wider)
+    lake.ensure(session, wider, replace=True)
+    assert lake.has_columns_of(wider)
+    assert (lake.read(session, wider).count(), lake.committed_inputs(wider)) == (0, {})
