@@ -54,7 +54,7 @@ drills: setup ## kill -9 of each process during the demo: the same final state (
 	@$(VENV) -m pytest -m drill tests/e2e
 
 bench: setup ## Measure the pipeline and the API; writes the README's table
-	@$(VENV) -m jobs.cli bench
+	@$(VENV) -m jobs.cli bench --readme
 
 lock: ## Resolve requirements.txt anew from pyproject.toml (review the difference)
 	@$(VENV) -m jobs.stack.lock

@@ -12,7 +12,7 @@ RESULTS = {
 
 def test_the_table_shows_targets_and_measurements() -> None:
     text = table_markdown(RESULTS)
-    assert "| empty lake -> activated release, full data, through Airflow | <= 300 s | 170.2 |" in text
+    assert "| empty lake -> activated release, full data | <= 300 s | 170.2 |" in text
     assert "| silver.refine | 40.0 | 9.0 |" in text
     assert "| train.fit_models | 60.0 | - |" in text
 
