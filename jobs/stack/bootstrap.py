@@ -6,6 +6,7 @@ The second half (`jobs.stack.installation`) runs inside the environment: checks,
 """
 
 import hashlib
+import json
 import importlib.util
 import os
 import shutil
@@ -180,6 +181,8 @@ def main(arguments: Sequence[str]) -> int:
         if compiler is not None:
             compiler.wait()
             STAMP.write_text(stamp)
+            # The bench's table quotes it.
+            (ROOT / ".sluice" / "setup.json").write_text(json.dumps({"seconds": round(time.monotonic() - _BEGAN, 1)}))
             say("done")
         return code
     except SetupError as problem:
