@@ -6,8 +6,8 @@ The second half (`jobs.stack.installation`) runs inside the environment: checks,
 """
 
 import hashlib
-import json
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
