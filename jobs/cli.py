@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.evaluate.command import evaluate
+from jobs.registry_commands import app as model_app
 from jobs.settings import settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sluice: a recommendation platform on one machine.")
@@ -17,6 +18,7 @@ release_app = typer.Typer(no_args_is_help=True, help="Releases in Redis: list, a
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rejected rows: list them, take them in again.")
 app.add_typer(release_app, name="release")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(model_app, name="model")
 
 console = Console(stderr=False)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

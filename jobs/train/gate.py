@@ -35,14 +35,14 @@ class Bounds:
     """
 
     min_distinct_scores: int = 50
-    min_coverage: float = 0.01
-    max_popularity_share: float = 0.95
+    min_coverage: float = 0.05
+    max_popularity_share: float = 0.85
     max_lift: float = 1.4
     max_gap_closed: float = 0.7
     min_overlap: float = 0.3
     min_segment_users: int = 30
     max_bytes: int = 64 * 2**20
-    max_cpu_ms_per_user: float = 250.0
+    max_cpu_ms_per_user: float = 100.0
 
 
 @dataclass(frozen=True)

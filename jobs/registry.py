@@ -1,0 +1,173 @@
+"""The model registry for people: list versions, promote one by hand, go back to the one before. Nothing is trained.
+
+A choice by hand overrides the gate, so it needs a reason, which stays on the version as a tag and in the log of
+choices. The next publish follows the alias `champion`, whoever moved it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import clock
+from jobs.settings import Settings
+from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, TrackingError, client, model_name
+
+_REASON_LENGTH = 500
+
+
+class RegistryError(RuntimeError):
+    """A version cannot be listed, promoted or gone back to."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a domain's model.
+
+    Attributes:
+        aliases: champion, challenger, previous.
+        gate: `passed`, or the rules that refused it, with their figures.
+        by_hand: who was overruled and why, empty when the gate alone decided.
+    """
+
+    version: str
+    aliases: str
+    as_of: str
+    home_ndcg: float | None
+    discover_ndcg: float | None
+    gate: str
+    by_hand: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One move of the champion by a person, as the log keeps it."""
+
+    at: str  # event time
+    action: str  # promote | rollback
+    version: str
+    before: str
+    gate: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"version {self.version} is champion now, before it was {self.before or 'none'}; the next publish follows "
+            "(`python -m jobs.run publish.score_users`, or wait for its DAG)"
+        )
+
+
+def list_versions(domain: str, config: Settings) -> list[Version]:
+    """All versions, newest first.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    registry = client(config)
+    found = _asked(config, lambda: registry.search_model_versions(f"name = '{model_name(domain)}'"))
+    aliases = _aliases(registry, domain) if found else {}
+    return [_described(registry, one, aliases) for one in sorted(found, key=lambda one: int(one.version), reverse=True)]
+
+
+def promote_by_hand(domain: str, version: str, reason: str, config: Settings) -> Choice:
+    """Make a version champion, whatever the gate said; the one before becomes `previous`.
+
+    Raises:
+        RegistryError: no reason, no such version, or MLflow does not answer.
+    """
+    if not reason.strip():
+        raise RegistryError("promoting by hand needs a reason, got none: add --reason 'why the gate is overruled'")
+    return _move(domain, version, "promote", reason.strip(), config)
+
+
+def rollback(domain: str, config: Settings, reason: str = "") -> Choice:
+    """Go back to the version that was champion before; nothing is trained. Twice is where it began.
+
+    Raises:
+        RegistryError: there is no earlier champion, or MLflow does not answer.
+    """
+    registry = client(config)
+    aliases = _asked(config, lambda: _aliases(registry, domain))
+    before = next((version for version, names in aliases.items() if PREVIOUS in names), None)
+    if before is None:
+        raise RegistryError(
+            f"{model_name(domain)} has no earlier champion to go back to: `sluice model list` shows what there is, "
+            "`sluice model promote VERSION --reason …` chooses one"
+        )
+    return _move(domain, before, "rollback", reason.strip() or "rolled back by hand", config)
+
+
+def choices(config: Settings) -> list[Choice]:
+    """The log of choices by hand, oldest first."""
+    file = _log(config)
+    return [Choice(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _move(domain: str, version: str, action: str, reason: str, config: Settings) -> Choice:
+    from mlflow.exceptions import MlflowException
+
+    registry, name = client(config), model_name(domain)
+    aliases = _asked(config, lambda: _aliases(registry, domain))
+    try:
+        chosen = registry.get_model_version(name, version)
+    except MlflowException as problem:
+        held = ", ".join(one.version for one in list_versions(domain, config)) or "none"
+        raise RegistryError(f"{name} has no version {version!r}; it has: {held}") from problem
+    before = next((one for one, names in aliases.items() if CHAMPION in names), "")
+    gate = chosen.tags.get("gate", "unknown")
+    choice = Choice(clock.now(config).isoformat(), action, str(version), before, gate, reason[:_REASON_LENGTH])
+    # The reason is written first: a champion without one must not be left behind by a crash.
+    registry.set_model_version_tag(name, version, "chosen_by_hand", json.dumps(asdict(choice)))
+    registry.set_tag(chosen.run_id, "chosen_by_hand", f"{action}: {choice.reason}")
+    _remember(config, choice)
+    if before and before != str(version):
+        registry.set_registered_model_alias(name, PREVIOUS, before)
+    registry.set_registered_model_alias(name, CHAMPION, version)
+    return choice
+
+
+def _aliases(registry: Any, domain: str) -> dict[str, list[str]]:
+    """Aliases by version."""
+    found: dict[str, list[str]] = {}
+    for alias, version in registry.get_registered_model(model_name(domain)).aliases.items():
+        if alias in (CHAMPION, CHALLENGER, PREVIOUS):
+            found.setdefault(str(version), []).append(alias)
+    return found
+
+
+def _described(registry: Any, one: Any, aliases: dict[str, list[str]]) -> Version:
+    metrics = registry.get_run(one.run_id).data.metrics
+    told = json.loads(one.tags["chosen_by_hand"]) if "chosen_by_hand" in one.tags else None
+    return Version(
+        version=str(one.version),
+        aliases=", ".join(sorted(aliases.get(str(one.version), []))),
+        as_of=one.tags.get("as_of", ""),
+        home_ndcg=metrics.get("validation_home_ndcg_at_20"),
+        discover_ndcg=metrics.get("validation_discover_ndcg_at_20"),
+        gate=one.tags.get("gate", "unknown"),
+        by_hand=f"{told['action']}: {told['reason']}" if told else "",
+    )
+
+
+def _asked(config: Settings, question: Any) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return question()
+    except MlflowException as problem:
+        if problem.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise RegistryError(f"the registry holds no model yet: run train.fit_models first ({problem})") from problem
+        raise TrackingError(
+            f"MLflow does not answer at {config.mlflow_url}: `make up`, or set SLUICE_MLFLOW_URI ({problem})"
+        ) from problem
+
+
+def _log(config: Settings) -> Path:
+    return config.home / "models" / "choices.jsonl"
+
+
+def _remember(config: Settings, choice: Choice) -> None:
+    file = _log(config)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(asdict(choice)) + "\n")

@@ -1,0 +1,103 @@
+"""Choices by hand on a real MLflow registry: a reason is needed and kept, going back needs no training."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.registry import RegistryError, choices, list_versions, promote_by_hand, rollback
+from jobs.settings import Settings, settings
+from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, client, model_name
+
+REASON = "the week before the holiday has too few users for the interval"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tmp_path_factory.mktemp("mlflow").as_uri()  # files: a database would be migrated for a minute first
+
+
+@pytest.fixture
+def config(store: str, monkeypatch: pytest.MonkeyPatch, own_home: Path) -> Settings:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("SLUICE_MLFLOW_URI", store)
+    settings.cache_clear()
+    return settings()
+
+
+@pytest.fixture
+def versions(config: Settings, tmp_path: Path) -> Any:
+    """Three versions in a registry of their own: 2 followed 1 as champion, 3 was refused."""
+    registry, name = client(config), model_name("retail")
+    if registry.search_registered_models(f"name = '{name}'"):
+        registry.delete_registered_model(name)
+    registry.create_registered_model(name)
+    experiment = registry.create_experiment(f"training-{tmp_path.name}", artifact_location=tmp_path.as_uri())
+    for gate, ndcg in (("passed", 0.36), ("passed", 0.37), ("coverage: 0.0010 of the items", 0.2)):
+        run = registry.create_run(experiment)
+        registry.log_metric(run.info.run_id, "validation_home_ndcg_at_20", ndcg)
+        tags = {"gate": gate, "as_of": "2017-11-27T05:00:00+00:00"}
+        registry.create_model_version(name, source=tmp_path.as_uri(), run_id=run.info.run_id, tags=tags)
+    registry.set_registered_model_alias(name, CHALLENGER, "3")
+    registry.set_registered_model_alias(name, PREVIOUS, "1")
+    registry.set_registered_model_alias(name, CHAMPION, "2")
+    return registry
+
+
+def champion_of(registry: Any) -> str:
+    return str(registry.get_model_version_by_alias(model_name("retail"), CHAMPION).version)
+
+
+def test_versions_say_what_the_gate_said(versions: Any, config: Settings) -> None:
+    found = list_versions("retail", config)
+    assert [one.version for one in found] == ["3", "2", "1"]
+    assert [one.aliases for one in found] == ["challenger", "champion", "previous"]
+    assert found[0].gate.startswith("coverage")
+    assert found[1].home_ndcg == 0.37
+
+
+def test_going_back_is_one_command_and_twice_is_where_it_began(versions: Any, config: Settings) -> None:
+    assert rollback("retail", config).version == "1"
+    assert champion_of(versions) == "1"
+    assert rollback("retail", config).version == "2"
+    assert champion_of(versions) == "2"
+
+
+def test_a_refused_version_is_promoted_with_a_reason_that_stays(versions: Any, config: Settings) -> None:
+    choice = promote_by_hand("retail", "3", REASON, config)
+    assert (choice.before, choice.gate) == ("2", "coverage: 0.0010 of the items")
+    assert champion_of(versions) == "3"
+    assert REASON in list_versions("retail", config)[0].by_hand
+    assert REASON in versions.get_run(versions.get_model_version(model_name("retail"), "3").run_id).data.tags[
+        "chosen_by_hand"
+    ]  # fmt: skip
+    assert [one.reason for one in choices(config)] == [REASON]
+    assert rollback("retail", config).version == "2"
+
+
+def test_without_a_reason_nothing_moves(versions: Any, config: Settings) -> None:
+    with pytest.raises(RegistryError, match="needs a reason"):
+        promote_by_hand("retail", "3", "  ", config)
+    assert champion_of(versions) == "2"
+    assert choices(config) == []
+
+
+def test_versions_that_are_none_are_refused(versions: Any, config: Settings) -> None:
+    with pytest.raises(RegistryError, match="has no version '9'; it has: 3, 2, 1"):
+        promote_by_hand("retail", "9", REASON, config)
+    assert champion_of(versions) == "2"
+    versions.delete_registered_model_alias(model_name("retail"), "previous")
+    with pytest.raises(RegistryError, match="no earlier champion"):
+        rollback("retail", config)
+
+
+def test_the_commands(versions: Any, config: Settings) -> None:
+    from jobs.cli import app
+
+    runner = CliRunner()
+    assert "champion" in runner.invoke(app, ["model", "list", "--json"]).stdout
+    assert isinstance(runner.invoke(app, ["model", "promote", "3"]).exception, RegistryError)
+    done = runner.invoke(app, ["model", "promote", "3", "--reason", REASON])
+    assert "version 3 is champion now" in done.stdout
+    assert "version 2 is champion now" in runner.invoke(app, ["model", "rollback"]).stdout
