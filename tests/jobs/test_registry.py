@@ -22,6 +22,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 def config(store: str, monkeypatch: pytest.MonkeyPatch, own_home: Path) -> Settings:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("SLUICE_MLFLOW_URI", store)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # what MLflow asks by itself; else a database in this folder
     settings.cache_clear()
     return settings()
 
