@@ -9,6 +9,7 @@ from jobs.settings import ROOT, settings
 from jobs.stack import processes
 from jobs.stack.credentials import ensure_secrets
 from jobs.stack.environment import service_environment
+from jobs.stack.log_files import write_own_log
 from jobs.stack.services import service
 
 NEEDS_SECONDS = 120
@@ -48,6 +49,8 @@ def run_service(name: str) -> None:
     """
     spec = service(name)
     config = settings()
+    if "SUPERVISOR_ENABLED" in os.environ:  # by hand, the terminal is the log
+        write_own_log(config, name)
     if ensure_secrets(config):
         settings.cache_clear()
         config = settings()

@@ -18,6 +18,7 @@ from jobs.settings import Settings, settings
 from jobs.stack import postgres, preflight, processes, supervision
 from jobs.stack.credentials import ensure_secrets, write_private
 from jobs.stack.launch import private_folder
+from jobs.stack.log_files import SUPERVISOR, trim_logs
 from jobs.stack.progress import Watch, show
 from jobs.stack.services import SERVICES, Service, select
 
@@ -145,6 +146,7 @@ def _check(config: Settings, starting: Sequence[Service], *, alive: bool, consol
 def _begin(config: Settings, wanted: Sequence[Service], console: Console, *, force: bool) -> StackReport:
     """Bring supervisord and the wanted services into being; does not wait for readiness."""
     report = StackReport(0.0)
+    trim_logs(config)
     alive = supervision.is_alive(config)
     if alive:
         _refuse_other_settings(config)
@@ -221,7 +223,7 @@ def down(config: Settings | None = None, *, console: Console | None = None) -> i
                 supervision.stop_services(config, names)
             supervision.shut_down(config)
             for identity in processes.recorded(config.home):
-                process = processes.find(identity) if identity.service == supervision.NAME else None
+                process = processes.find(identity) if identity.service == SUPERVISOR else None
                 if process is not None:
                     processes.wait_gone(process, 15)
         _, killed = _end_in_order(config)

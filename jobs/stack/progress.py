@@ -10,6 +10,7 @@ from rich.table import Table
 
 from jobs.settings import Settings
 from jobs.stack import supervision
+from jobs.stack.log_files import log_file
 from jobs.stack.services import Service
 
 _PAUSE_SECONDS = 0.4
@@ -81,7 +82,7 @@ class Watch:
 
 def tail(config: Settings, service: str, lines: int = 15) -> str:
     """The end of a service's log."""
-    path = supervision.log_file(config, service)
+    path = log_file(config, service)
     if not path.exists():
         return "(no log)"
     with path.open("rb") as stream:
@@ -120,7 +121,7 @@ def show(watch: Watch, console: Console) -> list[str]:
                     console.print(f"  {row.spec.name:<18} {row.state:<10} {row.seconds:5.1f} s", highlight=False)
     return [
         f"{row.spec.name} did not become ready within {row.seconds:.0f} s; the end of "
-        f"{supervision.log_file(watch.config, row.spec.name)}:\n{tail(watch.config, row.spec.name)}"
+        f"{log_file(watch.config, row.spec.name)}:\n{tail(watch.config, row.spec.name)}"
         for row in rows
         if row.state == "failed"
     ]

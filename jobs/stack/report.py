@@ -10,6 +10,7 @@ from rich.table import Table
 from jobs.settings import Settings
 from jobs.stack import memory, processes, supervision
 from jobs.stack.credentials import secret
+from jobs.stack.log_files import SUPERVISOR
 from jobs.stack.services import SERVICES
 
 MIB = 1 << 20
@@ -45,16 +46,16 @@ def services(config: Settings) -> list[ServiceStatus]:
     for name in members.values():
         counts[name] = counts.get(name, 0) + 1
     known = supervision.states(config) if (config.home / "secrets").is_dir() else {}
-    leader = next((one for one in processes.recorded(config.home) if one.service == supervision.NAME), None)
+    leader = next((one for one in processes.recorded(config.home) if one.service == SUPERVISOR), None)
     rows = [
         ServiceStatus(
-            supervision.NAME,
+            SUPERVISOR,
             "ready" if known else "stopped",
             leader.pid if leader and known else None,
             config.port_supervisor,
             int(time.time() - leader.started) if leader and known else None,
-            counts.get(supervision.NAME, 0),
-            sums.get(supervision.NAME, 0) // MIB,
+            counts.get(SUPERVISOR, 0),
+            sums.get(SUPERVISOR, 0) // MIB,
         )
     ]
     by_hand = {one.service: one for one in processes.recorded(config.home) if processes.find(one)}

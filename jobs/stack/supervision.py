@@ -20,9 +20,8 @@ from jobs.stack import processes
 from jobs.stack.credentials import secret, write_private
 from jobs.stack.environment import service_environment
 from jobs.stack.launch import render
+from jobs.stack.log_files import SUPERVISOR as NAME
 from jobs.stack.services import SERVICES, Service
-
-NAME = "supervisor"
 
 
 class SupervisorError(RuntimeError):
@@ -61,11 +60,6 @@ def states(config: Settings) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def log_file(config: Settings, service: str) -> Path:
-    """Where a service writes."""
-    return config.home.resolve() / "logs" / ("supervisord.log" if service == NAME else f"{service}.log")
-
-
 def _program(service: Service) -> str:
     # A path may hold spaces, `#` and `;`, which start comments here: paths come in as environment expansions.
     group = "true" if service.stop_group else "false"
@@ -83,8 +77,8 @@ stopasgroup={group}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile=%(ENV_SLUICE_HOME)s/logs/{service.name}.log
-stdout_logfile_maxbytes=10MB
-stdout_logfile_backups=2
+; Only what comes before the service writes its log itself; sizes are kept by log_files.trim_logs.
+stdout_logfile_maxbytes=0
 """
 
 

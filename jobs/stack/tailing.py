@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.settings import Settings
+from jobs.stack.log_files import log_file
 from jobs.stack.progress import tail
-from jobs.stack.supervision import log_file
 
 
 def _print(service: str, text: str, *, named: bool) -> None:
