@@ -157,12 +157,9 @@ def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dic
     wanted = (*sorted(windows), as_of)
     if not before:
         return Plan(as_of, windows, wanted, restocked=True)
-    changed = lake.changes(spark, SILVER["events"], before[SILVER["events"].name], inputs[SILVER["events"].name])
-    earliest = (
-        changed.agg(F.min(c.EVENT_TIME)).first()
-        if before[SILVER["events"].name] < inputs[SILVER["events"].name]
-        else None
-    )
+    earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
+    if taken < newest:  # an empty day moves `as_of` alone
+        earliest = lake.changes(spark, SILVER["events"], taken, newest).agg(F.min(c.EVENT_TIME)).first()
     floor = earliest[0].replace(tzinfo=UTC) if earliest and earliest[0] else None
     built = {row[0].replace(tzinfo=UTC) for row in lake.read(spark, users).select(c.AS_OF).distinct().collect()}
     stale = tuple(cut for cut in wanted if cut not in built or (floor is not None and floor < cut))

@@ -61,3 +61,136 @@ def job_context() -> Callable[..., Any]:
         return JobContext(spec=job(name), domain="retail", config=settings(), **fields)
 
     return make
+
+
+# From purchases to lists, on the local session ------------------------------------------------------------
+
+
+class Shop:
+    """A lake of its own with hand-made silver, and jobs run on the local session as they run on the server."""
+
+    def __init__(self, session: Any, home: Path, **settings: Any) -> None:
+        from jobs.lake import Lake
+        from jobs.settings import Settings
+
+        self.session, self.config = session, Settings(home=home, **settings)
+        self.lake = Lake.of("retail", self.config)
+
+    def fill(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Append rows to a silver table; columns that are not given are null."""
+        from jobs.catalog import SILVER
+
+        spec = SILVER[table]
+        self.lake.ensure(self.session, spec)
+        names = [part.split(" ")[0] for part in spec.columns.split(", ")]
+        values = [tuple(row.get(name) for name in names) for row in rows]
+        frame = self.session.createDataFrame(values, spec.columns.replace(" NOT NULL", ""))
+        frame.coalesce(1).write.format("delta").mode("append").save(self.lake.path(spec))
+
+    def buy(self, *purchases: tuple[str, str, str, Any], **changes: Any) -> None:
+        """Events from (user, basket, item, moment)."""
+        self.fill(
+            "events",
+            [
+                {"event_id": f"{basket}-{item}", "user_id": user, "session_id": basket, "event_type": "purchase",
+                 "item_id": item, "event_time": moment, "business_date": moment.date(), "quantity": 1.0, "price": 2.0,
+                 "channel": "dump", "flags": [], "source_key": f"{basket}-{item}", **changes}
+                for user, basket, item, moment in purchases
+            ],
+        )  # fmt: skip
+
+    def run(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Run a job; its report. Raises NothingToDo as the job does."""
+        import importlib
+
+        from jobs.catalog import job
+        from jobs.run import JobContext
+
+        module = importlib.import_module(job(name).module)
+        fields = {"start": None, "end": None, "options": {}, **changes}
+        context = JobContext(spec=job(name), domain="retail", config=self.config, **fields)
+        with pytest.MonkeyPatch.context() as patch:
+            if hasattr(module, "connect"):
+                # The architecture's promise: job code runs on a classic session as on Spark Connect.
+                patch.setattr(module, "connect", lambda *_: self.session)
+            if hasattr(module, "_ENGINE"):
+                patch.setattr(module, "_ENGINE", {})  # sizes for millions of rows
+            module.main(context)
+        return context.report
+
+    def rows(self, table: str, *key: str) -> dict[Any, dict[str, Any]]:
+        """Rows of a gold table by key; moments are aware."""
+        from datetime import UTC
+
+        from deltalake import DeltaTable
+
+        from jobs.catalog import GOLD
+
+        found = DeltaTable(self.lake.path(GOLD[table])).to_pyarrow_table().to_pylist()
+        for row in found:
+            row.update({name: value.astimezone(UTC) for name, value in row.items() if hasattr(value, "astimezone")})
+        return {row[key[0]] if len(key) == 1 else tuple(row[name] for name in key): row for row in found}
+
+    def gold_versions(self) -> dict[str, int | None]:
+        from jobs.catalog import GOLD
+
+        return {name: self.lake.version(spec) for name, spec in GOLD.items()}
+
+
+@pytest.fixture(scope="session")
+def make_shop(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Shop]:
+    """Make an empty shop with a session of its own, set up for a handful of rows."""
+
+    def make(**settings: Any) -> Shop:
+        session = spark.newSession()
+        for name, value in {
+            "spark.sql.codegen.wholeStage": "false",  # compiling a plan takes longer than interpreting it
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            "spark.sql.shuffle.partitions": "1",
+        }.items():
+            session.conf.set(name, value)
+        return Shop(session, tmp_path_factory.mktemp("shop"), **settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the stack's own MLflow server, its metadata in a SQLite file and its artefacts in a folder."""
+    import os
+    import socket
+    import subprocess
+    import sys
+    import time
+    from contextlib import closing
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artefacts"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test alone",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    log = folder / "server.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jobs.stack.mlflow_app", "127.0.0.1", str(port)],
+            env=environment, stdout=stream, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        deadline = time.monotonic() + 240
+        while True:
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if server.poll() is not None or time.monotonic() > deadline:
+                server.kill()
+                pytest.fail(f"MLflow did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+        server.wait(timeout=20)

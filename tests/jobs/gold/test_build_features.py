@@ -1,0 +1,147 @@
+"""gold.build_features on hand-made purchases: known answers, and the same rows whatever came when."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobs.catalog import GOLD
+from jobs.run import NothingToDo
+from jobs.verify.fingerprints import fingerprints
+
+pytestmark = pytest.mark.spark
+
+NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)  # the end of week 48
+LAST = datetime(2017, 10, 30, 4, tzinfo=UTC)  # the end of week 44: labels are weeks 45-48
+FIRST = datetime(2017, 10, 2, 4, tzinfo=UTC)  # the end of week 40: labels are weeks 41-44
+
+
+def at(month: int, day: int) -> datetime:
+    return datetime(2017, month, day, 15, tzinfo=UTC)
+
+
+PURCHASES = [
+    ("ann", "b1", "milk", at(9, 15)),
+    ("ann", "b1", "bread", at(9, 15)),
+    ("ann", "b2", "milk", at(10, 10)),
+    ("ann", "b3", "milk", at(11, 20)),
+    ("ann", "b3", "tea", at(11, 20)),
+    ("bob", "b4", "bread", at(10, 20)),
+]
+LATE = ("bob", "b5", "milk", at(10, 15))  # before the cut at the end of week 44, after the one of week 40
+VIEW = {"event_type": "view", "session_id": None}
+
+
+def stock(shop: Any) -> None:
+    """The catalog and the promotions; tea is not in the catalog."""
+    shop.fill(
+        "products",
+        [
+            {"item_id": item, "title": item, "department": "GROCERY", "category": "FOOD", "price": 2.0, "flags": []}
+            for item in ("milk", "bread", "soap")
+        ],
+    )
+    shop.fill(
+        "promotions",
+        [
+            {"item_id": "milk", "store_id": store, "week": week, "display_location": "0", "mailer_location": "A"}
+            for store, week in (("1", 48), ("2", 48), ("1", 47), ("1", 44))
+        ],
+    )
+
+
+def opened(make_shop: Callable[..., Any], *purchases: tuple[str, str, str, datetime]) -> Any:
+    shop = make_shop()
+    stock(shop)
+    shop.buy(*purchases)
+    shop.buy(("bob", "v1", "tea", at(11, 25)), **VIEW)
+    shop.buy(("eve", "b9", "milk", at(12, 1)))  # the future: none of it may be seen
+    return shop
+
+
+@pytest.fixture(scope="module")
+def shop(make_shop: Callable[..., Any]) -> Any:
+    """The shop after its first run."""
+    shop = opened(make_shop, *PURCHASES)
+    shop.first_report = shop.run("gold.build_features")
+    return shop
+
+
+def test_every_moment_holds_what_was_known_then(shop: Any) -> None:
+    pairs = shop.rows("gold.pair_features", "as_of", "user_id", "item_id")
+    assert {key: row["purchases"] for key, row in pairs.items()} == {
+        (FIRST, "ann", "milk"): 1, (FIRST, "ann", "bread"): 1,
+        (LAST, "ann", "milk"): 2, (LAST, "ann", "bread"): 1, (LAST, "bob", "bread"): 1,
+        (NOW, "ann", "milk"): 3, (NOW, "ann", "bread"): 1, (NOW, "ann", "tea"): 1, (NOW, "bob", "bread"): 1,
+        (NOW, "bob", "tea"): 0,  # looked at, not bought
+    }  # fmt: skip
+    assert pairs[NOW, "ann", "milk"]["last_days"] == pytest.approx((NOW - at(11, 20)) / timedelta(days=1), abs=1e-3)
+    report = shop.first_report
+    assert (report["as_of"], report["cuts"]) == (NOW.isoformat(), [one.isoformat() for one in (FIRST, LAST, NOW)])
+    assert report["rows"]["gold.pair_features"] == len(pairs)
+
+
+def test_labels_are_what_was_bought_in_the_four_weeks_after_a_cut(shop: Any) -> None:
+    labels = shop.rows("gold.training_set", "as_of", "user_id", "item_id")
+    assert {key: row["label"] for key, row in labels.items()} == {
+        (FIRST, "ann", "milk"): 1, (FIRST, "bob", "bread"): 1, (LAST, "ann", "milk"): 1, (LAST, "ann", "tea"): 1,
+    }  # fmt: skip
+
+
+def test_baskets_users_items_and_popularity_by_hand(shop: Any) -> None:
+    baskets = shop.rows("gold.basket_features", "session_id")
+    assert {name: (row["basket_no"], row["item_ids"]) for name, row in baskets.items()} == {
+        "b1": (1, ["bread", "milk"]), "b2": (2, ["milk"]), "b3": (3, ["milk", "tea"]), "b4": (1, ["bread"]),
+    }  # fmt: skip
+    users = shop.rows("gold.user_features", "as_of", "user_id")
+    assert {key: (row["baskets"], row["user_items"]) for key, row in users.items()} == {
+        (FIRST, "ann"): (1, 2), (LAST, "ann"): (2, 2), (LAST, "bob"): (1, 1), (NOW, "ann"): (3, 3),
+        (NOW, "bob"): (1, 1),
+    }  # fmt: skip
+    items = shop.rows("gold.item_features", "as_of", "item_id")
+    assert {key for key in items if key[0] == NOW} == {(NOW, "milk"), (NOW, "bread")}  # of the catalog, and bought
+    assert (items[NOW, "milk"]["mailer_stores"], items[NOW, "milk"]["mailer_stores_2w"]) == (2, 3)
+    assert items[LAST, "milk"]["mailer_stores"] == 1
+    popular = shop.rows("gold.popularity", "as_of", "scope", "rank")
+    assert popular[NOW, "popular", 1]["item_id"] == "milk"
+    weights = shop.rows("gold.interactions", "user_id", "item_id")
+    assert {row["as_of"] for row in weights.values()} == {NOW}
+    assert 0 < weights["bob", "tea"]["weight"] < 0.1 < weights["bob", "bread"]["weight"] < 1
+
+
+def test_a_second_run_finds_nothing_to_do_and_writes_nothing(shop: Any) -> None:
+    before = shop.gold_versions()
+    with pytest.raises(NothingToDo, match="hold all of silver already"):
+        shop.run("gold.build_features")
+    assert shop.gold_versions() == before
+
+
+def test_a_late_row_changes_the_moments_after_it_and_ends_as_if_it_had_come_in_time(
+    make_shop: Callable[..., Any],
+) -> None:
+    shop, in_time = opened(make_shop, *PURCHASES), opened(make_shop, *PURCHASES, LATE)
+    shop.run("gold.build_features")
+    shop.buy(LATE)
+    assert shop.run("gold.build_features")["rebuilt"] == [LAST.isoformat(), NOW.isoformat()]
+    in_time.run("gold.build_features")
+    tables = [name for name in GOLD if name != "gold.topk"]
+    assert fingerprints(shop.lake, tables) == fingerprints(in_time.lake, tables)
+
+
+def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(make_shop: Callable[..., Any]) -> None:
+    shop = opened(make_shop, *PURCHASES)
+    shop.run("gold.build_features")
+    tomorrow = NOW + timedelta(days=1)
+    assert shop.run("gold.build_features", end=tomorrow)["rebuilt"] == [tomorrow.isoformat()]
+    assert {key[0] for key in shop.rows("gold.pair_features", "as_of", "user_id", "item_id")} == {FIRST, LAST, tomorrow}
+
+
+def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_shop: Callable[..., Any]) -> None:
+    shop = make_shop()
+    with pytest.raises(NothingToDo, match=r"no rows yet in silver\.events, silver\.products, silver\.promotions"):
+        shop.run("gold.build_features")
+    stock(shop)
+    shop.buy(*PURCHASES)
+    with pytest.raises(NothingToDo, match="no event before 2017-01-01"):
+        shop.run("gold.build_features", end=datetime(2017, 1, 1, tzinfo=UTC))

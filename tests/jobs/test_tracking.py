@@ -1,0 +1,98 @@
+"""The registry for real: aliases decide, artefacts come back byte for byte, nothing is pickled."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs import tracking
+from jobs.settings import Settings
+from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, Challenger, TrackingError, champion, promote, register
+
+pytestmark = pytest.mark.services
+DOMAIN = "trial"
+AS_OF = datetime(2017, 11, 27, 5, tzinfo=UTC)
+
+
+def challenger(folder: Path, seed: int) -> Challenger:
+    """A small ranker of its own seed, as training leaves it."""
+    import lightgbm
+
+    draw = np.random.default_rng(seed)
+    features, labels = draw.normal(size=(60, 3)), draw.integers(0, 2, 60)
+    booster = lightgbm.train(
+        {"objective": "binary", "num_leaves": 3, "verbose": -1}, lightgbm.Dataset(features, labels), 3
+    )
+    folder.mkdir()
+    (folder / "booster-home.txt").write_text(booster.model_to_string())
+    (folder / "ranker.json").write_text('{"sha256": {}}')
+    return Challenger(
+        folder=folder,
+        facts={"recipe": {"als": {"factors": 64}, "seed": seed}},
+        metrics={"validation_home_ndcg_at_20": 0.37},
+        tags={"as_of": AS_OF.isoformat(), "gate": "passed"},
+        importance={"home": {"purchases": 1.0}},
+    )
+
+
+@pytest.fixture(scope="module")
+def config(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(home=tmp_path_factory.mktemp("trainer"), mlflow_uri=registry)
+
+
+def alias(config: Settings, name: str) -> str | None:
+    found = tracking.version_by_alias(DOMAIN, config, name)
+    return found.version if found else None
+
+
+def test_a_life_of_versions(config: Settings, tmp_path: Path) -> None:
+    assert champion(DOMAIN, config) is None
+    first = challenger(tmp_path / "first", seed=1)
+    one = register(DOMAIN, config, first)
+    assert (alias(config, CHALLENGER), alias(config, CHAMPION)) == (one, None)  # registered is not promoted
+
+    promote(DOMAIN, config, one)
+    reigning = champion(DOMAIN, config)
+    assert reigning is not None
+    assert (reigning.version, reigning.as_of, reigning.name) == (one, AS_OF, "trial-two-stage")
+    for file in first.folder.iterdir():
+        assert (reigning.ranker / file.name).read_bytes() == file.read_bytes()
+
+    two = register(DOMAIN, config, challenger(tmp_path / "second", seed=2))
+    assert alias(config, CHAMPION) == one
+    promote(DOMAIN, config, two)
+    assert (alias(config, CHAMPION), alias(config, PREVIOUS)) == (two, one)
+    promote(DOMAIN, config, two)  # again: the one before is not forgotten
+    assert alias(config, PREVIOUS) == one
+
+    tracking.client(config).set_registered_model_alias("trial-two-stage", CHAMPION, one)  # a person in the UI
+    back = champion(DOMAIN, config)
+    assert back is not None
+    assert (back.version, back.ranker) == (one, reigning.ranker)  # downloaded once
+
+
+def test_a_run_holds_parameters_metrics_and_native_artefacts_alone(config: Settings, tmp_path: Path) -> None:
+    version = register(DOMAIN, config, challenger(tmp_path / "third", seed=3))
+    run = tracking.run_of_version(DOMAIN, config, version)
+    assert run.data.params["recipe.als.factors"] == "64"
+    assert run.data.tags["gate"] == "passed"
+    tracking.log_metrics(config, run.info.run_id, {"e1_ndcg": 0.41, "nothing": float("nan"), "far": float("inf")})
+    metrics = tracking.run_of_version(DOMAIN, config, version).data.metrics
+    assert metrics == {"validation_home_ndcg_at_20": 0.37, "e1_ndcg": 0.41}
+    names = files(tracking.client(config), run.info.run_id)
+    assert {"importance.json", "ranker/booster-home.txt", "ranker/ranker.json"} <= set(names)
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
+
+
+def files(registry: Any, run_id: str, folder: str | None = None) -> list[str]:
+    found = []
+    for entry in registry.list_artifacts(run_id, folder):
+        found += files(registry, run_id, entry.path) if entry.is_dir else [entry.path]
+    return found
+
+
+def test_a_registry_that_does_not_answer_is_named_with_its_cure(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"does not answer at http://127\.0\.0\.1:9: `make up`"):
+        champion(DOMAIN, Settings(home=tmp_path, mlflow_uri="http://127.0.0.1:9"))
