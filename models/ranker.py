@@ -125,6 +125,10 @@ class Ranker:
         scores: Floats = np.asarray(self._booster.predict(features, raw_score=True, num_threads=1), dtype=np.float32)
         return scores
 
+    def contributions(self, features: Floats) -> NDArray[np.float64]:
+        """SHAP values of rows: shape (rows, features + 1), the last column is the expected score."""
+        return np.asarray(self._booster.predict(features, pred_contrib=True, num_threads=1), dtype=np.float64)
+
     def importance(self) -> dict[str, float]:
         """Share of the total gain by feature, largest first."""
         gains = np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)

@@ -120,5 +120,6 @@ def judge_baselines(snapshot: LabelledSnapshot) -> dict[str, Judged]:
             HOME: model.recommend(users, k=K, filter_seen=False).items,
             DISCOVER: model.recommend(users, k=K, filter_seen=True).items,
         }
-        judged[name] = Judged({surface: measure(lists[surface], wanted[surface], K) for surface in SURFACES})
+        per_user = {surface: measure(lists[surface], wanted[surface], K) for surface in SURFACES}
+        judged[name] = Judged(per_user, lists=lists)
     return judged
