@@ -78,7 +78,6 @@ class Domain:
     quantity_not_count: frozenset[str] = frozenset()
     min_item_users: int = 10  # an item must have been bought by this many users to be recommended
     future_tolerance: timedelta = timedelta(minutes=5)
-    lateness: timedelta = timedelta(days=7)
     retention_days: int = 730
     surfaces: tuple[str, ...] = ("home",)
     event_types: frozenset[str] = field(

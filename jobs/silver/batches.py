@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from features.domains.spec import Domain
+from features.events import claimed_time
 from jobs.catalog import QUARANTINE, TABLES
 from jobs.lake import Lake
 from jobs.silver.tables import WAITING, bronze_key, bronze_of
@@ -60,16 +61,13 @@ def _again(spark: SparkSession, lake: Lake, table: str, keys: DataFrame) -> Data
 
 
 def _in_window(bronze: DataFrame, table: str, scope: Scope, domain: Domain) -> DataFrame:
-    """Dump rows by the business day in their file's path; events by the local day of their Kafka time.
-
-    An event may have happened before it was sent: the Kafka time's window is widened by the domain's lateness.
-    """
+    """Dump rows by the business day in their file's path; events by the time that they state."""
     if table == "events":
         kept = bronze
         if scope.start is not None:
-            kept = kept.where(F.col("kafka_time") >= F.lit(scope.start))
+            kept = kept.where(claimed_time() >= F.lit(scope.start))
         if scope.end is not None:
-            kept = kept.where(F.col("kafka_time") < F.lit(scope.end + domain.lateness))
+            kept = kept.where(claimed_time() < F.lit(scope.end))
         return kept
     zone = domain.calendar.zone
     day = F.to_date(F.regexp_extract(C.SOURCE_FILE, _DAY_IN_PATH, 1))

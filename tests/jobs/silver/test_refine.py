@@ -166,6 +166,20 @@ def test_future_rows_wait_for_the_clock(bench):
     assert failed() == {"rebuild.silver.events", "nothing_lost.events"}
 
 
+def test_a_window_takes_the_events_that_state_a_time_inside_it(bench):
+    """Kafka took both in on one day, years after they happened: that day says nothing."""
+    bench.land("products", [{}])
+    bench.send([{}, {"event_id": "e2", "ts": "2017-11-22T12:00:00Z"}, b"no time at all"])
+    first, second = datetime(2017, 11, 21, 5, tzinfo=UTC), datetime(2017, 11, 22, 5, tzinfo=UTC)
+    bench.refine(start=first, end=second)
+    assert set(by_id(bench.rows("events"))) == {"e1"}
+    bench.refine(start=second, end=datetime(2017, 11, 23, 5, tzinfo=UTC))
+    assert set(by_id(bench.rows("events"))) == {"e1", "e2"}
+    assert bench.has_work()  # a window is no proof that everything was taken: the next open run looks again
+    bench.refine()
+    assert bench.open_quarantine() == {("events", "invalid_json"): 1}
+
+
 def catalog(share_without_price, *, price="2"):
     return [{"product_id": f"p{n}", "price": "" if n % 10 < share_without_price * 10 else price} for n in range(1000)]
 
