@@ -288,10 +288,18 @@ GOLD: dict[str, TableSpec] = {
 }  # fmt: skip
 """Gold tables hold one set of rows per `as_of`; a run replaces its own (`replaceWhere as_of = …`)."""
 
+OPS_DRIFT = TableSpec(
+    name="ops.drift",
+    columns="as_of TIMESTAMP NOT NULL, model_version STRING NOT NULL, level STRING NOT NULL, name STRING NOT NULL, "
+    "psi DOUBLE, rows BIGINT NOT NULL, reference_rows BIGINT NOT NULL",
+    key=("as_of", "model_version", "level", "name"),
+    writer="evaluate.report_quality",
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (BRONZE_FILES, BRONZE_EVENTS, *BRONZE_DUMPS.values(), *SILVER.values(), *QUARANTINE.values(),
-                 *GOLD.values())
+                 *GOLD.values(), OPS_DRIFT)
 }  # fmt: skip
 
 JOBS: dict[str, JobSpec] = {
@@ -341,9 +349,15 @@ JOBS: dict[str, JobSpec] = {
         ),
         JobSpec(
             name="evaluate.report_quality",
-            reads=(),
+            reads=("silver.events", "silver.products", *GOLD),
+            writes=(OPS_DRIFT.name,),
+            summary="drift of every run, and the quality report (E1, E2 and what explains them) on the MLflow run",
+        ),
+        JobSpec(
+            name="evaluate.measure_protocols",
+            reads=("silver.events", "silver.products"),
             writes=(),
-            summary="E1 of the release's lists beside every baseline, logged to the champion's MLflow run",
+            summary="E1 of every baseline and the whole of E2, kept for the quality report; minutes, weekly at most",
         ),
         JobSpec(
             name="maintain.optimize",

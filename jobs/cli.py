@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.evaluate.command import evaluate
+from jobs.evaluate.command import evaluate, quality
 from jobs.registry_commands import app as model_app
 from jobs.settings import settings
 
@@ -199,6 +199,7 @@ def bench(
 
 
 app.command("evaluate")(evaluate)
+app.command("quality")(quality)
 
 
 # Releases and quarantine -----------------------------------------------------------------

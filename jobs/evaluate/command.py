@@ -116,3 +116,18 @@ def _show(result: dict[str, Any]) -> None:
     console.print(grid)
     for note in result["notes"]:
         console.print(f"- {note}", markup=False)
+
+
+def quality(
+    readme: Annotated[bool, typer.Option(help="Write the README's section from the newest report.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report's figures.")] = False,
+) -> None:
+    """The newest quality report: where it is, what it says, and into the README."""
+    from jobs.evaluate.quality_readme import markdown, read_report, write_readme
+    from jobs.settings import settings
+
+    report = read_report(settings())
+    if readme:
+        write_readme(report)
+    print(json.dumps(report, indent=1) if as_json else markdown(report))
+    print(f"[quality] {settings().home.resolve() / 'quality' / 'report.html'}", file=sys.stderr)

@@ -44,25 +44,30 @@ def evaluate(request: Request, say: Say) -> dict[str, Any]:
         InputError: on data or options that no result can be had from.
     """
     request.check()
-    begun = time.monotonic()
     catalog = read_catalog(request.catalog) if request.catalog else {}
     say(f"reading {request.interactions or request.train}")
     try:
-        prepared = prepare(request, catalog)
-        say(
-            f"{len(prepared.split.past)} known rows, {len(prepared.split.known.item_map)} items, "
-            f"{prepared.split.truth.nnz} pairs to find"
-        )
-        lists, model, notes = _all_lists(request, prepared, catalog, say)
+        return compare(request, prepare(request, catalog), catalog, say)
     except (ModelError, InteractionError) as problem:
         raise InputError(f"{request.protocol}: {problem}") from problem
+
+
+def compare(request: Request, prepared: Prepared, catalog: Catalog, say: Say) -> dict[str, Any]:
+    """Our lists and every baseline on a prepared split; the result of `evaluate`.
+
+    Raises:
+        ModelError, InteractionError, InputError: naming what cannot be used.
+    """
+    begun = time.monotonic()
+    split = prepared.split
+    say(f"{len(split.past)} known rows, {len(split.known.item_map)} items, {split.truth.nnz} pairs to find")
+    lists, model, notes = _all_lists(request, prepared, catalog, say)
     say("measuring")
-    measured = {name: measure_views(found, prepared.split, request.ks) for name, found in lists.items()}
-    result = summary(measured, model)
-    return result | {
+    measured = {name: measure_views(found, split, request.ks) for name, found in lists.items()}
+    return summary(measured, model) | {
         "protocol": {"name": request.protocol, "k": sorted(request.ks), **prepared.facts},
         "model": model,
-        "notes": [*prepared.notes, *data_notes(prepared.split, request, catalog), *notes],
+        "notes": [*prepared.notes, *data_notes(split, request, catalog), *notes],
         "seconds": round(time.monotonic() - begun, 1),
     }
 

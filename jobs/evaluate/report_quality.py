@@ -1,79 +1,266 @@
-"""E1 of the lists in gold.topk (business rules off) beside every baseline, logged to the champion's MLflow run.
+"""Drift of every run, and the quality report of the lists in gold.topk on the champion's MLflow run.
 
-E1 is reported and never used to choose or to gate: this job runs after the release is live. It can only run for the
-moment whose future the data set holds: the end of week 48.
+Drift (data, features, lists) goes to ops.drift, once per as_of and model. E1 is reported and never used to choose or to
+gate: this job runs after the release is live, and E1 can only be measured at the moment whose future the data set
+holds, the end of week 48. Writes `<home>/quality/report.html` and `report.json`, and logs both to MLflow.
 """
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.domains import domain
-from jobs.catalog import GOLD
+from jobs.catalog import GOLD, OPS_DRIFT
+from jobs.evaluate import quality_facts as facts
+from jobs.evaluate.arena import Arena, K
+from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_drift
 from jobs.evaluate.future import purchases_between
+from jobs.evaluate.quality_page import page
+from jobs.lake import Lake, commit_metadata
+from jobs.publish.release_inputs import read_products
 from jobs.run import JobContext, NothingToDo
+from jobs.session import connect
+from jobs.settings import Settings
 from jobs.snapshots import columns_at, read_histories, read_items
-from jobs.tracking import log_metrics, run_of_version
+from jobs.tracking import client, run_of_version
 from models.base import PAD
-from models.metrics import bootstrap_interval, measure
-from models.recipe import Recipe
-from models.two_stage import DISCOVER, HOME, SURFACES, LabelledSnapshot, truth_matrix
-from models.validation import Judged, K, judge_baselines, truths
+from models.drift import MOVED
+from models.generators import Generators
+from models.interaction_matrix import IdMap
+from models.ranker import load_rankers
+from models.two_stage import SURFACES, LabelledSnapshot, truth_matrix
 
 E1_CUT_WEEK = 48
 E1_WEEKS = timedelta(weeks=4)
+_LIST_COLUMNS = ["user_id", "surface", "rank", "item_id", "score", "source"]
+_WIDTH = 100
+
+
+def e1_file(config: Settings, cut: datetime) -> Path:
+    """Where the baselines of a cut are kept."""
+    return config.home / "quality" / f"e1-{cut:%Y%m%dT%H%M%SZ}.npz"
+
+
+def e2_file(config: Settings) -> Path:
+    """Where the result of E2 is kept."""
+    return config.home / "quality" / "e2.json"
 
 
 def positions(
-    topk: dict[str, NDArray[Any]], surface: str, user_ids: NDArray[np.str_], snapshot: LabelledSnapshot
-) -> NDArray[np.int64]:
-    """Lists of gold.topk as item positions, one row per user of the snapshot, `PAD` after the end."""
-    from models.interaction_matrix import IdMap
-
-    chosen = (topk["surface"] == surface) & (topk["rank"] <= K)
+    topk: dict[str, NDArray[Any]], surface: str, user_ids: NDArray[np.str_], items: IdMap, *, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Lists of gold.topk as item positions and scores, one row per user, `PAD` after the end."""
+    chosen = (topk["surface"] == surface) & (topk["rank"] <= width)
     rows = IdMap(user_ids).positions(np.asarray(topk["user_id"][chosen], dtype=np.str_))
-    items = snapshot.items.ids.positions(np.asarray(topk["item_id"][chosen], dtype=np.str_))
-    lists = np.full((len(user_ids), K), PAD, dtype=np.int64)
-    known = rows >= 0
-    lists[rows[known], topk["rank"][chosen][known] - 1] = items[known]
-    return lists
+    found = items.positions(np.asarray(topk["item_id"][chosen], dtype=np.str_))
+    lists = np.full((len(user_ids), width), PAD, dtype=np.int64)
+    scores = np.zeros((len(user_ids), width), dtype=np.float32)
+    at = (rows[rows >= 0], topk["rank"][chosen][rows >= 0] - 1)
+    lists[at], scores[at] = found[rows >= 0], topk["score"][chosen][rows >= 0]
+    return lists, scores
 
 
 def main(context: JobContext) -> None:
-    """Measure and log E1.
+    """Measure drift, then report E1; `--option force=1` reports again.
 
     Raises:
-        NothingToDo: the lists are not of the end of week 48, or E1 of this model is logged already.
+        NothingToDo: there are no lists, or their drift and their report are there already.
     """
-    lake, calendar = context.lake, domain(context.domain).calendar
+    lake = context.lake
     committed = lake.committed_inputs(GOLD["gold.topk"])
-    cut = calendar.week_end(E1_CUT_WEEK)
-    if not committed or datetime.fromtimestamp(committed["as_of"], UTC) != cut:
-        raise NothingToDo(f"E1 is measured on lists as of {cut.isoformat()} alone")
-    run = run_of_version(context.domain, context.config, str(committed["model"]))
-    if "e1_home_ndcg_at_20" in run.data.metrics:
-        raise NothingToDo(f"E1 of model version {committed['model']} is logged already")
-    topk = columns_at(lake, GOLD["gold.topk"], cut, ["user_id", "surface", "rank", "item_id"])
-    items = read_items(lake, cut, min_users=Recipe().min_item_users)
-    histories = read_histories(lake, cut, items)
-    future = purchases_between(cut, cut + E1_WEEKS)
+    if not committed:
+        raise NothingToDo("no lists yet: publish.score_users comes first")
+    as_of, version = datetime.fromtimestamp(committed["as_of"], UTC), str(committed["model"])
+    drift = _drift(context, as_of, version)
+    cut = domain(context.domain).calendar.week_end(E1_CUT_WEEK)
+    run = run_of_version(context.domain, context.config, version) if as_of == cut else None
+    reported = run is not None and "e1_home_ndcg_at_20" in run.data.metrics and context.options.get("force") != "1"
+    if run is None or reported:
+        if drift is None:
+            raise NothingToDo(f"drift as of {as_of.isoformat()} and the report of version {version} are there already")
+        return
+    report = _report(context, as_of, version)
+    _keep(context, run, report)
+
+
+def _stored_drift(lake: Lake) -> list[dict[str, Any]]:
+    from deltalake import DeltaTable
+
+    if lake.version(OPS_DRIFT) is None:
+        return []
+    found: list[dict[str, Any]] = DeltaTable(lake.path(OPS_DRIFT)).to_pyarrow_dataset().to_table().to_pylist()
+    return found
+
+
+def newest_drift(lake: Lake) -> list[dict[str, Any]]:
+    """Rows of ops.drift of the newest as_of; empty without any."""
+    rows = _stored_drift(lake)
+    newest = max((row["as_of"] for row in rows), default=None)
+    return [row for row in rows if row["as_of"] == newest]
+
+
+def _drift(context: JobContext, as_of: datetime, version: str) -> list[Drift] | None:
+    """Measure and store; None when this as_of and model are stored already."""
+    lake = context.lake
+    if any(row["as_of"] == as_of and row["model_version"] == version for row in _stored_drift(lake)):
+        return None
+    found = [*data_drift(lake, as_of), *_feature_drift(lake, as_of), *_list_drift(lake)]
+    spark = connect(context.spec.name, context.domain, context.config)
+    lake.ensure(spark, OPS_DRIFT)
+    rows = [
+        (as_of, version, one.level, one.name, None if np.isnan(one.psi) else one.psi, one.rows, one.reference_rows)
+        for one in found
+    ]
+    with commit_metadata(spark, context.spec.name, {"as_of": int(as_of.timestamp()), "model": int(version)}):
+        frame = spark.createDataFrame(rows, OPS_DRIFT.columns.replace(" NOT NULL", ""))
+        frame.coalesce(1).write.format("delta").mode("append").save(lake.path(OPS_DRIFT))
+    moved = sorted((one for one in found if one.psi > MOVED), key=lambda one: -one.psi)
+    context.report["drift"] = {
+        "measured": len(found),
+        "moved": [f"{one.level} {one.name} {one.psi:.2f}" for one in moved[:10]],
+    }
+    return found
+
+
+def _feature_drift(lake: Lake, as_of: datetime) -> list[Drift]:
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+
+    held = DeltaTable(lake.path(GOLD["gold.user_features"])).to_pyarrow_dataset().to_table(columns=["as_of"])
+    cuts = sorted(moment.astimezone(UTC) for moment in pc.unique(held["as_of"]).to_pylist())
+    earlier = [cut for cut in cuts if cut < as_of]
+    return list(feature_drift(lake, as_of, earlier[-1])) if earlier and as_of in cuts else []
+
+
+def _list_drift(lake: Lake) -> list[Drift]:
+    """Against the version of gold.topk before; none on the first run."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    now = DeltaTable(lake.path(GOLD["gold.topk"]))
+    written = [
+        int(commit.get("version", now.version() - place))
+        for place, commit in enumerate(now.history())
+        if commit.get("operation") == "WRITE"
+    ]
+    if len(written) < 2:
+        return []
+    try:
+        before = DeltaTable(lake.path(GOLD["gold.topk"]), version=written[1])
+        tables = [one.to_pyarrow_dataset().to_table(columns=_LIST_COLUMNS) for one in (now, before)]
+    except (DeltaError, FileNotFoundError, OSError):  # vacuumed meanwhile
+        return []
+    new, old = ({name: of[name].to_numpy(zero_copy_only=False) for name in _LIST_COLUMNS} for of in tables)
+    products = read_products(lake)
+    return list(list_drift(new, old, dict(zip(products.item_ids, products.departments, strict=True))))
+
+
+def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any]:
+    """Everything that the page shows."""
+    lake, config = context.lake, context.config
+    folder = config.home.resolve() / "state" / context.domain / f"{as_of:%Y%m%dT%H%M%SZ}"
+    generators = Generators.load(folder / "generators")
+    rankers, _ = load_rankers(folder / "ranker")
+    items = read_items(lake, as_of, min_users=generators.recipe.min_item_users)
+    histories = read_histories(lake, as_of, items)
+    future = purchases_between(as_of, as_of + E1_WEEKS)
     labels = {name: future[name].to_numpy(zero_copy_only=False) for name in ("user_id", "item_id")}
     snapshot = LabelledSnapshot(histories, items, truth_matrix(labels, histories.user_ids, items))
-    wanted = truths(snapshot)
-    ours = Judged({s: measure(positions(topk, s, histories.user_ids, snapshot), wanted[s], K) for s in SURFACES})
-    baselines = judge_baselines(snapshot)
-    table = {"two_stage": ours.means(), **{name: one.means() for name, one in baselines.items()}}
-    best = baselines["personal_frequency"].per_user[HOME].ndcg
-    low, high = bootstrap_interval(ours.per_user[HOME].ndcg, baseline=best)
-    metrics = {f"e1_{name}": value for name, value in table["two_stage"].items()}
-    for name in baselines:
-        metrics |= {f"e1_baseline_{name}_{metric}": value for metric, value in table[name].items()}
-    log_metrics(context.config, run.info.run_id, metrics)
-    context.report.update(
-        model_version=str(committed["model"]),
-        users={s: ours.per_user[s].mean()["users"] for s in (HOME, DISCOVER)},
-        e1={name: {key: round(value, 4) for key, value in means.items()} for name, means in table.items()},
-        home_ndcg_above_personal_frequency=[round(low, 4), round(high, 4)],
+    stored = e1_file(config, as_of)
+    arena = Arena.load(stored) if stored.exists() else Arena.of_snapshot(snapshot)
+    topk = columns_at(lake, GOLD["gold.topk"], as_of, _LIST_COLUMNS)
+    placed = {surface: positions(topk, surface, histories.user_ids, items.ids, width=_WIDTH) for surface in SURFACES}
+    subject = facts.Subject(
+        histories=histories,
+        generators=generators,
+        rankers=rankers,
+        lists={surface: lists for surface, (lists, _) in placed.items()},
+        scores=placed[SURFACES[0]][1],
+        products=read_products(lake),
+        rules=domain(context.domain).rules,
     )
+    e2 = e2_file(config)
+    return {
+        "domain": context.domain,
+        "as_of": as_of.isoformat(),
+        "model_version": version,
+        "profile": generators.recipe.profile,
+        "items": len(items),
+        "e1": facts.comparison(arena, subject),
+        "e2": json.loads(e2.read_text()) if e2.exists() else None,
+        "lists": facts.shape_of_lists(arena, subject),
+        "calibration": facts.calibrated(subject, snapshot.truth),
+        "sources": _shares(topk),
+        "importance": {surface: dict(list(one.importance().items())[:20]) for surface, one in rankers.items()},
+        "examples": facts.examples(subject, snapshot.truth),
+        "drift": [
+            {name: row[name] for name in ("level", "name", "psi", "rows", "reference_rows")}
+            for row in newest_drift(lake)
+        ],
+    }
+
+
+def _shares(topk: dict[str, NDArray[Any]]) -> dict[str, dict[str, float]]:
+    """Share of each candidate source in the first twenty places, by surface."""
+    found = {}
+    for surface in SURFACES:
+        sources = np.asarray(topk["source"][(topk["surface"] == surface) & (topk["rank"] <= K)], dtype=np.str_)
+        names, counts = np.unique(sources, return_counts=True)
+        shares = zip(names.tolist(), (counts / max(counts.sum(), 1)).tolist(), strict=True)
+        found[surface] = dict(sorted(shares, key=lambda pair: -pair[1]))
+    return found
+
+
+def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
+    """The page and its figures on disk and on the MLflow run; the link and the headline in the job's report."""
+    from mlflow.entities import Metric
+
+    folder = context.config.home.resolve() / "quality"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=1))
+    (folder / "report.html").write_text(page(report))
+    registry = client(context.config)
+    for name in ("report.html", "report.json"):
+        registry.log_artifact(run.info.run_id, str(folder / name), "quality")
+    metrics = [Metric(name, value, 0, 0) for name, value in sorted(_metrics(report["e1"]).items())]
+    registry.log_batch(run.info.run_id, metrics=metrics)
+    e1 = report["e1"]
+    best = "personal_frequency_filled" if "personal_frequency_filled" in e1["models"] else "personal_frequency"
+    gap = e1["paired"][best]["all"]["ndcg@20"]
+    context.report.update(
+        model_version=report["model_version"],
+        users=e1["users"],
+        e1={name: _headline(one) for name, one in ({facts.OURS: e1} | e1["models"]).items()},
+        e2=_headline(report["e2"], ("recall@10", "ndcg@10")) if report["e2"] else "run evaluate.measure_protocols",
+        home_ndcg_above_personal_frequency=[round(bound, 4) for bound in gap["interval"]],
+        quality_report=f"{context.config.mlflow_url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "/artifacts/quality/report.html",
+        quality_report_file=str(folder / "report.html"),
+    )
+
+
+def _headline(found: dict[str, Any], names: Sequence[str] = ("recall@20", "ndcg@20")) -> dict[str, float]:
+    return {
+        f"{view} {name}": round(found[view][name], 4)
+        for view in ("all", "new")
+        for name in names
+        if found[view][name] is not None
+    }
+
+
+def _metrics(e1: dict[str, Any]) -> dict[str, float]:
+    """`e1_<surface>_<metric>_at_20`, and the same of each baseline."""
+    found = {}
+    for name, one in ({"": e1} | e1["models"]).items():
+        prefix = f"e1_baseline_{name}" if name else "e1"
+        for surface, view in (("home", "all"), ("discover", "new")):
+            for metric in ("recall", "ndcg", "hit"):
+                value = one[view][f"{metric}@20"]
+                if value is not None:
+                    found[f"{prefix}_{surface}_{metric}_at_20"] = float(value)
+    return found

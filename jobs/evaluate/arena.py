@@ -1,0 +1,106 @@
+"""What models are compared on: users, items, the truth of each view, and everybody's lists. Kept as npz.
+
+Baselines depend on the data alone, so they are measured once per cut and kept; the report adds our lists to them.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from models.baselines import BASELINES, baseline_lists
+from models.evaluation import Measured, ModelLists, measure_truths
+from models.protocols import VIEWS, Split, View
+from models.two_stage import DISCOVER, HOME, LabelledSnapshot
+from models.validation import judge_baselines, truths
+
+K = 20
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Models beside each other on one truth.
+
+    Attributes:
+        truths: CSR (users, items) by view.
+        lists: by model, in positions of `user_ids` and `item_ids`.
+    """
+
+    user_ids: NDArray[np.str_]
+    item_ids: NDArray[np.str_]
+    truths: dict[View, sp.csr_matrix]
+    lists: dict[str, ModelLists]
+
+    def measured(self, name: str, ks: Sequence[int] = (10, K)) -> Measured:
+        """Metrics of one model."""
+        return measure_truths(self.lists[name], self.truths, ks)
+
+    def placed(
+        self, user_ids: NDArray[np.str_], items: dict[str, NDArray[np.int64]], item_ids: NDArray[np.str_]
+    ) -> ModelLists:
+        """Lists of a model that numbers users and items in its own way; users it has no list for have an empty one."""
+        from models.interaction_matrix import IdMap
+
+        rows = IdMap(self.user_ids).positions(user_ids)
+        columns = IdMap(self.item_ids).positions(item_ids)
+        found = {}
+        for surface, lists in items.items():
+            placed = np.full((len(self.user_ids), lists.shape[1]), -1, dtype=np.int64)
+            known = rows >= 0
+            placed[rows[known]] = np.where(lists[known] < 0, -1, columns[lists[known]])
+            found[surface] = placed
+        return ModelLists(found[HOME], found[DISCOVER])
+
+    def save(self, file: Path) -> None:
+        """Write as npz without pickle, whole or not at all."""
+        arrays: dict[str, NDArray[np.generic]] = {"users": self.user_ids, "items": self.item_ids}
+        for view, truth in self.truths.items():
+            arrays |= {f"truth.{view}.indptr": truth.indptr, f"truth.{view}.indices": truth.indices}
+        for name, lists in self.lists.items():
+            arrays |= {f"lists.{name}.home": lists.home, f"lists.{name}.discover": lists.discover}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{os.getpid()}.{file.name}")
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        temporary.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Arena":
+        """Read what `save` wrote."""
+        with np.load(file, allow_pickle=False) as stored:
+            shape = (len(stored["users"]), len(stored["items"]))
+            found: dict[View, sp.csr_matrix] = {}
+            for view in VIEWS:
+                indices = stored[f"truth.{view}.indices"]
+                parts = (np.ones(len(indices), np.float32), indices, stored[f"truth.{view}.indptr"])
+                found[view] = sp.csr_matrix(parts, shape=shape)
+            names = sorted({key.split(".")[1] for key in stored.files if key.startswith("lists.")})
+            lists = {name: ModelLists(stored[f"lists.{name}.home"], stored[f"lists.{name}.discover"]) for name in names}
+            return cls(stored["users"], stored["items"], found, lists)
+
+    @classmethod
+    def of_split(cls, split: Split, names: Sequence[str] = tuple(BASELINES)) -> "Arena":
+        """Every baseline on a split: a minute or two on the real data."""
+        lists = {}
+        for name in names:
+            home, discover = (baseline_lists(name, split, k=K, filter_seen=seen) for seen in (False, True))
+            lists[name] = ModelLists(home, discover)
+        truth = {view: sp.csr_matrix(split.view(view)) for view in VIEWS}
+        return cls(split.known.user_map.ids, split.known.item_map.ids, truth, lists)
+
+    @classmethod
+    def of_snapshot(cls, snapshot: LabelledSnapshot) -> "Arena":
+        """The four baselines that a snapshot of gold is enough for, in seconds."""
+        wanted = truths(snapshot)
+        repeat = sp.csr_matrix(snapshot.truth - wanted[DISCOVER])
+        repeat.eliminate_zeros()
+        judged = judge_baselines(snapshot)
+        return cls(
+            snapshot.histories.user_ids,
+            snapshot.items.ids.ids,
+            {"all": snapshot.truth, "repeat": repeat, "new": wanted[DISCOVER]},
+            {name: ModelLists(one.lists[HOME], one.lists[DISCOVER]) for name, one in judged.items()},
+        )

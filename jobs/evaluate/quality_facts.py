@@ -1,0 +1,260 @@
+"""What the quality report says, as plain values: figures of our lists and of the rivals, and what explains them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from features.domains.spec import ListRules
+from features.ranking import RANKER_FEATURES
+from jobs.evaluate.arena import Arena, K
+from jobs.publish.release_inputs import Products
+from models.base import PAD, IntArray
+from models.candidate_features import feature_matrix
+from models.candidates import assemble
+from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired
+from models.generators import Generators
+from models.list_checks import segments
+from models.list_quality import calibration, describe_lists
+from models.list_rules import apply_rules, refusals
+from models.ranker import Ranker
+from models.snapshot import Histories
+from models.two_stage import DISCOVER, HOME
+
+OURS = "two_stage"
+_SHOWN = ("popularity", "personal_frequency_filled", "personal_frequency", "tifu_knn", "als")
+_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is reported on.
+
+    Attributes:
+        lists: item positions of `generators.items` by surface, for the users of `histories`: (users, longer than K).
+        scores: of the home lists, log-odds.
+    """
+
+    histories: Histories
+    generators: Generators
+    rankers: Mapping[str, Ranker]
+    lists: dict[str, IntArray]
+    scores: NDArray[np.float32]
+    products: Products
+    rules: ListRules
+
+
+def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
+    """Our lists and every baseline: means, intervals, paired differences; the cost of the business rules."""
+    ids = subject.generators.items.ids.ids
+    top = {surface: lists[:, :K] for surface, lists in subject.lists.items()}
+    ours = _with_popular(arena, arena.placed(subject.histories.user_ids, top, ids))
+    measured = {OURS: measure_truths(ours, arena.truths, (10, K))}
+    measured |= {name: arena.measured(name) for name in arena.lists}
+    ruled, dropped = _ruled(subject)
+    with_rules = measure_truths(arena.placed(subject.histories.user_ids, ruled, ids), arena.truths, (10, K))
+    found: dict[str, Any] = dict(measured[OURS].means().items())
+    return found | {
+        "users": measured[OURS].users(),
+        "intervals": intervals(measured[OURS]),
+        "models": {name: one.means() for name, one in measured.items() if name != OURS},
+        "paired": {name: paired(measured[OURS], one) for name, one in measured.items() if name != OURS},
+        "rules": {"means": with_rules.means(), "paired": paired(with_rules, measured[OURS]), "dropped": dropped},
+        "segments": _by_segment(arena, subject, measured),
+        "departments": _by_department(arena, subject, ours),
+    }
+
+
+def _with_popular(arena: Arena, lists: ModelLists) -> ModelLists:
+    """Users without a list get the popular one, as the API answers them."""
+    if "popularity" not in arena.lists:
+        return lists
+    popular = arena.lists["popularity"]
+    home, discover = lists.home.copy(), lists.discover.copy()
+    empty = (home == PAD).all(axis=1)
+    home[empty], discover[empty] = popular.home[empty][:, : home.shape[1]], popular.discover[empty][:, : home.shape[1]]
+    return ModelLists(home, discover)
+
+
+def _ruled(subject: Subject) -> tuple[dict[str, IntArray], dict[str, int]]:
+    """Lists after the business rules of the release, and what they took out by reason."""
+    products = subject.products
+    place = {item: row for row, item in enumerate(products.item_ids)}
+    reasons = refusals(
+        subject.rules,
+        departments=[one or "" for one in products.departments],
+        prices=products.prices,
+        stock=products.stock,
+        active=products.active,
+    )
+    categories = [one or "" for one in products.categories]
+    rows = np.array([place.get(item, -1) for item in subject.generators.items.ids.ids.tolist()])
+    dropped: Counter[str] = Counter()
+    found = {}
+    for surface, lists in subject.lists.items():
+        kept = np.full((len(lists), K), PAD, dtype=np.int64)
+        for user, row in enumerate(lists):
+            shown = row[row != PAD]
+            stay = apply_rules(
+                rows[shown].tolist(),
+                reasons=reasons,
+                categories=categories,
+                max_per_category=subject.rules.max_per_category,
+                k=K,
+                dropped=dropped,
+            )
+            kept[user, : len(stay)] = shown[stay]
+        found[surface] = kept
+    return found, dict(sorted(dropped.items()))
+
+
+def _by_segment(arena: Arena, subject: Subject, measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
+    from models.interaction_matrix import IdMap
+
+    rows = IdMap(arena.user_ids).positions(subject.histories.user_ids)
+    rivals = [name for name in ("personal_frequency_filled", "personal_frequency", "popularity") if name in measured]
+    found = []
+    for segment, mask in segments(subject.histories).items():
+        chosen = rows[mask]
+        parts = {name: measured[name].only(chosen[chosen >= 0]) for name in (OURS, *rivals)}
+        found.append(
+            {
+                "segment": segment,
+                "users": parts[OURS].users()["all"],
+                "all": {name: one.means()["all"][f"ndcg@{K}"] for name, one in parts.items()},
+                "new": {name: one.means()["new"][f"ndcg@{K}"] for name, one in parts.items()},
+            }
+        )
+    return found
+
+
+def _by_department(arena: Arena, subject: Subject, ours: ModelLists) -> list[dict[str, Any]]:
+    """Of the twelve departments with most true pairs: how many of those the home lists hold."""
+    products = subject.products
+    names = dict(zip(products.item_ids, products.departments, strict=True))
+    department = np.array([names.get(item) or "UNKNOWN" for item in arena.item_ids.tolist()])
+    truth = arena.truths["all"].tocoo()
+    wanted = Counter(department[truth.col].tolist())
+    width = len(arena.item_ids)
+    keys = np.sort(truth.row.astype(np.int64) * width + truth.col)
+    found = {}
+    rivals = [name for name in ("personal_frequency_filled", "personal_frequency") if name in arena.lists][:1]
+    for name, lists in ((OURS, ours.home), *((rival, arena.lists[rival].home) for rival in rivals)):
+        rows, places = np.nonzero(lists[:, :K] != PAD)
+        mine = rows * width + lists[rows, places]
+        hit = keys[np.minimum(np.searchsorted(keys, mine), len(keys) - 1)] == mine
+        found[name] = Counter(department[lists[rows, places][hit]].tolist())
+    return [
+        {
+            "department": name,
+            "true_pairs": count,
+            "recall": {model: hits[name] / count for model, hits in found.items()},
+        }
+        for name, count in wanted.most_common(12)
+    ]
+
+
+def shape_of_lists(arena: Arena, subject: Subject) -> dict[str, dict[str, dict[str, float]]]:
+    """Coverage, novelty, diversity, popularity share and Gini of each model's lists, by surface."""
+    items = subject.generators.items
+    buyers = items.statistics["item_buyers"].astype(np.float64)
+    users, category = len(subject.histories), items.groups["category"]
+    found = {OURS: {s: _described(lists[:, :K], buyers, category, users) for s, lists in subject.lists.items()}}
+    to_items = items.ids.positions(arena.item_ids)
+    for name in _SHOWN:
+        if name in arena.lists:
+            lists = arena.lists[name]
+            found[name] = {
+                surface: _described(np.where(of == PAD, PAD, to_items[of]), buyers, category, users)
+                for surface, of in ((HOME, lists.home), (DISCOVER, lists.discover))
+            }
+    return found
+
+
+def _described(
+    lists: IntArray, buyers: NDArray[np.float64], category: NDArray[np.int64], users: int
+) -> dict[str, float]:
+    return describe_lists(lists, buyers=buyers, groups=category, users=users)
+
+
+def calibrated(subject: Subject, truth: sp.csr_matrix) -> dict[str, Any]:
+    """Predicted probability of the home lists' places against what was bought.
+
+    Args:
+        truth: users of the histories by items of the generators.
+    """
+    lists = subject.lists[HOME]
+    rows, places = np.nonzero(lists != PAD)
+    bought = np.asarray(truth[rows, lists[rows, places]]).ravel() > 0
+    return calibration(subject.scores[rows, places].astype(np.float64), bought).as_dict()
+
+
+def sample_users(histories: Histories, truth: sp.csr_matrix) -> list[int]:
+    """A light, a middling and a heavy user who bought something afterwards, the same ones every time."""
+    active = np.flatnonzero(np.diff(truth.indptr) > 0)
+    order = active[np.argsort(histories.user_statistics["baskets"][active], kind="stable")]
+    return (
+        [int(order[(2 * place + 1) * len(order) // (2 * _SAMPLES)]) for place in range(_SAMPLES)] if len(order) else []
+    )
+
+
+def examples(subject: Subject, truth: sp.csr_matrix) -> list[dict[str, Any]]:
+    """Lists of sample users beside what they bought before and then bought; why their first items are there."""
+    titles = dict(zip(subject.products.item_ids, subject.products.titles, strict=True))
+    ids = subject.generators.items.ids.ids
+
+    def named(item: int) -> str:
+        return str(titles.get(str(ids[item])) or ids[item])
+
+    found = []
+    for user in sample_users(subject.histories, truth):
+        block = subject.histories.slice(user, user + 1)
+        bought = set(truth[user].indices.tolist())
+        habit = block.items[np.argsort(-block.statistics["purchases"], kind="stable")][:10]
+        shown = {
+            surface: [
+                {"title": named(item), "bought": item in bought, "known": item in set(block.items.tolist())}
+                for item in lists[user][:10][lists[user][:10] != PAD].tolist()
+            ]
+            for surface, lists in subject.lists.items()
+        }
+        found.append(
+            {
+                "user": str(subject.histories.user_ids[user]),
+                "baskets": int(block.user_statistics["baskets"][0]),
+                "usual": [named(item) for item in habit.tolist()],
+                "shown": shown,
+                "then_bought": len(bought),
+                "why": _explained(subject, block, subject.lists[HOME][user][:3], named),
+            }
+        )
+    return found
+
+
+def _explained(subject: Subject, block: Histories, items: IntArray, named: Any) -> list[dict[str, Any]]:
+    """SHAP values (LightGBM's own) of a user's first items: the six features that move each score most."""
+    candidates = assemble(subject.generators, block)
+    features = feature_matrix(candidates, block, subject.generators.items)
+    found = []
+    for item in items[items != PAD].tolist():
+        row = int(np.flatnonzero(candidates.items == item)[0])
+        contributions = subject.rankers[HOME].contributions(features[row : row + 1])[0]
+        order = np.argsort(-np.abs(contributions[:-1]), kind="stable")[:6]
+        found.append(
+            {
+                "title": named(item),
+                "features": [
+                    {
+                        "name": RANKER_FEATURES[at],
+                        "value": None if np.isnan(features[row, at]) else float(features[row, at]),
+                        "contribution": float(contributions[at]),
+                    }
+                    for at in order.tolist()
+                ],
+            }
+        )
+    return found

@@ -1,0 +1,150 @@
+"""Plots of the quality report as inline SVG: one idea each, colours that survive grey printing."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OURS, RIVAL, QUIET, LOUD = "#1f5fa8", "#9aa7b4", "#d7dde3", "#b5472b"
+NAMES = {
+    "two_stage": "ours",
+    "first_stage": "ours (first stage)",
+    "hybrid": "weighted hybrid",
+    "popularity": "popularity",
+    "popularity_by_users": "popularity by users",
+    "personal_frequency": "personal frequency",
+    "personal_frequency_filled": "personal frequency + popular",
+    "personal_frequency_decayed": "personal, 8-week decay",
+    "personal_frequency_basket_decay": "personal, basket decay",
+    "als": "ALS alone",
+    "item_knn_bm25": "item-kNN BM25",
+    "item_knn_cosine": "item-kNN cosine",
+    "user_knn": "user-kNN",
+    "tifu_knn": "TIFU-KNN",
+}
+"""What a reader calls each model."""
+
+
+def _figure(width: float, height: float) -> Any:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "sluice"})
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Any) -> str:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def models(result: Mapping[str, Any], *, ours: str, k: int) -> str:
+    """nDCG@k of every model, all and new, with the interval of ours."""
+    rows = {ours: result, **result["models"]}
+    figure = _figure(9.2, 0.26 * len(rows) + 1.0)
+    for axes, view, title in zip(figure.subplots(1, 2), ("all", "new"), ("all items", "new items only"), strict=True):
+        name = f"ndcg@{k}"
+        ranked = sorted(((found[view][name] or 0.0, model) for model, found in rows.items()), key=lambda pair: pair[0])
+        values = [value for value, _ in ranked]
+        colours = [OURS if model == ours else RIVAL for _, model in ranked]
+        axes.barh([NAMES.get(model, model) for _, model in ranked], values, color=colours)
+        low, high = result["intervals"][view][name]
+        ends = [high if model == ours and high is not None else value for value, model in ranked]
+        for place, (value, end) in enumerate(zip(values, ends, strict=True)):
+            axes.annotate(f"{value:.3f}", (end, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        if low is not None:
+            place = [model for _, model in ranked].index(ours)
+            axes.plot([low, high], [place, place], color="black", linewidth=1.5)
+        axes.set_title(f"nDCG@{k}, {title}", loc="left", fontsize=10)
+        axes.set_xlim(0, max(ends) * 1.15 if max(ends) else 1)
+        axes.xaxis.set_visible(False)
+    return _svg(figure)
+
+
+def segments(rows: Sequence[Mapping[str, Any]], *, k: int = 20) -> str:
+    """Home nDCG of ours and of the baselines in each segment."""
+    figure = _figure(4.4, 2.6)
+    axes = figure.subplots()
+    names = list(rows[0]["all"]) if rows else []
+    width = 0.8 / max(len(names), 1)
+    for place, name in enumerate(names):
+        values = [row["all"][name] or 0.0 for row in rows]
+        at = [number + (place - (len(names) - 1) / 2) * width for number in range(len(rows))]
+        bars = axes.bar(at, values, width, color=OURS if place == 0 else (RIVAL, QUIET)[place % 2], label=NAMES[name])
+        axes.bar_label(bars, [f"{value:.2f}" for value in values], fontsize=7)
+    axes.set_xticks(range(len(rows)), [f"{row['segment']}\n{row['users']} users" for row in rows])
+    axes.set_title(f"nDCG@{k} by how much a user shops", loc="left", fontsize=10)
+    axes.yaxis.set_visible(False)
+    axes.legend(frameon=False, fontsize=7, loc="upper left")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+    return _svg(figure)
+
+
+def calibration(found: Mapping[str, Any]) -> str:
+    """Predicted probability of a purchase against what happened."""
+    figure = _figure(3.6, 2.6)
+    axes = figure.subplots()
+    top = max([*found["predicted"], *found["observed"], 0.01]) * 1.05
+    axes.plot([0, top], [0, top], color=QUIET, linewidth=1)
+    axes.plot(found["predicted"], found["observed"], color=OURS, marker="o", markersize=4)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("bought")
+    axes.set_title("Calibration of places", loc="left", fontsize=10)
+    return _svg(figure)
+
+
+def importance(found: Mapping[str, Mapping[str, float]], *, most: int = 12) -> str:
+    """Share of the gain of the strongest features of each ranker."""
+    figure = _figure(9.2, 0.24 * most + 0.7)
+    for axes, (surface, shares) in zip(
+        figure.subplots(1, max(len(found), 2)), sorted(found.items(), reverse=True), strict=False
+    ):
+        top = list(shares.items())[:most][::-1]
+        bars = axes.barh([name for name, _ in top], [share for _, share in top], color=OURS)
+        axes.bar_label(bars, [f"{share:.0%}" for _, share in top], padding=3, fontsize=8)
+        axes.set_title(f"What the {surface} ranker goes by", loc="left", fontsize=10)
+        axes.set_xlim(0, max(share for _, share in top) * 1.2 if top else 1)
+        axes.xaxis.set_visible(False)
+    return _svg(figure)
+
+
+def contributions(why: Mapping[str, Any]) -> str:
+    """SHAP values of one item of one user."""
+    rows = why["features"][::-1]
+    figure = _figure(3.9, 0.22 * len(rows) + 0.45)
+    axes = figure.subplots()
+    labels = [f"{row['name']} = {'none' if row['value'] is None else format(row['value'], '.3g')}" for row in rows]
+    values = [row["contribution"] for row in rows]
+    bars = axes.barh(labels, values, color=[OURS if value > 0 else LOUD for value in values])
+    axes.bar_label(bars, [f"{value:+.2f}" for value in values], padding=3, fontsize=7)
+    reach = max((abs(value) for value in values), default=1.0)
+    axes.set_xlim(min(0.0, *values) - 0.35 * reach, max(0.0, *values) + 0.35 * reach)
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.xaxis.set_visible(False)
+    axes.tick_params(labelsize=7)
+    return _svg(figure)
+
+
+def drift(rows: Sequence[Mapping[str, Any]], *, quiet: float, moved: float, most: int = 14) -> str:
+    """The largest distances, with the marks of quiet and moved."""
+    top = sorted((row for row in rows if row["psi"] is not None), key=lambda row: -row["psi"])[:most][::-1]
+    figure = _figure(4.6, 0.22 * len(top) + 0.8)
+    axes = figure.subplots()
+    values = [row["psi"] for row in top]
+    bars = axes.barh(
+        [f"{row['level']}: {row['name']}" for row in top],
+        values,
+        color=[LOUD if value > moved else OURS if value > quiet else RIVAL for value in values],
+    )
+    axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=7)
+    for mark in (quiet, moved):
+        axes.axvline(mark, color="black", linewidth=0.6, linestyle=":")
+    axes.set_xlim(0, max([*values, moved]) * 1.2)
+    axes.set_title(f"Largest drift (PSI; {quiet} quiet, {moved} moved)", loc="left", fontsize=10)
+    axes.tick_params(labelsize=7)
+    return _svg(figure)

@@ -1,0 +1,114 @@
+"""The README's page "How good is it, and how do we know", written from the report's figures alone."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.evaluate.quality_page import TARGETS
+from jobs.evaluate.quality_plots import NAMES
+from jobs.settings import ROOT, Settings
+
+MARKERS = ("<!-- quality:start -->", "<!-- quality:end -->")
+
+
+class QualityError(RuntimeError):
+    """There is no report to write from, or no place to write it to."""
+
+
+def read_report(config: Settings) -> dict[str, Any]:
+    """Figures of the newest report.
+
+    Raises:
+        QualityError: there is none yet.
+    """
+    file = config.home / "quality" / "report.json"
+    if not file.exists():
+        raise QualityError(f"{file} does not exist yet: run `python -m jobs.run evaluate.report_quality`")
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The section between the markers."""
+    parts = [
+        f"Lists as of {report['as_of'][:10]}, model version {report['model_version']} (profile {report['profile']}), "
+        f"{report['items']:,} items. Every figure is a mean over users; brackets are 95 % bootstrap intervals, and "
+        "differences are paired per user. E1 is reported, never used to choose or to gate.",
+        _targets(report),
+        "**E1**: everything before the end of week 48 is known, the four weeks after it are to be found; items bought "
+        f"by at least ten households, business rules off, {report['e1']['users']['all']:,} users with truth "
+        f"({report['e1']['users']['new']:,} for new items).",
+        _table(report["e1"], 20),
+        _rules(report),
+    ]
+    if report["e2"]:
+        parts += [
+            f"**E2**: the last basket of each of {report['e2']['users']['all']:,} users is to be found from the "
+            "earlier ones; nDCG divides by the ideal over min(k, size of the basket); lists are made at the previous basket.",
+            _table(report["e2"], 10),
+        ]
+    parts.append(
+        "How we know: nothing after a cut reaches a feature or a list (`tests/features`, `tests/leakage`, each with a "
+        "control that must fail), the gate refuses poisoned models (`tests/jobs/train/test_drills.py`), and "
+        "`sluice evaluate --interactions FILE.parquet --protocol global-time --json` gives the same figures for your "
+        "own data. The full page, with segments, calibration, explanations and drift, is `<home>/quality/report.html` "
+        "and lies on the champion's MLflow run."
+    )
+    return "\n\n".join(parts)
+
+
+def write_readme(report: Mapping[str, Any], readme: Path = ROOT / "README.md") -> None:
+    """Replace what stands between the markers.
+
+    Raises:
+        QualityError: the markers are not there.
+    """
+    text = readme.read_text()
+    if MARKERS[0] not in text or MARKERS[1] not in text:
+        raise QualityError(f"{readme} must hold {MARKERS[0]} and {MARKERS[1]}: add them where the section belongs")
+    start, end = text.index(MARKERS[0]) + len(MARKERS[0]), text.index(MARKERS[1])
+    readme.write_text(f"{text[:start]}\n{markdown(report)}\n{text[end:]}")
+
+
+def _targets(report: Mapping[str, Any]) -> str:
+    lines = ["| | ours | target | best baseline | ours above it |", "|---|---|---|---|---|"]
+    for protocol, wanted in TARGETS.items():
+        result = report[protocol]
+        if not result:
+            continue
+        for (view, metric), target in wanted.items():
+            rival, theirs = max(
+                ((name, one[view][metric] or 0.0) for name, one in result["models"].items() if name != "hybrid"),
+                key=lambda pair: pair[1],
+            )
+            low, high = result["paired"][rival][view][metric]["interval"]
+            met = "met" if result[view][metric] >= target else "not met"
+            lines.append(
+                f"| {protocol.upper()} {view} {metric} | **{result[view][metric]:.4f}** | {target} ({met}) | "
+                f"{NAMES.get(rival, rival)} {theirs:.4f} | [{low:.4f}, {high:.4f}] |"
+            )
+    return "\n".join(lines)
+
+
+def _table(result: Mapping[str, Any], k: int) -> str:
+    names = [(view, f"{metric}@{k}") for view in ("all", "repeat", "new") for metric in ("recall", "ndcg")]
+    lines = [
+        "| model | " + " | ".join(f"{view} {metric}" for view, metric in names) + " |",
+        "|---|" + "---|" * len(names),
+    ]
+    ours = result.get("model", "two_stage")
+    for name, one in ({ours: result} | dict(result["models"])).items():
+        values = ["-" if one[view][metric] is None else f"{one[view][metric]:.4f}" for view, metric in names]
+        bold = "**" if name == ours else ""
+        lines.append(f"| {bold}{NAMES.get(name, name)}{bold} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def _rules(report: Mapping[str, Any]) -> str:
+    rules = report["e1"]["rules"]
+    gap = rules["paired"]["all"]["ndcg@20"]
+    return (
+        f"Business rules (departments never shown, stock, variety) cost {-gap['difference']:.4f} of all ndcg@20: "
+        f"{rules['means']['all']['ndcg@20']:.4f} with them."
+    )
