@@ -45,7 +45,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     if report["e2"]:
         parts += [
             f"**E2**: the last basket of each of {report['e2']['users']['all']:,} users is to be found from the "
-            "earlier ones; nDCG divides by the ideal over min(k, size of the basket); lists are made at the previous basket.",
+            "earlier ones; nDCG divides by the ideal over min(k, size of the basket); lists are made at the previous "
+            "basket.",
             _table(report["e2"], 10),
         ]
     parts.append(

@@ -106,18 +106,25 @@ def newest_drift(lake: Lake) -> list[dict[str, Any]]:
 
 def _drift(context: JobContext, as_of: datetime, version: str) -> list[Drift] | None:
     """Measure and store; None when this as_of and model are stored already."""
+    import pyarrow as pa
+
     lake = context.lake
     if any(row["as_of"] == as_of and row["model_version"] == version for row in _stored_drift(lake)):
         return None
     found = [*data_drift(lake, as_of), *_feature_drift(lake, as_of), *_list_drift(lake)]
     spark = connect(context.spec.name, context.domain, context.config)
     lake.ensure(spark, OPS_DRIFT)
-    rows = [
-        (as_of, version, one.level, one.name, None if np.isnan(one.psi) else one.psi, one.rows, one.reference_rows)
-        for one in found
-    ]
+    columns = {
+        "as_of": pa.array([as_of] * len(found), pa.timestamp("us", tz="UTC")),
+        "model_version": [version] * len(found),
+        "level": [one.level for one in found],
+        "name": [one.name for one in found],
+        "psi": pa.array([None if np.isnan(one.psi) else one.psi for one in found], pa.float64()),
+        "rows": [one.rows for one in found],
+        "reference_rows": [one.reference_rows for one in found],
+    }
     with commit_metadata(spark, context.spec.name, {"as_of": int(as_of.timestamp()), "model": int(version)}):
-        frame = spark.createDataFrame(rows, OPS_DRIFT.columns.replace(" NOT NULL", ""))
+        frame = spark.createDataFrame(pa.table(columns))  # from Arrow: no Python worker is started for a few rows
         frame.coalesce(1).write.format("delta").mode("append").save(lake.path(OPS_DRIFT))
     moved = sorted((one for one in found if one.psi > MOVED), key=lambda one: -one.psi)
     context.report["drift"] = {
