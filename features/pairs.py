@@ -39,7 +39,7 @@ _UNDEFINED = ("last_days", "first_days", "previous_gap", "gap_square", "baskets_
 
 
 def build_pair_features(
-    numbered: DataFrame, *, cuts: Sequence[datetime], signals: Mapping[str, Signal], slices: int = 32
+    numbered: DataFrame, *, cuts: Sequence[datetime], signals: Mapping[str, Signal], slices: int = 16
 ) -> DataFrame:
     """One row per (as_of, user, item) with an event of any weight before the cut.
 

@@ -24,6 +24,7 @@ class TableSpec:
     writer: str  # the one job that writes (and the maintenance of `application` that optimises) it
     application: Application = "batch"
     cluster_by: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
     layout_why: str = "small: one file per write is read faster than any layout"
     change_feed: bool = False
     properties: dict[str, str] = field(default_factory=dict)
@@ -217,6 +218,7 @@ def _floats(names: tuple[str, ...]) -> str:
 _AS_OF = "as_of TIMESTAMP NOT NULL"
 _GOLD_WRITER = "gold.build_features"
 _DAY_WHY = "a run replaces whole moments (`replaceWhere as_of`), and readers take one moment"
+_MOMENT_WHY = f"{_DAY_WHY}: a folder each, so that a replaced moment leaves the files of the others alone"
 
 GOLD_INTERACTIONS = TableSpec(
     name="gold.interactions",
@@ -232,7 +234,8 @@ GOLD_PAIR_FEATURES = TableSpec(
     columns=f"{_AS_OF}, user_id STRING NOT NULL, item_id STRING NOT NULL, weight FLOAT, {_floats(PAIR_STATISTICS)}",
     key=("as_of", "user_id", "item_id"),
     writer=_GOLD_WRITER,
-    layout_why=_DAY_WHY,
+    partition_by=("as_of",),
+    layout_why=_MOMENT_WHY,
 )
 GOLD_BASKET_FEATURES = TableSpec(
     name="gold.basket_features",
@@ -247,7 +250,8 @@ GOLD_USER_FEATURES = TableSpec(
     columns=f"{_AS_OF}, user_id STRING NOT NULL, {_floats(USER_FEATURES)}",
     key=("as_of", "user_id"),
     writer=_GOLD_WRITER,
-    layout_why=_DAY_WHY,
+    partition_by=("as_of",),
+    layout_why=_MOMENT_WHY,
 )
 GOLD_ITEM_FEATURES = TableSpec(
     name="gold.item_features",
@@ -255,7 +259,8 @@ GOLD_ITEM_FEATURES = TableSpec(
     f"brand STRING, manufacturer_id STRING, package_size STRING, {_floats(ITEM_FEATURES)}",
     key=("as_of", "item_id"),
     writer=_GOLD_WRITER,
-    layout_why=_DAY_WHY,
+    partition_by=("as_of",),
+    layout_why=_MOMENT_WHY,
 )
 GOLD_POPULARITY = TableSpec(
     name="gold.popularity",

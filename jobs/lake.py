@@ -115,9 +115,10 @@ class Lake:
             if spec.change_feed:
                 properties["delta.enableChangeDataFeed"] = "true"
             listed = ", ".join(f"'{key}'='{value}'" for key, value in properties.items())
-            cluster = f" CLUSTER BY ({', '.join(spec.cluster_by)})" if spec.cluster_by else ""
+            layout = f" CLUSTER BY ({', '.join(spec.cluster_by)})" if spec.cluster_by else ""
+            layout += f" PARTITIONED BY ({', '.join(spec.partition_by)})" if spec.partition_by else ""
             spark.sql(
-                f"CREATE TABLE IF NOT EXISTS {self.sql_name(spec)} ({spec.columns}) USING delta{cluster} "
+                f"CREATE TABLE IF NOT EXISTS {self.sql_name(spec)} ({spec.columns}) USING delta{layout} "
                 f"TBLPROPERTIES ({listed})"
             )
 

@@ -31,10 +31,9 @@ from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 
 _INPUTS = ("events", "products", "promotions")
+_ROWS_PER_SLICE = 400_000
 _MIN_HISTORY = timedelta(days=14)
 """A cut with less history before it teaches nothing."""
-
-
 _ENGINE = {
     # Sums over millions of groups that are as wide as ours spill when they are few: by size, not by cores
     "spark.sql.shuffle.partitions": "32",
@@ -52,12 +51,19 @@ class Plan:
         windows: past cut -> end of its label window.
         stale: moments whose pairs have changed.
         restocked: whether the catalog or the promotions have changed, so that items of all moments are stale.
+        events: rows of silver.events, the size of the work.
     """
 
     as_of: datetime
     windows: dict[datetime, datetime]
     stale: tuple[datetime, ...]
     restocked: bool
+    events: int = 0
+
+    @property
+    def slices(self) -> int:
+        """Parts that the users are divided into: as many as keep the sums of one part in a task's memory."""
+        return max(1, self.events * len(self.stale) // _ROWS_PER_SLICE)
 
     @property
     def wanted(self) -> tuple[datetime, ...]:
@@ -105,7 +111,7 @@ class _Builder:
         plan = self.plan
         events = self.silver["events"].where(F.col(c.EVENT_TIME) < F.lit(plan.as_of))
         numbered = number_baskets(events)
-        pairs = build_pair_features(numbered, cuts=plan.stale, signals=self.spec.signals)
+        pairs = build_pair_features(numbered, cuts=plan.stale, signals=self.spec.signals, slices=plan.slices)
         self._write("pair_features", pairs, plan.stale, plan.wanted)
         baskets = build_basket_features(numbered)
         baskets.write.format("delta").mode("overwrite").save(self.lake.path(GOLD["gold.basket_features"]))
@@ -143,8 +149,7 @@ def _last_week(calendar: Calendar, cut: datetime) -> int:
 def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dict[str, int]) -> Plan:
     lake, users = context.lake, GOLD["gold.user_features"]
     events = lake.read(spark, SILVER["events"], inputs[SILVER["events"].name])
-    first = events.agg(F.min(c.EVENT_TIME)).first()
-    start = first[0] if first else None
+    start, count = events.agg(F.min(c.EVENT_TIME), F.count("*")).collect()[0]
     if start is None or start.replace(tzinfo=UTC) >= as_of:
         raise NothingToDo(f"silver.events holds no event before {as_of.isoformat()}")
     calendar = domain(context.domain).calendar
@@ -156,7 +161,7 @@ def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dic
     before = lake.committed_inputs(users)
     wanted = (*sorted(windows), as_of)
     if not before:
-        return Plan(as_of, windows, wanted, restocked=True)
+        return Plan(as_of, windows, wanted, restocked=True, events=count)
     earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
     if taken < newest:  # an empty day moves `as_of` alone
         earliest = lake.changes(spark, SILVER["events"], taken, newest).agg(F.min(c.EVENT_TIME)).first()
@@ -164,7 +169,7 @@ def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dic
     built = {row[0].replace(tzinfo=UTC) for row in lake.read(spark, users).select(c.AS_OF).distinct().collect()}
     stale = tuple(cut for cut in wanted if cut not in built or (floor is not None and floor < cut))
     restocked = any(before.get(SILVER[name].name) != inputs[SILVER[name].name] for name in ("products", "promotions"))
-    return Plan(as_of, windows, stale or (as_of,), restocked)
+    return Plan(as_of, windows, stale or (as_of,), restocked, count)
 
 
 def main(context: JobContext) -> None:
