@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.table import Table
 from jobs.evaluate.command import evaluate, quality
 from jobs.registry_commands import app as model_app
 from jobs.settings import settings
+
+if TYPE_CHECKING:
+    from jobs.releases import PointerMove
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sluice: a recommendation platform on one machine.")
 release_app = typer.Typer(no_args_is_help=True, help="Releases in Redis: list, activate, roll back.")
@@ -44,11 +47,6 @@ def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         grid.add_row(*("" if value is None else str(value) for value in row.values()))
     console.print(grid)
-
-
-def _fail(error: Exception) -> typer.Exit:
-    console.print(f"[red]{type(error).__name__}[/red]: {error}", markup=True, highlight=False)
-    return typer.Exit(1)
 
 
 # The stack ------------------------------------------------------------------------------
@@ -102,12 +100,13 @@ def ingest(
     start: Annotated[str, typer.Option(help="Start of the interval (ISO 8601); empty: what is new.")] = "",
     end: Annotated[str, typer.Option(help="End of the interval (ISO 8601).")] = "",
     follow: Annotated[bool, typer.Option(help="Follow the chain to its end.")] = True,
+    as_json: JsonFlag = False,
 ) -> None:
     """Land new dumps and events through Airflow and let the chain follow."""
     from jobs.demo import run_ingest
 
     conf = {key: value for key, value in (("start", start), ("end", end)) if value}
-    raise typer.Exit(run_ingest(conf, follow=follow))
+    raise typer.Exit(run_ingest(conf, follow=follow, as_json=as_json))
 
 
 @app.command()
@@ -120,13 +119,9 @@ def recommend(
     """A user's list, as the API serves it."""
     from dataclasses import asdict
 
-    from jobs.recommendations import RecommendationError
     from jobs.recommendations import recommend as ask
 
-    try:
-        answer = ask(settings(), user_id, k=k, surface=surface)
-    except RecommendationError as error:
-        raise _fail(error) from error
+    answer = ask(settings(), user_id, k=k, surface=surface)
     if as_json:
         _print_json(asdict(answer))
         return
@@ -145,12 +140,9 @@ def sql(
     domain: DomainOption = "",
 ) -> None:
     """Read-only SQL over the lake, without Spark."""
-    from jobs.sql import QueryError, run_query
+    from jobs.sql import run_query
 
-    try:
-        rows = run_query(query, domain=_domain(domain), limit=limit)
-    except QueryError as error:
-        raise _fail(error) from error
+    rows = run_query(query, domain=_domain(domain), limit=limit)
     _print_json(rows) if as_json else _print_rows(f"{len(rows)} rows", rows)
 
 
@@ -217,19 +209,25 @@ def release_list(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
 
 
 @release_app.command("activate")
-def release_activate(release_id: str, domain: DomainOption = "") -> None:
+def release_activate(release_id: str, as_json: JsonFlag = False, domain: DomainOption = "") -> None:
     """Make a release current: one atomic pointer change, after its hashes and counts were checked."""
     from jobs.releases import activate
 
-    console.print(activate(_domain(domain), release_id, settings()))
+    _print_move(activate(_domain(domain), release_id, settings()), as_json=as_json)
 
 
 @release_app.command("rollback")
-def release_rollback(domain: DomainOption = "") -> None:
+def release_rollback(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
     """Go back to the previous release."""
     from jobs.releases import rollback
 
-    console.print(rollback(_domain(domain), settings()))
+    _print_move(rollback(_domain(domain), settings()), as_json=as_json)
+
+
+def _print_move(move: "PointerMove", *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    _print_json(asdict(move)) if as_json else console.print(str(move), highlight=False, soft_wrap=True)
 
 
 TableOption = Annotated[str, typer.Option("--table", help="Silver table; default: all.")]
@@ -271,7 +269,8 @@ def main() -> None:
     except Exception as error:
         if type(error).__module__.split(".")[0] not in _OURS:
             raise
-        Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", highlight=False, markup=False)
+        said = f"{type(error).__name__}: {error}"
+        Console(stderr=True).print(said, style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -3,10 +3,11 @@
 Every step is idempotent: run again, it finds everything in place and only shows it.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -119,7 +120,7 @@ def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], A
     return tried
 
 
-def _follow(chain: Chain) -> list[Step]:
+def _follow(chain: Chain, console: Console) -> list[Step]:
     """Show the chain's tasks live until its end; plain lines where there is no terminal."""
     last: list[Step] = []
     printed: set[tuple[str, str, str]] = set()
@@ -139,8 +140,8 @@ def _follow(chain: Chain) -> list[Step]:
     return last
 
 
-def run_chain(config: Settings, conf: dict[str, str] | None = None) -> list[Step]:
-    """Land what is new through Airflow and follow the chain to its end; returns the steps."""
+def run_chain(config: Settings, conf: dict[str, str] | None = None, *, progress: Console = console) -> list[Step]:
+    """Land what is new through Airflow and follow the chain to its end, shown on `progress`; returns the steps."""
     airflow = Airflow(config)
     wait_for_dags(airflow)
     lake = Lake.of(config.domain, config)
@@ -149,7 +150,7 @@ def run_chain(config: Settings, conf: dict[str, str] | None = None) -> list[Step
     airflow.unpause(*CHAIN, "maintain_lake")
     # Both wait for the one slot of the engine's pool; landing goes before refining, so one pass takes in both.
     chain.trigger("ingest_dumps", "land_events", conf=conf)
-    return _follow(chain)
+    return _follow(chain, progress)
 
 
 def _lists(config: Settings) -> list[tuple[Answer, list[str]]]:
@@ -198,17 +199,21 @@ def run_demo(weeks: int) -> int:
     return 0
 
 
-def run_ingest(conf: dict[str, str], *, follow: bool) -> int:
-    """Trigger the landings; with `follow`, show the chain to its end."""
-    config = settings()
+def run_ingest(conf: dict[str, str], *, follow: bool, as_json: bool = False) -> int:
+    """Trigger the landings; with `follow`, show the chain to its end. As JSON: progress goes to standard error."""
+    config, shown = settings(), Console(stderr=True) if as_json else console
     try:
-        if not follow:
+        if follow:
+            steps = run_chain(config, conf, progress=shown)
+            said: list[Any] = [{**asdict(step.task), "report": step.report} for step in steps]
+            shown.print(demo_view.steps_table(steps))
+        else:
             airflow = Airflow(config)
-            for dag_id in ("ingest_dumps", "land_events"):
-                console.print(airflow.run_url(airflow.trigger(dag_id, conf)))
-            return 0
-        console.print(demo_view.steps_table(run_chain(config, conf)))
+            said = [airflow.run_url(airflow.trigger(dag_id, conf)) for dag_id in ("ingest_dumps", "land_events")]
+            shown.print(*said, sep="\n", soft_wrap=True)
     except (ChainError, AirflowError) as problem:
-        console.print(f"[red]{problem}[/red]", highlight=False)
+        Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
+    if as_json:
+        print(json.dumps(said, default=str, indent=2))
     return 0

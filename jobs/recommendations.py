@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -29,7 +30,7 @@ def recommend(config: Settings, user_id: str, *, k: int = 10, surface: str = "ho
     Raises:
         RecommendationError: the API is down or refused, with its own words.
     """
-    url = f"{config.api_base_url}/v1/users/{user_id}/recommendations"
+    url = f"{config.api_base_url}/v1/users/{quote(user_id, safe='')}/recommendations"
     try:
         answer = httpx.get(url, params={"k": k, "surface": surface}, timeout=10)
     except httpx.TransportError as problem:

@@ -1,0 +1,202 @@
+"""The `sluice` command: every command explains itself, reports as JSON, and errs in one sentence on standard error."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from jobs.cli import app, main
+from jobs.settings import ROOT, settings
+
+WANTED = {
+    "up",
+    "down",
+    "status",
+    "logs",
+    "demo",
+    "ingest",
+    "release",
+    "quarantine",
+    "sql",
+    "recommend",
+    "verify",
+    "bench",
+}
+REPORTING = {
+    "status", "ingest", "recommend", "sql", "verify", "hash", "bench", "evaluate", "release list", "release activate",
+    "release rollback", "quarantine list", "quarantine replay",
+}  # fmt: skip
+
+
+def commands() -> dict[str, Any]:
+    """Every command that can be run, by its words."""
+    found: dict[str, Any] = {}
+
+    def walk(words: tuple[str, ...], command: Any) -> None:
+        children = getattr(command, "commands", None)
+        if children is None:
+            found[" ".join(words)] = command
+            return
+        for name, child in children.items():
+            walk((*words, name), child)
+
+    walk((), get_command(app))
+    return found
+
+
+@pytest.fixture
+def sluice() -> Callable[..., Result]:
+    """Run a command in this process."""
+    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *arguments],
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(settings().home), **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_all_promised_commands_are_there() -> None:
+    assert set(get_command(app).commands) >= WANTED  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words", sorted(commands()))
+def test_help_says_what_a_command_and_each_option_does(words: str, sluice: Callable[..., Result]) -> None:
+    done = sluice(*words.split(), "--help")
+    assert done.exit_code == 0
+    assert (commands()[words].help or "").strip(), "no sentence on what it does"
+    assert "--help" in done.output
+
+
+def test_what_reports_can_report_as_json() -> None:
+    found = {words for words, command in commands().items() if any("--json" in one.opts for one in command.params)}
+    assert found >= REPORTING
+
+
+def test_readme_and_contributing_name_commands_that_exist() -> None:
+    known, groups = set(commands()), {words.split()[0] for words in commands() if " " in words}
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for first, second in re.findall(r"^sluice (\w+)(?: (\w+))?", (ROOT / page).read_text(), re.MULTILINE):
+            assert (f"{first} {second}" if first in groups else first) in known, f"{page}: sluice {first} {second}"
+
+
+def test_make_help_lists_every_target_of_the_readme() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = set(re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE))
+    named = re.search(r"`make (setup [\w ]+)`", (ROOT / "README.md").read_text().replace("\n", " "))
+    assert named is not None
+    assert {*named.group(1).split(), "demo", "test"} <= listed
+    assert all(re.search(rf"make {target} +\S", done.stdout) for target in listed), "a target without a word"
+
+
+# On an empty platform ----------------------------------------------------------------------------------------
+
+
+def test_an_empty_platform_answers_in_json(sluice: Callable[..., Result]) -> None:
+    assert json.loads(sluice("quarantine", "list", "--json").output) == []
+    assert json.loads(sluice("quarantine", "replay", "--json").output)["open_before"] == 0
+    assert set(json.loads(sluice("hash", "--json").output).values()) == {None}
+    assert json.loads(sluice("sql", "select 1 as one", "--json").output) == [{"one": 1}]
+    stopped = sluice("status", "--json")
+    assert stopped.exit_code == 1
+    assert {row["state"] for row in json.loads(stopped.output)["services"]} == {"stopped"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("recommend", "1"), "RecommendationError: the API does not answer at http://127.0.0.1:9: `make up`"),
+        (("release", "rollback", "--json"), "ReleaseError: Redis does not answer at redis://127.0.0.1:9"),
+        (("sql", "drop table silver.events"), "QueryError: `sluice sql` takes one SELECT"),
+        (("quarantine", "list", "--table", "nothing"), "UnknownTableError: table must be one of {"),
+        (("ingest", "--json"), "no Airflow password: `make up` generates one"),
+    ],
+)
+def test_an_error_is_one_line_on_standard_error(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLUICE_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SLUICE_REDIS_URL", "redis://127.0.0.1:9/0")
+    monkeypatch.setattr(sys, "argv", ["sluice", *arguments])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capsys.readouterr()
+    assert (left.value.code, shown.out) == (1, "")
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_wrong_usage_is_exit_code_2_and_names_the_option(sluice: Callable[..., Result]) -> None:
+    done = sluice("recommend", "1", "--k", "0")
+    assert done.exit_code == 2
+    assert "--k" in done.output
+
+
+# Over a real Redis -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.services
+def test_releases_are_listed_rolled_back_and_activated(
+    publish: Any, redis_server: Any, sluice: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_REDIS_URL", redis_server.url)
+    settings.cache_clear()
+    first, second = (publish(seed=seed).manifest.release_id for seed in (1, 2))
+    listed = json.loads(sluice("release", "list", "--json").output)
+    assert {row["release_id"]: row["state"] for row in listed} == {first: "previous", second: "current"}
+    back = json.loads(sluice("release", "rollback", "--json").output)
+    assert back == {"current": first, "previous": second, "changed": True}
+    forward = sluice("release", "activate", second)
+    assert forward.output.strip() == f"release {second} is now current; previous: {first}"
+    unknown = sluice("release", "activate", "r-20170101T000000Z-000000000000")
+    assert unknown.exit_code == 1
+    assert all(one in str(unknown.exception) for one in ("Redis holds: ", first, second))
+
+
+@pytest.mark.services
+def test_recommend_shows_what_the_api_serves_and_its_refusal(publish: Any, redis_server: Any, tmp_path: Path) -> None:
+    import socket
+    import threading
+    import time
+    from contextlib import closing
+
+    import uvicorn
+
+    from serving.app import create_app
+    from serving.settings import ServingSettings
+
+    publish()
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = create_app(
+        ServingSettings(home=tmp_path, redis_url=redis_server.url, redis_timeout_ms=2000, access_log=False)
+    )
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    try:
+        address = {"SLUICE_API_URL": f"http://127.0.0.1:{port}"}
+        answer = json.loads(run("recommend", "u1", "--k", "3", "--json", **address).stdout)
+        table, refused = run("recommend", "u1", "--k", "3", **address), run("recommend", "a/../b", **address)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=15)
+    assert (answer["source"], answer["reason"], len(answer["items"])) == ("personal", "own_list", 3)
+    assert all(item["title"] in table.stdout for item in answer["items"])
+    assert refused.returncode == 1
+    assert "the API refused (422): user_id must be 1-64 characters" in refused.stderr
