@@ -60,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _option(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ValueError(f"--option must be KEY=VALUE, got {text!r}")
+    return key, value
+
+
 def run(context: JobContext) -> int:
     """Run a job's `main(context)` and print its report; returns the exit code."""
     started = time.monotonic()
@@ -91,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spec = job(given.job)
         start = clock.parse_moment(given.start) if given.start else None
         end = clock.parse_moment(given.end) if given.end else None
-        options = dict(option.split("=", 1) for option in given.option)
+        options = dict(_option(text) for text in given.option)
     except (UnknownNameError, ValueError) as problem:
         parser.error(str(problem))
     if start and end and start >= end:
