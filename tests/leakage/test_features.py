@@ -1,0 +1,184 @@
+"""No feature of any builder sees the future, each one named; a planted feature that does turns the same checks red.
+
+Three worlds that differ after the cut alone: one that ends at the cut, one with a marker purchase after it, one whose
+future is shuffled. Every value of every feature must be the same in all of them.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
+
+pytestmark = pytest.mark.spark
+
+CUT = datetime(2017, 9, 4, 4, tzinfo=UTC)
+EARLIER = CUT - timedelta(days=28)
+WORLDS = ("truncated", "marker", "shuffled")
+FEATURES = [
+    *(("pairs", name) for name in ("weight", *PAIR_STATISTICS)),
+    *(("users", name) for name in USER_FEATURES),
+    *(("items", name) for name in ITEM_FEATURES),
+    *(("popularity", name) for name in ("item_id", "score")),
+]
+_EVENTS = (
+    "event_id string, user_id string, session_id string, event_type string, item_id string, event_time timestamp, "
+    "quantity double, price double"
+)
+Rows = list[tuple[Any, ...]]
+Values = dict[tuple[Any, ...], Any]
+Tables = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+
+
+def history() -> Rows:
+    """Purchases and views of twelve users from 120 days before the cut to 28 days after it."""
+    random = np.random.default_rng(11)
+    rows: Rows = []
+    for user in range(12):
+        for day in range(-120, 28, int(random.integers(4, 10))):
+            moment = CUT + timedelta(days=day, hours=int(random.integers(1, 12)))
+            for item in sorted(set(random.choice(9, 3).tolist())):
+                kind = "purchase" if random.random() < 0.8 else "view"
+                rows.append((f"{user}-{day}-{item}", f"u{user}", f"{user}-{day}", kind, f"i{item}", moment,
+                             float(random.integers(1, 4)), float(1 + item + day % 3)))  # fmt: skip
+    return rows
+
+
+def worlds() -> dict[str, Rows]:
+    """The same past with different futures."""
+    whole = history()
+    past = [row for row in whole if row[5] < CUT]
+    future = [row for row in whole if row[5] >= CUT]
+    assert len(future) > 50
+    marker = ("m-0", "u0", "m", "purchase", "i0", CUT + timedelta(seconds=1), 500.0, 9999.0)
+    order = np.random.default_rng(2).permutation(len(future))
+    shuffled = [(*row[:4], future[at][4], *row[5:6], *future[at][6:]) for row, at in zip(future, order, strict=True)]
+    return {"truncated": past, "whole": whole, "marker": [*whole, marker], "shuffled": [*past, *shuffled]}
+
+
+def promotions(until_week: int) -> Rows:
+    return [(f"i{item}", "s1", week, "9", "A") for item in range(9) for week in range(30, until_week)]
+
+
+def build(spark: Any, rows: Rows, *, promoted_until: int) -> Tables:
+    from features.baskets import build_basket_features, build_user_baskets, number_baskets
+    from features.domains import domain
+    from features.items import build_item_features
+    from features.pairs import build_pair_features
+    from features.trending import build_popularity, build_promotion_features
+    from features.users import build_user_features
+
+    cuts, spec = (EARLIER, CUT), domain("retail")
+    numbered = number_baskets(spark.createDataFrame(rows, _EVENTS))
+    pairs = build_pair_features(numbered, cuts=cuts, signals=spec.signals, slices=1).cache()
+    users = build_user_features(pairs, build_user_baskets(build_basket_features(numbered), cuts=cuts))
+    products = spark.createDataFrame(
+        [(f"i{item}", "GROCERY", "FOOD", f"T{item % 3}", "National", "1", None) for item in range(9)],
+        "item_id string, department string, category string, product_type string, brand string, "
+        "manufacturer_id string, package_size string",
+    )
+    pushed = build_promotion_features(
+        spark.createDataFrame(
+            promotions(promoted_until),
+            "item_id string, store_id string, week int, display_location string, mailer_location string",
+        ),
+        last_weeks={cut: spec.calendar.week_of(cut) - 1 for cut in cuts},
+    )
+    items = build_item_features(pairs, products, pushed).cache()
+    tables = {
+        "pairs": keyed(pairs, "user_id", "item_id"),
+        "users": keyed(users, "user_id"),
+        "items": keyed(items, "item_id"),
+        "popularity": keyed(build_popularity(items), "scope", "rank"),
+    }
+    pairs.unpersist()
+    items.unpersist()
+    return tables
+
+
+def keyed(frame: Any, *key: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    return {(row["as_of"], *(row[name] for name in key)): row.asDict() for row in frame.collect()}
+
+
+@pytest.fixture(scope="module")
+def built(spark: Any) -> dict[str, Tables]:
+    """All tables of every world; the world that ends at the cut has no promotions of later weeks either."""
+    from features.domains import domain
+
+    week = domain("retail").calendar.week_of(CUT)
+    return {
+        name: build(spark, rows, promoted_until=week if name == "truncated" else week + 4)
+        for name, rows in worlds().items()
+    }
+
+
+def values(tables: Tables, table: str, name: str) -> Values:
+    return {key: row[name] for key, row in tables[table].items()}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(("table", "name"), FEATURES, ids=[f"{table}.{name}" for table, name in FEATURES])
+def test_a_feature_is_the_same_whatever_the_future(built: dict[str, Tables], table: str, name: str, world: str) -> None:
+    expected = values(built["whole"], table, name)
+    assert expected
+    assert values(built[world], table, name) == expected
+
+
+# Negative control -----------------------------------------------------------------------------------------
+
+
+def leaking(rows: Rows) -> Values:
+    """A planted feature: how often a pair occurs, the future included."""
+    found: Values = {}
+    for row in rows:
+        found[(CUT, row[1], row[4])] = found.get((CUT, row[1], row[4]), 0) + 1
+    return found
+
+
+def still_open(rows: Rows) -> Values:
+    """A planted feature, subtler: whether the user ever comes back after the cut."""
+    return {(CUT, row[1]): any(other[1] == row[1] and other[5] >= CUT for other in rows) for row in rows}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_checks_turn_red_for_a_feature_that_counts_the_future(world: str) -> None:
+    found = worlds()
+    assert leaking(found[world]) != leaking(found["whole"])
+
+
+def test_truncation_turns_red_where_a_marker_does_not() -> None:
+    """Why there are three worlds: this leak is only seen by the one that ends at the cut."""
+    found = worlds()
+    assert still_open(found["marker"]) == still_open(found["whole"])
+    assert still_open(found["truncated"]) != still_open(found["whole"])
+
+
+def test_the_builders_are_red_when_the_future_is_dated_back(spark: Any, built: dict[str, Tables]) -> None:
+    """The same rows, moved before the cut, do move features: the checks above can fail."""
+    moved = [(*row[:5], row[5] - timedelta(days=40), *row[6:]) for row in history() if row[5] >= CUT]
+    past = [row for row in history() if row[5] < CUT]
+    tables = build(spark, [*past, *moved], promoted_until=40)
+    differing = {
+        table for table, name in FEATURES if values(tables, table, name) != values(built["whole"], table, name)
+    }
+    assert differing == {"pairs", "users", "items", "popularity"}
+
+
+# Labels ---------------------------------------------------------------------------------------------------
+
+
+def test_labels_come_from_their_window_alone(spark: Any) -> None:
+    from features.training_set import build_labels
+
+    end = CUT + timedelta(days=14)
+    later = ("late-0", "u0", "late", "purchase", "i0", end + timedelta(seconds=1), 1.0, 1.0)
+    found: list[set[tuple[str, str]]] = []
+    for rows in (history(), [*history(), later], [row for row in history() if row[5] < end]):
+        labels: Callable[[], Any] = build_labels(
+            spark.createDataFrame(rows, _EVENTS), windows={CUT: end}, known_until=end
+        ).collect  # fmt: skip
+        found.append({(row["user_id"], row["item_id"]) for row in labels() if row["label"]})
+    assert found[0] == found[1] == found[2] != set()
