@@ -181,7 +181,8 @@ def main(arguments: Sequence[str]) -> int:
         if compiler is not None:
             compiler.wait()
             STAMP.write_text(stamp)
-            # The bench's table quotes it.
+            # The bench's table quotes it; the home with all state may be elsewhere.
+            (ROOT / ".sluice").mkdir(exist_ok=True)
             (ROOT / ".sluice" / "setup.json").write_text(json.dumps({"seconds": round(time.monotonic() - _BEGAN, 1)}))
             say("done")
         return code

@@ -18,7 +18,7 @@ from jobs.settings import Settings, settings
 from jobs.stack import postgres, preflight, processes, supervision
 from jobs.stack.credentials import ensure_secrets, write_private
 from jobs.stack.launch import private_folder
-from jobs.stack.log_files import SUPERVISOR, trim_logs
+from jobs.stack.log_files import SUPERVISOR
 from jobs.stack.progress import Watch, show
 from jobs.stack.services import SERVICES, Service, select
 
@@ -146,7 +146,6 @@ def _check(config: Settings, starting: Sequence[Service], *, alive: bool, consol
 def _begin(config: Settings, wanted: Sequence[Service], console: Console, *, force: bool) -> StackReport:
     """Bring supervisord and the wanted services into being; does not wait for readiness."""
     report = StackReport(0.0)
-    trim_logs(config)
     alive = supervision.is_alive(config)
     if alive:
         _refuse_other_settings(config)

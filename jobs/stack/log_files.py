@@ -1,13 +1,11 @@
 """The services' log files: each service writes its own, so that it can go on when its supervisor has been killed."""
 
 import os
-import shutil
 from pathlib import Path
 
 from jobs.settings import Settings
 
 SUPERVISOR = "supervisor"
-MAX_BYTES = 20_000_000
 
 
 def log_file(config: Settings, service: str) -> Path:
@@ -27,14 +25,3 @@ def write_own_log(config: Settings, service: str) -> None:
     for stream in (1, 2):
         os.dup2(target, stream)
     os.close(target)
-
-
-def trim_logs(config: Settings, limit: int = MAX_BYTES) -> list[Path]:
-    """Copy logs beyond `limit` bytes to `<name>.1` and empty them in place (their writers append); returns them."""
-    trimmed = []
-    for path in sorted((config.home.resolve() / "logs").glob("*.log")):
-        if path.stat().st_size > limit:
-            shutil.copyfile(path, path.with_suffix(".log.1"))
-            os.truncate(path, 0)
-            trimmed.append(path)
-    return trimmed

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 from jobs.settings import Settings
 from jobs.stack.credentials import secret
@@ -20,8 +21,10 @@ def prepare_docs(config: Settings) -> Launch:
     index = folder / "index.html"
     if not index.exists():
         index.write_text(_EMPTY)
-    command = [sys.executable, "-m", "http.server", str(config.port_docs), "--bind", config.host]
-    return Launch([*command, "--directory", str(folder)])
+    # As a file, not as a module of this package: it needs nothing that the package imports, and stays small.
+    server = Path(__file__).with_name("docs_server.py")
+    command = [sys.executable, "-P", str(server), config.host, str(config.port_docs)]
+    return Launch([*command, str(folder), str(config.home.resolve() / "logs")])
 
 
 def prepare_api(config: Settings) -> Launch:

@@ -134,7 +134,7 @@ SERVICES: tuple[Service, ...] = (
     ),
     Service(
         "docs",
-        "Data Docs",
+        "Data Docs; keeps the logs short",
         pages.prepare_docs,
         lambda config: http_answers(f"http://{config.host}:{config.port_docs}/"),
         ports=("port_docs",),

@@ -77,7 +77,7 @@ stopasgroup={group}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile=%(ENV_SLUICE_HOME)s/logs/{service.name}.log
-; Only what comes before the service writes its log itself; sizes are kept by log_files.trim_logs.
+; Only what comes before the service writes its log itself; docs_server keeps all of them short.
 stdout_logfile_maxbytes=0
 """
 

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from jobs.settings import ROOT, Settings
-from jobs.stack.log_files import log_file, trim_logs
+from jobs.stack.docs_server import trim_logs
+from jobs.stack.log_files import log_file
 
 _SERVICE = """
 import os, sys, time
@@ -27,14 +28,13 @@ def test_a_service_writes_on_when_the_reader_of_its_output_is_gone(tmp_path: Pat
 
 
 def test_a_long_log_is_emptied_in_place_and_kept_once(tmp_path: Path) -> None:
-    config = Settings(home=tmp_path)
-    path = log_file(config, "kafka")
+    path = log_file(Settings(home=tmp_path), "kafka")
     path.parent.mkdir(parents=True)
     with path.open("a") as writer:
         writer.write("x" * 200)
         writer.flush()
-        assert trim_logs(config, limit=100) == [path]
+        assert trim_logs(path.parent, limit=100) == [path]
         writer.write("after")
     assert path.read_text() == "after"
     assert path.with_suffix(".log.1").read_text() == "x" * 200
-    assert trim_logs(config, limit=100) == []
+    assert trim_logs(path.parent, limit=100) == []
