@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from jobs.evaluate.command import evaluate, quality
 from jobs.registry_commands import app as model_app
-from jobs.settings import settings
+from jobs.settings import ROOT, reach_own_services_directly, settings
 
 if TYPE_CHECKING:
     from jobs.releases import PointerMove
@@ -261,13 +262,23 @@ def quarantine_replay(
 _OURS = ("jobs", "serving", "models", "features")
 
 
+def _is_on_purpose(error: Exception) -> bool:
+    """Whether it is an error class of the project, or a built-in one that the project's own line raised."""
+    if type(error).__module__.split(".")[0] in _OURS:
+        return True
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    own = any(raised_in.is_relative_to(ROOT / name) for name in _OURS)
+    return own and isinstance(error, ValueError | ConnectionError)
+
+
 def main() -> None:
     """Entry point. An error that the project raises on purpose is its message, anything else is a traceback."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path.insert(0, str(ROOT))
+    reach_own_services_directly()
     try:
         app()
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in _OURS:
+        if not _is_on_purpose(error):
             raise
         said = f"{type(error).__name__}: {error}"
         Console(stderr=True).print(said, style="red", highlight=False, markup=False, soft_wrap=True)

@@ -161,8 +161,13 @@ def _lists(config: Settings) -> list[tuple[Answer, list[str]]]:
     while True:
         try:
             answers = [recommend(config, user, k=10) for user in users]
-            if all(answer.release_id for answer in answers) or time.monotonic() > deadline:
+            if all(answer.release_id for answer in answers):
                 return [(answer, bought[answer.user_id]) for answer in answers]
+            if time.monotonic() > deadline:
+                raise RecommendationError(
+                    "the API serves no release: the tags of the newest model version in MLflow say what the gate "
+                    f"decided ({config.mlflow_url}), and `sluice release list` what was published"
+                )
         except RecommendationError:
             if time.monotonic() > deadline:
                 raise

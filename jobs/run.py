@@ -20,7 +20,7 @@ from typing import Any
 from jobs import clock
 from jobs.catalog import JobSpec, UnknownNameError, job
 from jobs.lake import Lake
-from jobs.settings import Settings, settings
+from jobs.settings import Settings, reach_own_services_directly, settings
 
 NOTHING_TO_DO = 99
 
@@ -91,6 +91,7 @@ def run(context: JobContext) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the job."""
+    reach_own_services_directly()
     parser = _parser()
     given = parser.parse_args(arguments)
     try:

@@ -28,6 +28,13 @@ def _generation_file(config: Settings, job: str, domain: str) -> Path:
     return config.home / "run" / "sessions" / f"{domain}.{job}"
 
 
+def _generation(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):  # a file cut off by a full disk costs one closed session, not all
+        return 0
+
+
 def _open(url: str) -> SparkSession:
     """A session whose server answers; what an earlier attempt left running there is interrupted."""
     spark: Any = SparkSession.builder.remote(url).create()
@@ -70,7 +77,7 @@ def connect(job: str, domain: str, config: Settings | None = None) -> SparkSessi
     wait_for_server(config)
     path = _generation_file(config, job, domain)
     path.parent.mkdir(parents=True, exist_ok=True)
-    generation = int(path.read_text()) if path.exists() else 0
+    generation = _generation(path)
     for attempt in range(generation, generation + 3):
         identity = session_id(f"{job}#{attempt}", domain)
         try:

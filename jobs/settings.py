@@ -4,17 +4,25 @@
 `<home>/secrets/` (mode 0600, written by `jobs.stack.credentials` on first start), read by name.
 """
 
+import os
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def reach_own_services_directly() -> None:
+    """A proxy for the world outside must not stand between the platform's own processes on loopback."""
+    for name in ("no_proxy", "NO_PROXY"):
+        known = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join([*known, *(host for host in ("127.0.0.1", "localhost") if host not in known)])
 
 
 class SettingsError(ValueError):
@@ -83,6 +91,12 @@ class Settings(BaseSettings):
         "enforce", description="Quality gates: 'report' lets bad data pass and only says so; for drills, never for use"
     )
     failpoint: str = Field("", description="name:action at a named point of a job (kill, raise, sleep=N); off if empty")
+
+    @field_validator("home")
+    @classmethod
+    def _from_the_checkout(cls, home: Path) -> Path:
+        """A relative home is the checkout's, whatever folder the command is called from."""
+        return home if home.is_absolute() else ROOT / home
 
     @cached_property
     def lake_root(self) -> str:

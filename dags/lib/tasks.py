@@ -2,12 +2,13 @@
 
 import shlex
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, Param, task
 
 from dags.lib.assets import DOMAIN, outlets
+from features.domains import domain
 from jobs.catalog import job
 
 ENGINE_POOL = "spark"
@@ -34,6 +35,17 @@ WINDOW_PARAMS = {
 }
 
 
+def _business_days(context: dict[str, Any]) -> tuple[datetime, datetime]:
+    """The business days that a backfill run stands for: of its interval, or the one in which its moment lies.
+
+    Schedules fire hours after a day has begun, and most stand for a moment: a file or a table is asked for by days.
+    """
+    calendar = domain(DOMAIN).calendar
+    first = calendar.day_start(context["data_interval_start"])
+    after = calendar.day_start(context["data_interval_end"])
+    return first, max(after, calendar.day_start(first + timedelta(hours=36)))
+
+
 def _interval(context: dict[str, Any]) -> list[str]:
     """An explicit interval from the run's parameters or from a backfill; nothing for ordinary runs.
 
@@ -42,7 +54,7 @@ def _interval(context: dict[str, Any]) -> list[str]:
     params = context["params"]
     start, end = params.get("start"), params.get("end")
     if not (start or end) and context["dag_run"].run_type == "backfill":
-        start, end = context["data_interval_start"].isoformat(), context["data_interval_end"].isoformat()
+        start, end = (moment.isoformat() for moment in _business_days(context))
     return [*(["--start", start] if start else []), *(["--end", end] if end else [])]
 
 

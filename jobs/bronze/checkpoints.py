@@ -54,8 +54,10 @@ class EpochStore:
         """Record a new epoch before its stream starts."""
         epoch = Epoch(number, state.topic_id)
         self._files.create_dir(self._folder, recursive=True)
-        with self._files.open_output_stream(f"{self._folder}/{number}.json") as target:
+        # Whole or not there: an epoch file that a kill or a full disk left empty would stop every later run.
+        with self._files.open_output_stream(f"{self._folder}/{number}.json.tmp") as target:
             target.write(json.dumps({"topic": state.name, "topic_id": state.topic_id}).encode())
+        self._files.move(f"{self._folder}/{number}.json.tmp", f"{self._folder}/{number}.json")
         return epoch
 
     def position(self, epoch: Epoch, topic: str) -> dict[int, int] | None:

@@ -232,6 +232,13 @@ def inspect_parquet(key: str, content: bytes, columns: dict[str, str]) -> Inspec
         fits = pa.types.is_integer(found) if kind == "BIGINT" else pa.types.is_string(found)
         if not fits:
             raise RefusedFile(f"{key}: column {name} must be {kind}, got {found}: export it with that type")
+    try:  # the footer may be whole and a page not: Spark would fail on it, run after run
+        for _ in file.iter_batches(batch_size=1 << 18):
+            pass
+    except (pa.ArrowException, OSError) as error:
+        raise RefusedFile(
+            f"{key}: its pages cannot be read ({str(error).splitlines()[0][:160]}): upload the whole file again"
+        ) from None
     extra = [name for name in schema.names if name not in columns]
     notes = (f"extra columns {', '.join(extra)} (kept as JSON in `extra`)",) if extra else ()
     return Inspection(tuple(schema.names), int(file.metadata.num_rows), notes)

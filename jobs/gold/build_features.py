@@ -156,7 +156,7 @@ def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dic
     windows = {
         cut: end
         for cut, end in training_windows(calendar, as_of).items()
-        if cut >= start.replace(tzinfo=UTC) + _MIN_HISTORY
+        if cut >= calendar.day_start(start.replace(tzinfo=UTC)) + _MIN_HISTORY
     }
     before = lake.committed_inputs(users)
     wanted = (*sorted(windows), as_of)

@@ -45,6 +45,12 @@ _REJECTED = (
     _figure("bad_id_share", None, 0.05, why="rows without a usable id cannot be joined to anything"),
     _figure("duplicate_keys", None, 0, why="a batch that is committed holds each key once"),
 )
+_REJECTED_EVENTS = (
+    # A topic cannot be landed again, and refused records never reach silver: an alarm, not a wall.
+    _figure("rejected_share", None, 0.01, "warning", "more than one record in a hundred refused: look at the reasons"),
+    _figure("bad_id_share", None, 0.05, "warning", "records without a usable id cannot be joined to anything"),
+    _figure("duplicate_keys", None, 0, why="a batch that is committed holds each key once"),
+)
 _PRICES = (
     _figure("price_ratio", 0.1, 10, why="the median price moved tenfold: a unit error or a bot, not a sale"),
     _figure("price_ratio", 0.5, 2, "warning", "the median price halved or doubled"),
@@ -105,10 +111,10 @@ SUITES: dict[str, tuple[Expected, ...]] = {
             {"value_set": ["view", "click", "add_to_cart", "purchase", "impression"]},
         ),
         _ONE_USER,
-        *_KNOWN_ITEMS,
+        _figure("not_in_catalog_share", None, 0.02, "warning", "more unknown items than history has (0.3 %)"),
         *_PRICES,
         *_VOLUME,
-        *_REJECTED,
+        *_REJECTED_EVENTS,
     ),
 }
 

@@ -11,7 +11,9 @@ from pyspark.sql import functions as F
 from features import columns as C
 
 MIN_ROWS = 200
-"""Shares of fewer rows are noise: one user is easily half of ten events."""
+"""Shares of fewer rows are noise: half of ten rows is nothing."""
+MIN_USER_ROWS = 2_000
+"""A few hundred events of ten minutes may well be one household's; a few thousand are not."""
 
 Profile = dict[str, float | None]
 
@@ -96,7 +98,7 @@ def batch_figures(table: str, accepted: DataFrame) -> Profile:
     if C.USER_ID in names and table in ("orders", "events"):
         top = accepted.groupBy(C.USER_ID).count().agg(F.max("count")).collect()[0][0]
         rows = figures["rows"] or 0
-        figures["top_user_share"] = top / rows if top is not None and rows >= MIN_ROWS else None
+        figures["top_user_share"] = top / rows if top is not None and rows >= MIN_USER_ROWS else None
     return figures
 
 

@@ -5,7 +5,8 @@ same names. One process for all tables, in the order of `windows.INPUTS`. Per ta
 quarantine -> silver; the silver commit is last and carries the input versions, so a run that dies anywhere is simply
 repeated. Idempotent: the same window twice, late or in another order ends in the same rows.
 
-Options (`--option`): `replay=<table or all>` and `reason=<reason>` try quarantined rows again.
+Options (`--option`): `replay=<table or all>` and `reason=<reason>` try quarantined rows again; `accept=<table>` takes a
+batch although its gate refuses it (a topic cannot be landed again); the report keeps what failed.
 """
 
 import time
@@ -252,7 +253,11 @@ def refine(spark: SparkSession, context: JobContext) -> None:
     Raises:
         GateFailedError: after the tables that passed were committed.
     """
-    gate = Gate(context.config.gates)
+    accepted = [name for name in context.options.get("accept", "").split(",") if name]
+    unknown = [name for name in accepted if name not in INPUTS]
+    if unknown:
+        raise ValueError(f"accept names silver tables, got {', '.join(unknown)}: expected some of {', '.join(INPUTS)}")
+    gate = Gate(context.config.gates, accepted)
     for name, value in _ENGINE.items():
         spark.conf.set(name, value)
     refinement = Refinement(spark, context, scope_of(context), gate)

@@ -28,7 +28,11 @@ from jobs.verify.release import release_check
 
 def run_checks(domain: str, config: Settings) -> list[Check]:
     """Every invariant, checked on the stack's engine; the release last."""
-    spark = connect("verify", domain, config)
+    try:
+        spark = connect("verify", domain, config)
+    except ConnectionError as problem:
+        engine = Check("engine", False, "an engine that answers", "none", str(problem))
+        return [engine, *guarded("release", lambda: [release_check(domain, config)])]
     spark.conf.set("spark.sql.shuffle.partitions", "4")
     spark.conf.set("spark.sql.files.maxPartitionBytes", "16m")
     lake = Lake.of(domain, config)

@@ -82,7 +82,7 @@ class Platform:
 
 def _fresh(home: Path) -> Platform:
     """A platform that was never started, on ports of its own, with the jars of this checkout."""
-    (home / "lib").symlink_to(ROOT / ".sluice" / "lib")
+    (home / "lib").symlink_to(Path(os.environ["SLUICE_JARS_HOME"]).resolve() / "lib")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "AIRFLOW"))}
     ports = {
         f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, _free_ports(len(PORTS)), strict=True)

@@ -19,6 +19,7 @@ def events(spark, rows):
 
 def test_figures_of_a_batch(spark, monkeypatch):
     monkeypatch.setattr(profile, "MIN_ROWS", 5)
+    monkeypatch.setattr(profile, "MIN_USER_ROWS", 5)
     good = events(spark, [(f"g{n}", f"u{n}", "i", date(2017, 11, 1 + n), 2.0, []) for n in range(10)])
     bot = [(f"b{n}", "bot", "i", date(2017, 11, 20), 2000.0, []) for n in range(4)]
     others = [(f"o{n}", f"u{n}", "i", date(2017, 11, 22), 2000.0, ["not_in_catalog"]) for n in range(6)]
