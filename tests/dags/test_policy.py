@@ -118,3 +118,38 @@ def test_a_broken_dag_is_seen(tmp_path: Path) -> None:
 def test_docker_holds_no_python_package() -> None:
     """`docker/__init__.py` would hide the docker client library that mlflow imports."""
     assert not (ROOT / "docker" / "__init__.py").exists()
+
+
+_INTERVAL = """
+import json, sys
+from datetime import datetime
+from dags.lib.tasks import _interval
+class Run: run_type = sys.argv[1]
+moments = [datetime.fromisoformat(text) for text in sys.argv[2:4]]
+context = {"params": {}, "dag_run": Run, "data_interval_start": moments[0], "data_interval_end": moments[1]}
+print("FOUND" + json.dumps(_interval(context)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [
+        # 06:30 to 06:30 in New York: the day in which it begins
+        ("2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00", ("2017-11-01T04:00", "2017-11-02T04:00")),
+        # a schedule without an interval: the day in which its moment lies; this one has 25 hours
+        ("2017-11-05T10:05:00+00:00", "2017-11-05T10:05:00+00:00", ("2017-11-05T04:00", "2017-11-06T05:00")),
+    ],
+)
+def test_a_backfill_asks_for_business_days(start: str, end: str, wanted: tuple[str, str], tmp_path: Path) -> None:
+    def asked(run_type: str) -> list[str]:
+        environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
+        done = subprocess.run(
+            [sys.executable, "-c", _INTERVAL, run_type, start, end],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "FOUND" in done.stdout, done.stderr[-2000:]
+        found: list[str] = json.loads(done.stdout.split("FOUND")[1])
+        return found
+
+    assert asked("backfill") == ["--start", f"{wanted[0]}:00+00:00", "--end", f"{wanted[1]}:00+00:00"]
+    assert asked("scheduled") == []  # ordinary runs find their window in the lake

@@ -1,12 +1,13 @@
 """Settings: a value that cannot be is refused by name, before anything is done."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from jobs.settings import ROOT, SettingsError, settings
+from jobs.settings import ROOT, Settings, SettingsError, settings
 
 BAD = [
     ("SLUICE_PORT_API", "abc"),
@@ -53,3 +54,18 @@ def test_file_secrets_are_read_and_the_environment_goes_first(own_home: Path, mo
     assert key is not None
     assert key.get_secret_value() == "mine"
     assert "mine" not in repr(settings())
+
+
+def test_a_relative_home_is_the_checkouts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings(home=Path(".sluice")).home == ROOT / ".sluice"
+
+
+def test_a_proxy_never_stands_before_the_own_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.settings import reach_own_services_directly
+
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    reach_own_services_directly()
+    assert os.environ["no_proxy"] == "example.org,127.0.0.1,localhost"
+    assert os.environ["NO_PROXY"] == "127.0.0.1,localhost"

@@ -164,3 +164,15 @@ def test_parquet_by_its_footer() -> None:
 def test_parquet_that_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(RefusedFile, match=said):
         inspect_parquet("dumps/retail/promotions/2017-01-02/part-0000.parquet", content, PROMOTION_TYPES)
+
+
+def test_parquet_with_a_whole_footer_and_a_torn_page_is_refused() -> None:
+    numbers = {"product_id", "store_id", "week"}
+    rows = {
+        name: pa.array(range(50_000)) if name in numbers else pa.array([str(n) for n in range(50_000)])
+        for name in PROMOTION
+    }
+    content = bytearray(parquet(**rows))
+    content[200:2000] = bytes(1800)
+    with pytest.raises(RefusedFile, match="pages cannot be read"):
+        inspect_parquet("dumps/retail/promotions/2017-01-02/part-0000.parquet", bytes(content), PROMOTION_TYPES)

@@ -114,3 +114,23 @@ def test_suites_name_columns_that_silver_has(table):
     columns = {part.split(" ")[0] for part in SILVER[table].columns.split(", ")}
     assert set(row_columns(table)) <= columns
     assert all(item.why for item in SUITES[table] if item.on == "profile")
+
+
+def test_refused_records_of_a_topic_are_an_alarm_and_no_wall(gate):
+    """Nobody can land a topic again: a wall would hold back the good records behind the bad ones for ever."""
+    verdicts = gate.check("events", None, profile("events", rejected_share=0.9, bad_id_share=0.9), row_count=1000)
+    failed = [verdict for verdict in verdicts if not verdict.success]
+    assert {(verdict.column, verdict.severity) for verdict in failed} == {
+        ("rejected_share", "warning"), ("bad_id_share", "warning"),
+    }  # fmt: skip
+
+
+def test_a_person_may_take_a_refused_batch_as_it_is():
+    bot = profile("events", top_user_share=0.9)
+    with pytest.raises(GateFailedError, match="--option accept=events"):
+        Gate().check("events", None, bot, row_count=5000)
+    accepting = Gate(accepted=["events"])
+    accepting.check("events", None, bot, row_count=5000)
+    assert [item["column"] for item in accepting.report()["failed"]] == ["top_user_share"]
+    with pytest.raises(GateFailedError):  # that table alone
+        accepting.check("users", None, profile("users", rejected_share=0.5), row_count=1000)
