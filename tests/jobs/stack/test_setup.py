@@ -1,0 +1,97 @@
+"""What `make setup` says of a machine that lacks something, and which Java it takes."""
+
+import shutil
+import sys
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import Settings
+from jobs.stack import bootstrap, java
+from jobs.stack.java import JavaError, find_java, java_home
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.parametrize(("minor", "fine"), [(10, False), (11, True), (12, True), (13, False)])
+def test_the_interpreter(minor: int, fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, minor, 1))
+    if fine:
+        bootstrap._check_machine()
+    else:
+        with pytest.raises(bootstrap.SetupError, match=rf"this is 3\.{minor}: make setup PYTHON=python3\.12"):
+            bootstrap._check_machine()
+
+
+def test_a_python_without_venv_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(bootstrap.SetupError, match=r"apt-get install -y python3\.\d+-venv"):
+        bootstrap._check_machine()
+
+
+def test_a_full_disk_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bootstrap, "PYTHON", tmp_path / "none")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 1 << 30))
+    with pytest.raises(bootstrap.SetupError, match=rf"need 5 GiB, 1\.0 GiB are free at {bootstrap.ROOT}"):
+        bootstrap._check_machine()
+
+
+def test_the_installer_itself_is_pinned_with_its_hashes() -> None:
+    lines = bootstrap._installer()
+    assert lines[0].startswith("uv==")
+    assert sum("--hash=sha256:" in line for line in lines) == len(lines) - 1 >= 1
+
+
+# Java -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Callable[[str, int], Path]]:
+    """Make a `java` that says it has a version."""
+
+    def make(folder: str, major: int) -> Path:
+        path = tmp_path / folder / "bin" / "java"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\necho 'openjdk version \"{major}.0.1\"' >&2\n")
+        path.chmod(0o755)
+        return path
+
+    java._find.cache_clear()
+    yield make
+    java._find.cache_clear()
+
+
+def test_a_system_java_goes_before_the_wheel(
+    launcher: Callable[[str, int], Path], monkeypatch: pytest.MonkeyPatch, own_home: Path
+) -> None:
+    system = launcher("system", 17)
+    monkeypatch.setenv("JAVA_HOME", str(system.parent.parent))
+    found = find_java(Settings(home=own_home))
+    assert (found.path, found.major, found.origin) == (system, 17, "JAVA_HOME")
+    assert java_home(Settings(home=own_home)) == system.parent.parent
+
+
+def test_an_old_java_is_passed_over_for_the_wheel(
+    launcher: Callable[[str, int], Path], monkeypatch: pytest.MonkeyPatch, own_home: Path
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(launcher("old", 11).parent.parent))
+    monkeypatch.setenv("PATH", "/bin/nowhere")
+    config = Settings(home=own_home)
+    found = find_java(config)
+    assert found.is_wheel
+    assert found.major >= 17
+    shim = java_home(config) / "bin" / "java"
+    assert str(found.path) in shim.read_text()
+    assert "jdk.incubator.vector" in shim.read_text()
+
+
+def test_a_configured_java_that_is_too_old_is_an_error_that_names_it(
+    launcher: Callable[[str, int], Path], own_home: Path
+) -> None:
+    old = launcher("mine", 8)
+    with pytest.raises(JavaError, match=rf"{old} from SLUICE_JAVA \(Java 8\).*make setup"):
+        find_java(Settings(home=own_home, java=str(old)))
+    with pytest.raises(JavaError, match="does not run"):
+        find_java(Settings(home=own_home, java="/nowhere/java"))
