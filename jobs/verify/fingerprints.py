@@ -8,8 +8,9 @@ from deltalake import DeltaTable
 from jobs.catalog import TABLES, TableSpec
 from jobs.lake import Lake
 
-VOLATILE = ("ingested_at", "replayed_at", "model_version")
-"""Left out: wall time, and the number that a registry gave to a model (a killed training uses one up)."""
+VOLATILE = ("ingested_at", "replayed_at", "source_key", "model_version")
+"""Left out: wall time, the place in bronze (it holds the time of landing), and the number that a registry gave to a
+model (a killed training uses one up)."""
 
 
 def fingerprint(lake: Lake, spec: TableSpec) -> str | None:
