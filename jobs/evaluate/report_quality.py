@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.domains import domain
 from jobs.catalog import GOLD, OPS_DRIFT
+from jobs.drift_log import newest_drift, stored_drift
 from jobs.evaluate import quality_facts as facts
 from jobs.evaluate.arena import Arena, K
 from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_drift
@@ -31,6 +32,7 @@ from jobs.tracking import client, run_of_version
 from models.base import PAD
 from models.drift import MOVED
 from models.generators import Generators
+from models.hybrid import hybrid_lists
 from models.interaction_matrix import IdMap
 from models.ranker import load_rankers
 from models.two_stage import SURFACES, LabelledSnapshot, truth_matrix
@@ -88,28 +90,12 @@ def main(context: JobContext) -> None:
     _keep(context, run, report)
 
 
-def _stored_drift(lake: Lake) -> list[dict[str, Any]]:
-    from deltalake import DeltaTable
-
-    if lake.version(OPS_DRIFT) is None:
-        return []
-    found: list[dict[str, Any]] = DeltaTable(lake.path(OPS_DRIFT)).to_pyarrow_dataset().to_table().to_pylist()
-    return found
-
-
-def newest_drift(lake: Lake) -> list[dict[str, Any]]:
-    """Rows of ops.drift of the newest as_of; empty without any."""
-    rows = _stored_drift(lake)
-    newest = max((row["as_of"] for row in rows), default=None)
-    return [row for row in rows if row["as_of"] == newest]
-
-
 def _drift(context: JobContext, as_of: datetime, version: str) -> list[Drift] | None:
     """Measure and store; None when this as_of and model are stored already."""
     import pyarrow as pa
 
     lake = context.lake
-    if any(row["as_of"] == as_of and row["model_version"] == version for row in _stored_drift(lake)):
+    if any(row["as_of"] == as_of and row["model_version"] == version for row in stored_drift(lake)):
         return None
     found = [*data_drift(lake, as_of), *_feature_drift(lake, as_of), *_list_drift(lake)]
     spark = connect(context.spec.name, context.domain, context.config)
@@ -191,6 +177,9 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         products=read_products(lake),
         rules=domain(context.domain).rules,
     )
+    context.progress("lists of the first stage alone")
+    first = hybrid_lists(generators, histories, k=K)
+    arena.lists["hybrid"] = arena.placed(histories.user_ids, first, items.ids.ids)
     e2 = e2_file(config)
     return {
         "domain": context.domain,

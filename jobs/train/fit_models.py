@@ -15,6 +15,7 @@ from typing import Any
 from features.domains import domain
 from jobs.catalog import GOLD
 from jobs.cuts import label_end
+from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.run import JobContext, NothingToDo
@@ -85,6 +86,17 @@ def _usable(context: JobContext, reigning: RegisteredModel | None) -> Registered
     return reigning
 
 
+def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime) -> bool:
+    """Whether a person (option force=1) or drift wants a training before the week is over."""
+    if context.options.get("force") == "1":
+        return True
+    # A champion of this very moment has seen all there is: training again would only repeat it.
+    reason = retraining_reason(context.lake, reigning.version) if reigning.as_of < as_of else ""
+    if reason:
+        context.progress(f"training before the week is over: {reason}")
+    return bool(reason)
+
+
 def main(context: JobContext) -> None:
     """Train, validate, register and, when the gate passes, promote.
 
@@ -98,7 +110,7 @@ def main(context: JobContext) -> None:
         raise NothingToDo("no features yet: gold.build_features comes first")
     as_of = datetime.fromtimestamp(built["as_of"], UTC)
     reigning = _usable(context, champion(context.domain, context.config))
-    if reigning is not None and as_of - reigning.as_of < RETRAIN_AFTER and context.options.get("force") != "1":
+    if reigning is not None and as_of - reigning.as_of < RETRAIN_AFTER and not _asked_for(context, reigning, as_of):
         raise NothingToDo(f"champion version {reigning.version} was trained as of {reigning.as_of.isoformat()}")
     cuts = _cuts(lake)
     if len(cuts) < 2:

@@ -1,0 +1,195 @@
+"""The report: figures that agree with the lists they are of, one page that needs nothing else, a README section."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.domains import domain
+from jobs.evaluate import quality_facts as facts
+from jobs.evaluate.arena import Arena
+from jobs.evaluate.drift_facts import list_drift
+from jobs.evaluate.quality_page import page
+from jobs.evaluate.quality_readme import MARKERS, QualityError, markdown, write_readme
+from jobs.evaluate.report_quality import positions
+from jobs.publish.release_inputs import Products
+from models.drift import MOVED, QUIET
+from models.evaluation import ModelLists
+from models.generators import Generators
+from models.hybrid import hybrid_lists
+from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
+from models.log_training import cuts_in_time
+from models.recipe import Recipe
+from models.two_stage import DISCOVER, HOME, LabelledSnapshot, Scorer, fit
+
+
+@pytest.fixture(scope="module")
+def snapshots() -> list[LabelledSnapshot]:
+    random = np.random.default_rng(4)
+    rows: list[tuple[str, str, float]] = []
+    for user in range(60):
+        staples = random.choice(40, 4, replace=False)
+        for day in range(0, 140, int(random.integers(3, 9))):
+            bought = {*staples[random.random(4) < 0.7].tolist(), int(random.integers(40))}
+            rows += [(f"u{user:02d}", f"i{item:02d}", day * DAY_SECONDS + user) for item in sorted(bought)]
+    users, items, times = zip(*rows, strict=True)
+    log = InteractionLog.from_columns(users, items, np.array(times))
+    return cuts_in_time(log, 140 * DAY_SECONDS, window_days=28, count=2, min_item_users=3)
+
+
+@pytest.fixture(scope="module")
+def arena(snapshots: list[LabelledSnapshot]) -> Arena:
+    return Arena.of_snapshot(snapshots[-1])
+
+
+@pytest.fixture(scope="module")
+def subject(snapshots: list[LabelledSnapshot]) -> facts.Subject:
+    small = {"factors": 4, "regularization": 1.0, "alpha": 2.0, "iterations": 4, "random_state": 1}
+    trees = {"num_leaves": 7, "learning_rate": 0.2, "num_iterations": 15, "min_data_in_leaf": 10}
+    recipe = Recipe(
+        min_item_users=3, new_candidates=20, user_neighbours=10, recent_neighbours=10, item_neighbours=10, als=small,
+        als_wide=small, all_booster={**trees, "objective": "binary"}, new_booster={**trees, "objective": "lambdarank"},
+        sampled_negatives=1.0, sampled_history=1.0, num_threads=1,
+    )  # fmt: skip
+    now = snapshots[-1]
+    generators = Generators.fit(now.histories, now.items, recipe)
+    rankers = fit(snapshots[:1], recipe)
+    lists = Scorer(generators, rankers).rank(now.histories, k=40)
+    ids = now.items.ids.ids.tolist()
+    size = len(ids)
+    products = Products(
+        ids, [f"Title <{item}>" for item in ids], ["FUEL" if place == 0 else "GROCERY" for place in range(size)],
+        [f"c{place % 5}" for place in range(size)], [1.0] * size, [5] * size, [True] * size,
+    )  # fmt: skip
+    return facts.Subject(
+        histories=now.histories,
+        generators=generators,
+        rankers=rankers,
+        lists={surface: one.items for surface, one in lists.items()},
+        scores=lists[HOME].scores,
+        products=products,
+        rules=domain("retail").rules,
+    )
+
+
+@pytest.fixture(scope="module")
+def report(arena: Arena, subject: facts.Subject, snapshots: list[LabelledSnapshot]) -> dict[str, Any]:
+    truth = snapshots[-1].truth
+    first = hybrid_lists(subject.generators, subject.histories, k=20)
+    lists = {**arena.lists, "hybrid": ModelLists(first[HOME], first[DISCOVER])}
+    compared = facts.comparison(Arena(arena.user_ids, arena.item_ids, arena.truths, lists), subject)
+    return {
+        "domain": "retail", "as_of": "2017-11-27T05:00:00+00:00", "model_version": "7", "profile": "fast",
+        "items": len(subject.generators.items), "e1": compared, "e2": compared | {"protocol": {"moment": "previous"}},
+        "lists": facts.shape_of_lists(arena, subject), "calibration": facts.calibrated(subject, truth),
+        "sources": {HOME: {"history": 0.9, "als": 0.1}, DISCOVER: {"als": 1.0}},
+        "importance": {surface: one.importance() for surface, one in subject.rankers.items()},
+        "examples": facts.examples(subject, truth),
+        "drift": [{"level": "data", "name": "price", "psi": 0.3, "rows": 9, "reference_rows": 9}],
+    }  # fmt: skip
+
+
+def test_figures_are_those_of_the_lists(report: dict[str, Any], arena: Arena, subject: facts.Subject) -> None:
+    truth = arena.truths["all"].toarray() > 0
+    recall = [
+        truth[user, row[:20][row[:20] >= 0]].sum() / truth[user].sum()
+        for user, row in enumerate(subject.lists[HOME])
+        if truth[user].any()
+    ]
+    assert report["e1"]["all"]["recall@20"] == pytest.approx(np.mean(recall))
+    assert {"popularity", "personal_frequency", "als", "hybrid"} <= set(report["e1"]["models"])
+    assert sum(row["users"] for row in report["e1"]["segments"]) == report["e1"]["users"]["all"]
+    pairs = sum(row["true_pairs"] for row in report["e1"]["departments"])
+    assert pairs == arena.truths["all"].nnz
+
+
+def test_business_rules_cost_what_they_take_out(report: dict[str, Any]) -> None:
+    rules = report["e1"]["rules"]
+    assert rules["dropped"]["hidden_department"] > 0
+    change = rules["means"]["all"]["ndcg@20"] - report["e1"]["all"]["ndcg@20"]
+    assert rules["paired"]["all"]["ndcg@20"]["difference"] == pytest.approx(change)
+
+
+def test_explanations_add_up_to_the_score(subject: facts.Subject, report: dict[str, Any]) -> None:
+    from models.candidate_features import feature_matrix
+    from models.candidates import assemble
+
+    block = subject.histories.slice(0, 5)
+    rows = feature_matrix(assemble(subject.generators, block), block, subject.generators.items)
+    told = subject.rankers[HOME].contributions(rows).sum(axis=1)
+    assert told == pytest.approx(subject.rankers[HOME].score(rows), abs=1e-4)
+    assert len(report["examples"]) == 3
+    assert all(len(one["why"]) == 3 for one in report["examples"])
+
+
+def test_the_page_holds_everything_and_needs_nothing(report: dict[str, Any]) -> None:
+    text = page(report)
+    for heading in ("E1:", "E2:", "Beside accuracy", "What the lists rest on", "Three households", "Drift"):
+        assert f">{heading}" in text
+    assert text.count("<svg") >= 6
+    for outside in ("<script", "src=", 'href="http', "@import", "url(http"):
+        assert outside not in text
+    assert "Title &lt;i" in text  # titles are data, never markup
+    assert "Title <i" not in text
+    assert "Not measured yet" in page({**report, "e2": None, "examples": []})
+
+
+def test_the_same_figures_give_the_same_page(report: dict[str, Any]) -> None:
+    few = {**report, "examples": report["examples"][:1]}
+    assert page(few) == page(json.loads(json.dumps(few)))
+
+
+def test_the_readme_section_stands_between_its_markers(report: dict[str, Any], tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{MARKERS[0]}\nwritten by an earlier run\n{MARKERS[1]}\nafter\n")
+    write_readme(report, readme)
+    write_readme(report, readme)
+    text = readme.read_text()
+    assert text.startswith(f"before\n{MARKERS[0]}\n{markdown(report)}")
+    assert text.endswith(f"{MARKERS[1]}\nafter\n")
+    assert "an earlier run" not in text
+    assert f"{report['e1']['all']['ndcg@20']:.4f}" in text
+    readme.write_text("no markers")
+    with pytest.raises(QualityError, match="must hold"):
+        write_readme(report, readme)
+
+
+def test_an_arena_survives_its_file(arena: Arena, tmp_path: Path) -> None:
+    arena.save(tmp_path / "quality" / "e1.npz")
+    stored = Arena.load(tmp_path / "quality" / "e1.npz")
+    assert stored.measured("als").means() == arena.measured("als").means()
+    assert sorted(stored.lists) == sorted(arena.lists)
+
+
+def topk(lists: dict[str, list[str]], source: str = "als") -> dict[str, Any]:
+    rows = [(user, rank, item) for user, items in lists.items() for rank, item in enumerate(items, start=1)]
+    users, ranks, items = zip(*rows, strict=True)
+    return {
+        "user_id": np.array(users, object), "surface": np.array(["home"] * len(rows), object),
+        "rank": np.array(ranks), "item_id": np.array(items, object),
+        "score": np.linspace(1, 0, len(rows)).astype(np.float32), "source": np.array([source] * len(rows), object),
+    }  # fmt: skip
+
+
+def test_lists_of_topk_take_the_places_of_their_ranks() -> None:
+    lists, scores = positions(
+        topk({"u1": ["b", "a"], "gone": ["a"]}), "home", np.array(["u0", "u1"]), IdMap(["a", "b"]), width=3
+    )
+    assert lists.tolist() == [[-1, -1, -1], [1, 0, -1]]
+    assert scores[1, 0] > scores[1, 1] > 0
+
+
+def test_list_drift_is_quiet_for_the_same_lists_and_loud_for_others() -> None:
+    before = topk({"u1": ["a", "b"], "u2": ["c", "d"]})
+    departments = {"a": "X", "b": "X", "c": "X", "d": "X", "e": "Y", "f": "Y"}
+    same = {one.name: one.psi for one in list_drift(before, before, departments)}
+    assert max(same.values()) < QUIET
+    other = {
+        one.name: one.psi
+        for one in list_drift(topk({"u1": ["e", "f"], "u2": ["c", "d"]}, "trending"), before, departments)
+    }
+    assert other["home.overlap_20"] == 0.5
+    assert other["home.source"] > MOVED
+    assert other["home.department"] > MOVED
