@@ -47,8 +47,8 @@ types: ## mypy, strict
 imports: ## Who may import whom
 	@$(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
-unit: ## pytest, all of it
-	@$(VENV) -m pytest
+unit: ## pytest, all of it, with a coverage report and its floor (pyproject.toml)
+	@$(VENV) -m pytest --cov --cov-report=term
 
 drills: setup ## kill -9 of each process during the demo: the same final state (half an hour)
 	@$(VENV) -m pytest -m drill tests/e2e

@@ -1,4 +1,7 @@
-"""gold.build_features on hand-made purchases: known answers, and the same rows whatever came when."""
+"""gold.build_features on hand-made purchases: known answers, and the same rows whatever came when.
+
+The tests of one shop stand in the order of its life: the first run, a second one, a late row, an empty day.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +13,7 @@ from jobs.catalog import GOLD
 from jobs.run import NothingToDo
 from jobs.verify.fingerprints import fingerprints
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]  # a busy machine makes a build slow, not wrong
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)  # the end of week 48
 LAST = datetime(2017, 10, 30, 4, tzinfo=UTC)  # the end of week 44: labels are weeks 45-48
@@ -118,20 +121,17 @@ def test_a_second_run_finds_nothing_to_do_and_writes_nothing(shop: Any) -> None:
 
 
 def test_a_late_row_changes_the_moments_after_it_and_ends_as_if_it_had_come_in_time(
-    make_shop: Callable[..., Any],
+    shop: Any, make_shop: Callable[..., Any]
 ) -> None:
-    shop, in_time = opened(make_shop, *PURCHASES), opened(make_shop, *PURCHASES, LATE)
-    shop.run("gold.build_features")
     shop.buy(LATE)
     assert shop.run("gold.build_features")["rebuilt"] == [LAST.isoformat(), NOW.isoformat()]
+    in_time = opened(make_shop, *PURCHASES, LATE)
     in_time.run("gold.build_features")
     tables = [name for name in GOLD if name != "gold.topk"]
     assert fingerprints(shop.lake, tables) == fingerprints(in_time.lake, tables)
 
 
-def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(make_shop: Callable[..., Any]) -> None:
-    shop = opened(make_shop, *PURCHASES)
-    shop.run("gold.build_features")
+def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(shop: Any) -> None:
     tomorrow = NOW + timedelta(days=1)
     assert shop.run("gold.build_features", end=tomorrow)["rebuilt"] == [tomorrow.isoformat()]
     assert {key[0] for key in shop.rows("gold.pair_features", "as_of", "user_id", "item_id")} == {FIRST, LAST, tomorrow}
