@@ -213,7 +213,11 @@ def run_bench(what: str, *, as_json: bool, readme: bool = False) -> int:
     (home / "lib").symlink_to(config.home.resolve() / "lib")
     target = config.home / "bench.json"
     code = subprocess.run(
-        [sys.executable, "-m", "jobs.bench", what, str(target)], env=environment, cwd=ROOT, check=False
+        [sys.executable, "-m", "jobs.bench", what, str(target)],
+        env=environment,
+        cwd=ROOT,
+        stdout=sys.stderr if as_json else None,
+        check=False,
     ).returncode
     results = json.loads(target.read_text())
     setup = ROOT / ".sluice" / "setup.json"
