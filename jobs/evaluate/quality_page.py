@@ -100,8 +100,10 @@ def _protocol(title: str, result: Mapping[str, Any], k: int, words: str) -> str:
         interval = gap["all"][f"ndcg@{k}"]["interval"] if gap else None
         above = "" if interval is None else f"[{_value(interval[0], 3)}, {_value(interval[1], 3)}]"
         rows.append([plots.NAMES.get(name, name), *(_value(one[view][metric], 3) for view, metric in metrics), above])
-    return f"<h2>{escape(title)}</h2><p class=quiet>{words}</p>{plots.models(result, ours=ours, k=k)}" + _table(
-        head, rows, plots.NAMES[ours]
+    note = f"* paired 95 % interval of the difference in all ndcg@{k}; one that holds 0 may be chance."
+    return (
+        f"<h2>{escape(title)}</h2><p class=quiet>{words}</p>{plots.models(result, ours=ours, k=k)}"
+        f"{_table(head, rows, plots.NAMES[ours])}<p class=quiet>{note}</p>"
     )
 
 
@@ -123,7 +125,8 @@ def _next_basket(result: Mapping[str, Any] | None) -> str:
         return f"<h2>E2: the next basket</h2><p>Not measured yet: <code>{how}</code></p>"
     words = (
         f"{result['users']['all']:,} users; the last basket of each is held out; lists are made at the "
-        f"{escape(result['protocol'].get('moment', 'previous'))} basket; nDCG is capped at min(k, size of the basket)."
+        f"{escape(result['protocol'].get('moment', 'previous'))} basket; nDCG is capped at min(k, size of the basket). "
+        "Its ranker is of the same recipe, trained on the baskets before: it is not the model version above."
     )
     return _protocol("E2: the next basket", result, 10, words)
 

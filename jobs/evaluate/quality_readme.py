@@ -46,13 +46,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         parts += [
             f"**E2**: the last basket of each of {report['e2']['users']['all']:,} users is to be found from the "
             "earlier ones; nDCG divides by the ideal over min(k, size of the basket); lists are made at the previous "
-            "basket.",
+            "basket, by a ranker of the same recipe trained on the baskets before (not the model version above).",
             _table(report["e2"], 10),
         ]
     parts.append(
         "How we know: nothing after a cut reaches a feature or a list (`tests/features`, `tests/leakage`, each with a "
         "control that must fail), the gate refuses poisoned models (`tests/jobs/train/test_drills.py`), and "
-        "`sluice evaluate --interactions FILE.parquet --protocol global-time --json` gives the same figures for your "
+        "`sluice evaluate --interactions FILE.parquet --protocol global-time --json` measures the same models on your "
         "own data. The full page, with segments, calibration, explanations and drift, is `<home>/quality/report.html` "
         "and lies on the champion's MLflow run."
     )

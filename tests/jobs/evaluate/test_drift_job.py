@@ -71,3 +71,87 @@ def test_without_lists_there_is_nothing_to_report(job_context: Callable[..., Any
 
     with pytest.raises(NothingToDo, match=r"publish\.score_users comes first"):
         main(job_context("evaluate.report_quality"))
+
+
+# The job itself, on the local session ----------------------------------------------------------------------
+
+
+def write(lake: Lake, name: str, rows: list[dict[str, Any]], inputs: dict[str, int] | None = None) -> None:
+    """Rows of a table with the columns of its spec, the others null; a commit of a job when `inputs` are given."""
+    import json
+
+    import pyarrow as pa
+    from deltalake import CommitProperties, write_deltalake
+
+    from jobs.catalog import table
+
+    spec = table(name)
+    kinds = {
+        "STRING": pa.string(), "FLOAT": pa.float32(), "DOUBLE": pa.float64(), "INT": pa.int32(), "BIGINT": pa.int64(),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"), "DATE": pa.date32(), "BOOLEAN": pa.bool_(),
+    }  # fmt: skip
+    fields = [part.split() for part in spec.columns.split(", ")]
+    schema = pa.schema([(field[0], kinds.get(field[1], pa.list_(pa.string()))) for field in fields])
+    made = pa.table(
+        {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in schema}, schema
+    )
+    told = {"userMetadata": json.dumps({"job": spec.writer, "inputs": inputs})} if inputs else {}
+    properties = CommitProperties(custom_metadata=told)
+    write_deltalake(lake.path(spec), made, mode="overwrite", commit_properties=properties)
+
+
+def topk(as_of: datetime, items: tuple[str, ...], version: str) -> list[dict[str, Any]]:
+    return [
+        {"as_of": as_of, "user_id": f"u{user}", "surface": "home", "rank": rank, "item_id": item, "score": 1.0 / rank,
+         "source": "als", "model_version": version}
+        for user in range(5) for rank, item in enumerate(items, start=1)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def filled(job_context: Callable[..., Any]) -> Any:
+    """A lake with features of two moments and lists of two days; its context."""
+    from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
+
+    context = job_context("evaluate.report_quality")
+    moments = {AS_OF - timedelta(days=28): 0.0, AS_OF: 100.0}
+    for name, key, features in (
+        ("gold.pair_features", ("user_id", "item_id"), PAIR_STATISTICS),
+        ("gold.user_features", ("user_id",), USER_FEATURES),
+        ("gold.item_features", ("item_id",), ITEM_FEATURES),
+    ):
+        rows = [
+            {"as_of": moment, **dict.fromkeys(key, f"x{row}"), **dict.fromkeys(features, float(row)),
+             features[0]: float(row) + shift}
+            for moment, shift in moments.items() for row in range(40)
+        ]  # fmt: skip
+        write(context.lake, name, rows)
+    write(context.lake, "silver.products", [{"item_id": "a", "department": "X"}, {"item_id": "b", "department": "Y"}])
+    events = [
+        {"event_id": f"{day}-{row}", "user_id": "u0", "event_type": "purchase", "item_id": "a" if day < 7 else "b",
+         "event_time": AS_OF - timedelta(days=day, hours=12), "price": 2.0, "quantity": 1.0, "channel": "dump"}
+        for day in range(35) for row in range(4)
+    ]  # fmt: skip
+    write(context.lake, "silver.events", events)
+    write(context.lake, "gold.topk", topk(AS_OF, ("a", "b"), "1"), {"as_of": int(AS_OF.timestamp()), "model": 1})
+    write(context.lake, "gold.topk", topk(AS_OF, ("b", "c"), "2"), {"as_of": int(AS_OF.timestamp()), "model": 2})
+    return context
+
+
+@pytest.mark.spark
+def test_every_run_is_measured_once(filled: Any, spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.evaluate import report_quality
+
+    monkeypatch.setattr(report_quality, "connect", lambda *_: spark)
+    report_quality.main(filled)
+    found = {(row["level"], row["name"]): row["psi"] for row in stored_drift(filled.lake)}
+    assert {level for level, _ in found} == {"data", "feature", "list"}
+    assert found[("data", "department")] > 1  # other things are bought in the last week
+    assert found[("data", "price")] == 0
+    assert found[("feature", "purchases")] > 1
+    assert found[("feature", "last_days")] == 0
+    assert found[("list", "home.overlap_20")] == pytest.approx(0.5)
+    assert "feature purchases" in " ".join(filled.report["drift"]["moved"])
+    with pytest.raises(NothingToDo, match="are there already"):
+        report_quality.main(filled)
+    assert len(stored_drift(filled.lake)) == len(found)
