@@ -1,0 +1,44 @@
+"""maintain.optimize: fewer files, the same rows, and nobody who reads the table is woken."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from jobs.catalog import SILVER
+from jobs.maintain.optimize import SMALL_FILES, small_files
+from jobs.run import NothingToDo
+from jobs.verify.fingerprints import fingerprints
+
+pytestmark = pytest.mark.spark
+MOMENT = datetime(2017, 11, 20, 15, tzinfo=UTC)
+
+
+def test_small_files_are_compacted_once_and_no_row_changes(make_shop: Callable[..., Any]) -> None:
+    shop = make_shop()
+    with pytest.raises(NothingToDo, match="no table to maintain"):
+        shop.run("maintain.optimize")
+    for day in range(SMALL_FILES):
+        shop.buy(("ann", f"b{day}", "milk", MOMENT))
+    shop.fill("users", [{"user_id": "ann"}])
+    before, versions = (
+        fingerprints(shop.lake),
+        (shop.lake.version(SILVER["events"]), shop.lake.version(SILVER["users"])),
+    )
+    newest = shop.lake.data_version(SILVER["events"])
+
+    report = {one["table"]: one for one in shop.run("maintain.optimize")["tables"]}
+    assert set(report) == {"silver.events", "silver.users"}
+    events = report["silver.events"]
+    assert (events["files_before"], events["files_after"], events["optimized"]) == (SMALL_FILES, 1, True)
+    assert not report["silver.users"]["optimized"]  # one file is not worth a commit
+    assert small_files(shop.lake, SILVER["events"]) == (1, 1)
+    assert fingerprints(shop.lake) == before
+    assert shop.lake.data_version(SILVER["events"]) == newest
+    assert shop.lake.version(SILVER["events"]) > versions[0]
+    # VACUUM keeps the retention of seven days: the version before is still readable
+    assert shop.lake.read(shop.session, SILVER["events"], versions[0]).count() == SMALL_FILES
+
+    again = shop.run("maintain.optimize", options={"vacuum": "no", "table": "silver.events"})["tables"]
+    assert [(one["table"], one["optimized"], one["vacuumed"]) for one in again] == [("silver.events", False, False)]
