@@ -193,3 +193,32 @@ def test_list_drift_is_quiet_for_the_same_lists_and_loud_for_others() -> None:
     assert other["home.overlap_20"] == 0.5
     assert other["home.source"] > MOVED
     assert other["home.department"] > MOVED
+
+
+def test_the_report_lies_on_the_run_and_the_job_links_it(
+    report: dict[str, Any], job_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.evaluate.report_quality import _keep
+    from jobs.settings import settings
+    from jobs.tracking import client
+
+    store = (tmp_path / "mlflow").as_uri()
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setenv("SLUICE_MLFLOW_URI", store)
+    settings.cache_clear()
+    registry = client(settings())
+    run = registry.create_run(registry.create_experiment("retail-training"))
+    context = job_context("evaluate.report_quality")
+    _keep(context, run, report)
+    assert {one.path for one in registry.list_artifacts(run.info.run_id, "quality")} == {
+        "quality/report.html",
+        "quality/report.json",
+    }
+    logged = registry.get_run(run.info.run_id).data.metrics
+    assert logged["e1_home_ndcg_at_20"] == pytest.approx(report["e1"]["all"]["ndcg@20"])
+    assert logged["e1_baseline_popularity_discover_recall_at_20"] == pytest.approx(
+        report["e1"]["models"]["popularity"]["new"]["recall@20"]
+    )
+    assert run.info.run_id in context.report["quality_report"]
+    assert json.loads((settings().home / "quality" / "report.json").read_text())["model_version"] == "7"
