@@ -32,7 +32,7 @@ def published_lists(release: str, split: Split, *, k: int) -> tuple[ModelLists, 
     from jobs.release_store import ReleaseError
     from jobs.releases import pointer, publisher
     from jobs.settings import settings
-    from serving.online_store import CorruptArtefactError, IncompleteReleaseError
+    from serving.online_store import CorruptArtefactError, IncompleteReleaseError, check_release_id
 
     config = settings()
     try:
@@ -40,6 +40,10 @@ def published_lists(release: str, split: Split, *, k: int) -> tuple[ModelLists, 
             chosen = pointer(client, config.domain)[0] if release == "current" else release
             if chosen is None:
                 raise InputError("--release current: expected a published release, got none: run `make demo` first")
+            try:
+                check_release_id(chosen)
+            except ValueError as problem:
+                raise InputError(f"--release: {problem}; `sluice release list` shows them") from problem
             lists, own, as_of = _read(client, config.domain, chosen, split, k)
     except (ReleaseError, IncompleteReleaseError, CorruptArtefactError) as problem:
         raise InputError(f"--release {release}: {problem}") from problem
