@@ -30,7 +30,7 @@ GROUPS = ("type", "category", "brand_type", "maker", "maker_type", "line")
 
 GENERATORS = (
     "popularity", "trending", "user_knn", "user_knn_recent", "user_knn_trial", "als", "als_wide", "item_knn",
-    "ease", "affinity", "line_affinity",
+    "affinity", "line_affinity",
 )  # fmt: skip
 """Candidate generators, in the order that ties of attribution are settled; `history` comes before all of them."""
 

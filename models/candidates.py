@@ -17,7 +17,7 @@ SOURCES = (HISTORY, *GENERATORS)
 BLEND: Mapping[str, float] = MappingProxyType(
     {
         "popularity": 0.2, "trending": 0.2, "user_knn": 1.0, "user_knn_recent": 0.5, "user_knn_trial": 1.0, "als": 1.0,
-        "als_wide": 0.5, "item_knn": 0.5, "ease": 1.0, "affinity": 0.7, "line_affinity": 0.4,
+        "als_wide": 0.5, "item_knn": 0.5, "affinity": 0.7, "line_affinity": 0.4,
     }
 )  # fmt: skip
 """Weight of each generator in the weighted hybrid that picks new items; chosen on the validation cut."""

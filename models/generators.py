@@ -17,14 +17,13 @@ from features.ranking import GENERATORS
 from models.als import ALSRecommender
 from models.base import ArtefactError, ModelError
 from models.cooccurrence import item_likeness
-from models.ease import Ease
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.recipe import Recipe
 from models.scoring import unit_rows
 from models.snapshot import Floats, Histories, Ints, ItemTable
 from models.user_knn import inverse_user_frequency, neighbour_weights
 
-_FORMAT = 2
+_FORMAT = 1
 _AFFINITY_PRIOR = 50.0  # purchases' worth of the average shopper's taste mixed into a user's
 _LINE_PRIOR = 0.3  # trials' worth of benefit of the doubt for an item that nobody tried lately
 
@@ -39,7 +38,6 @@ class Generators:
         votes: neighbours' purchases, decayed by 28 days, at most 1 per item; `recent_votes` by 56 days.
         trial_votes: neighbours' first purchases, decayed by 28 days.
         factors: user and item factors of each ALS.
-        ease: item-to-item regression on log-damped purchases, decayed by 112 days.
     """
 
     items: ItemTable
@@ -52,7 +50,6 @@ class Generators:
     trial_votes: sp.csr_matrix
     factors: dict[str, tuple[Floats, Floats]]
     likeness: sp.csr_matrix
-    ease: Ease
     recipe: Recipe
 
     @classmethod
@@ -82,7 +79,6 @@ class Generators:
             trial_votes=histories.matrix(trial, width),
             factors=_factors(histories, items, counts, decayed, recipe),
             likeness=item_likeness(counts, neighbours=recipe.item_neighbours),
-            ease=Ease.fit(_logged(decayed), **recipe.ease),
             recipe=recipe,
         )
 
@@ -105,7 +101,6 @@ class Generators:
             "user_knn_trial": _dense(near @ self.trial_votes),
             **{name: _products(known, *factors) for name, factors in self.factors.items()},
             "item_knn": _dense(_logged(decayed) @ self.likeness),
-            "ease": self.ease.scores(_logged(decayed), known),
             **self._affinities(decayed),
         }
         return {name: found[name] for name in GENERATORS}
@@ -137,7 +132,6 @@ class Generators:
             matrices[f"{name}.shape"] = np.array(matrix.shape)
         for name, (users, items) in self.factors.items():
             matrices |= {f"{name}.users": users, f"{name}.items": items}
-        matrices |= {f"ease.{name}": values for name, values in self.ease.arrays().items()}
         np.savez(directory / "generators.npz", **matrices)
         manifest = {"format": _FORMAT, "recipe": self.recipe.as_dict(), "factors": sorted(self.factors)}
         (directory / "generators.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
@@ -166,10 +160,8 @@ class Generators:
                 for name in _MATRICES
             }
             factors = {name: (stored[f"{name}.users"], stored[f"{name}.items"]) for name in manifest["factors"]}
-            ease = {name.removeprefix("ease."): stored[name] for name in stored.files if name.startswith("ease.")}
             return cls(
                 items=items,
-                ease=Ease.from_arrays(ease),
                 reference=IdMap(stored["reference"]),
                 idf=stored["idf"],
                 factors=factors,

@@ -14,10 +14,6 @@ def _als_wide() -> dict[str, Any]:
     return {"factors": 96, "regularization": 10.0, "alpha": 1.0, "iterations": 12, "random_state": 1}
 
 
-def _ease() -> dict[str, Any]:
-    return {"regularization": 50.0, "speakers": 4000}
-
-
 def _all_booster() -> dict[str, Any]:
     return {"objective": "binary", "num_leaves": 31, "learning_rate": 0.07, "num_iterations": 220}
 
@@ -48,7 +44,6 @@ class Recipe:
     item_neighbours: int = 100
     als: dict[str, Any] = field(default_factory=_als)
     als_wide: dict[str, Any] = field(default_factory=_als_wide)
-    ease: dict[str, Any] = field(default_factory=_ease)
     all_booster: dict[str, Any] = field(default_factory=_all_booster)
     new_booster: dict[str, Any] = field(default_factory=_new_booster)
     sampled_negatives: float = 0.2

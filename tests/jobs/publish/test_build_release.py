@@ -206,7 +206,6 @@ def _save_parts(folder: Path, inputs: Any) -> None:
     import scipy.sparse as sp
 
     from features.ranking import GROUPS, ITEM_FEATURES
-    from models.ease import Ease
     from models.generators import Generators
     from models.interaction_matrix import IdMap
     from models.recipe import FAST
@@ -222,15 +221,8 @@ def _save_parts(folder: Path, inputs: Any) -> None:
     )  # fmt: skip
     factors = {"als": (np.zeros((0, 8), np.float32), inputs.factors)}
     matrices = dict.fromkeys(("profiles", "recent_profiles", "votes", "recent_votes", "trial_votes", "likeness"), none)
-    silent = Ease(np.zeros((0, 0), np.float32), none, np.ones(count, np.float32), np.empty(0, np.int64), 50.0)
     Generators(
-        items=items,
-        reference=IdMap([]),
-        idf=np.zeros(count, np.float32),
-        factors=factors,
-        ease=silent,
-        recipe=FAST,
-        **matrices,
+        items=items, reference=IdMap([]), idf=np.zeros(count, np.float32), factors=factors, recipe=FAST, **matrices
     ).save(folder / "state")
     (folder / "ranker").mkdir(exist_ok=True)
     booster = inputs.boosters["booster"]
