@@ -5,6 +5,7 @@
 """
 
 import os
+import subprocess
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def code_commit() -> str:
+    """Commit of this checkout, "unknown" outside one."""
+    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"
 
 
 def reach_own_services_directly() -> None:

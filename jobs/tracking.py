@@ -98,14 +98,17 @@ def version_by_alias(domain: str, config: Settings, alias: str) -> AliasedVersio
 
 
 def champion(domain: str, config: Settings) -> RegisteredModel | None:
-    """The version that the alias `champion` names, its ranker downloaded once per version; None without one.
+    """The version that the alias `champion` names, with its ranker; None without one.
 
     Raises:
         TrackingError: MLflow does not answer.
     """
     found = version_by_alias(domain, config, CHAMPION)
-    if found is None:
-        return None
+    return None if found is None else local_model(domain, config, found)
+
+
+def local_model(domain: str, config: Settings, found: AliasedVersion) -> RegisteredModel:
+    """A version with its ranker on local disk, downloaded once per version."""
     folder = config.home.resolve() / "models" / domain / found.version
     if not (folder / RANKER_FOLDER / "ranker.json").exists():
         from mlflow.artifacts import download_artifacts

@@ -9,7 +9,6 @@ was rolled back.
 import hashlib
 import importlib
 import json
-import subprocess
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -29,7 +28,7 @@ from jobs.publish.release_writer import write_release
 from jobs.release_store import check_release, retire
 from jobs.releases import PointerMove, move_pointer, pointer, publisher
 from jobs.run import JobContext, NothingToDo
-from jobs.settings import ROOT
+from jobs.settings import code_commit
 from serving.online_store import FORMAT_VERSION, Keys
 
 
@@ -73,12 +72,6 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
         item_features=release_inputs.read_features(lake, "gold.item_features", "item_id", items, as_of),
         **parts,
     )
-
-
-def _code_commit() -> str:
-    """Commit of the code that publishes; "unknown" outside a checkout."""
-    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or "unknown"
 
 
 def source_shares(content: ReleaseContent) -> dict[str, float]:
@@ -160,7 +153,7 @@ def main(ctx: JobContext) -> None:
         _refuse_known(client, ctx.domain, known.decode() if known else None, force)
         inputs = read_inputs(ctx, as_of, versions)
         read_seconds = time.monotonic() - started
-        content = build_content(inputs, rules, created_at=clock.now(ctx.config), code_commit=_code_commit())
+        content = build_content(inputs, rules, created_at=clock.now(ctx.config), code_commit=code_commit())
         manifest = content.manifest
         ctx.progress(f"built {manifest.release_id}: {manifest.counts}")
         built_seconds = time.monotonic() - started - read_seconds

@@ -33,10 +33,6 @@ _SCORERS: dict[str, object] = {}
 """Models of this worker process: loaded once, used for every batch of users."""
 
 
-class RegistryMovedError(RuntimeError):
-    """A person moved the alias between two looks at it."""
-
-
 def _scorer(folder: str) -> object:
     from models.two_stage import Scorer
 
@@ -100,7 +96,7 @@ def main(context: JobContext) -> None:
     Raises:
         NothingToDo: no features or champion yet, or the lists of both are written already.
     """
-    from jobs.tracking import CHAMPION, champion, version_by_alias
+    from jobs.tracking import CHAMPION, local_model, version_by_alias
 
     lake, topk = context.lake, GOLD["gold.topk"]
     built = lake.committed_inputs(GOLD["gold.user_features"])
@@ -114,9 +110,7 @@ def main(context: JobContext) -> None:
     inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(reigning.version)}
     if lake.committed_inputs(topk) == inputs:
         raise NothingToDo(f"lists as of {as_of.isoformat()} by version {reigning.version} are written already")
-    model = champion(context.domain, context.config)
-    if model is None or model.version != reigning.version:
-        raise RegistryMovedError("the alias `champion` was moved while the job began: run it again")
+    model = local_model(context.domain, context.config, reigning)
     folder = _state(context, as_of, model.ranker)
     context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model.version}")
     failpoint("score_users.before_write")

@@ -5,7 +5,6 @@ run (parameters, metrics beside all baselines, native artefacts, input versions,
 """
 
 import math
-import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,7 @@ from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.run import JobContext, NothingToDo
-from jobs.settings import ROOT
+from jobs.settings import code_commit
 from jobs.snapshots import read_histories, read_items, read_labels
 from jobs.tracking import Challenger, RegisteredModel, champion, promote, register
 from jobs.train.evidence import gather, red_gates
@@ -56,11 +55,6 @@ def read_snapshot(lake: Lake, cut: datetime, recipe: Recipe) -> LabelledSnapshot
     items = read_items(lake, cut, min_users=recipe.min_item_users)
     histories = read_histories(lake, cut, items)
     return LabelledSnapshot(histories, items, truth_matrix(read_labels(lake, cut), histories.user_ids, items))
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def _metrics(judged: Judged, baselines: dict[str, Judged]) -> dict[str, float]:
@@ -170,7 +164,7 @@ def _tags(lake: Lake, refused: list[Refusal], as_of: datetime) -> dict[str, str]
     versions = {f"delta.{name}": str(lake.version(spec)) for name, spec in GOLD.items() if name != "gold.topk"}
     verdict = "; ".join(map(str, refused)) or "passed"
     rules = {f"gate.{one.rule}": one.figures[:4900] for one in refused}
-    return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": _commit(), **rules, **versions}
+    return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": code_commit(), **rules, **versions}
 
 
 def _report(
