@@ -9,7 +9,7 @@ from models.base import IntArray
 from models.candidates import BLEND, Candidates, assemble
 from models.generators import Generators
 from models.snapshot import Floats, Histories
-from models.two_stage import DISCOVER, HOME, SURFACES, ranked_lists
+from models.two_stage import SURFACES, eligible_rows, ranked_lists
 
 
 def hybrid_scores(candidates: Candidates, histories: Histories) -> Floats:
@@ -30,6 +30,7 @@ def hybrid_lists(generators: Generators, histories: Histories, *, k: int) -> dic
     for block in histories.blocks(generators.recipe.user_block):
         candidates = assemble(generators, block)
         scores = hybrid_scores(candidates, block)
-        for surface, rows in ((HOME, np.arange(len(candidates))), (DISCOVER, np.flatnonzero(candidates.is_new))):
+        for surface in SURFACES:
+            rows = eligible_rows(surface, candidates)
             found[surface].append(ranked_lists(candidates, rows, scores[rows], users=len(block), k=k).items)
     return {surface: np.concatenate(parts) if parts else np.empty((0, k), np.int64) for surface, parts in found.items()}

@@ -1,6 +1,7 @@
 """The two-stage recommender: candidates, then a ranker per surface. One code path for training and for scoring.
 
-`home` ranks everything, bought before or not; `discover` ranks only what the user has never bought.
+`home` ranks everything, bought before or not; `discover` only what the user has never bought; `buy_again` only what the
+user has bought, in the order of the home ranker, whose features know when an item is due again.
 """
 
 from collections import deque
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 _Done = TypeVar("_Done")
 
-HOME, DISCOVER = "home", "discover"
-SURFACES = (HOME, DISCOVER)
+HOME, DISCOVER, BUY_AGAIN = "home", "discover", "buy_again"
+TRAINED = (HOME, DISCOVER)
+"""Surfaces with a ranker of their own."""
+SURFACES = (*TRAINED, BUY_AGAIN)
+"""Surfaces that every user gets a list for."""
+_RANKER_OF = {HOME: HOME, DISCOVER: DISCOVER, BUY_AGAIN: HOME}
 
 
 @dataclass(frozen=True)
@@ -73,21 +78,21 @@ def truth_matrix(labels: Mapping[str, NDArray[Any]], user_ids: NDArray[np.str_],
 
 
 def fit(snapshots: Sequence[LabelledSnapshot], recipe: Recipe) -> dict[str, Ranker]:
-    """Train one ranker per surface on past cuts.
+    """Train the ranker of each surface of `TRAINED` on past cuts.
 
     Raises:
         ModelError: when there is no snapshot, or nothing to learn from.
     """
     if not snapshots:
         raise ModelError("at least one past cut with labels is needed to train on, got none: load more history")
-    parts: dict[str, list[TrainingRows]] = {surface: [] for surface in SURFACES}
+    parts: dict[str, list[TrainingRows]] = {surface: [] for surface in TRAINED}
     for number, snapshot in enumerate(snapshots):
         generators = Generators.fit(snapshot.histories, snapshot.items, recipe)
         for surface, rows in training_rows(generators, snapshot, recipe, salt=number):
             parts[surface].append(rows)
     settings = {HOME: recipe.all_booster, DISCOVER: recipe.new_booster}
     rankers = {}
-    for surface in SURFACES:
+    for surface in TRAINED:
         rows = TrainingRows.stack(parts.pop(surface))
         rankers[surface] = Ranker.train(rows, settings[surface], seed=recipe.seed, num_threads=recipe.num_threads)
     return rankers
@@ -155,24 +160,34 @@ class Scorer:
         Raises:
             ModelError: on k below 1 or a surface that no ranker was trained for.
         """
-        unknown = [surface for surface in surfaces if surface not in self.rankers]
-        if unknown or k < 1:
-            raise ModelError(
-                f"need k >= 1 and surfaces among {{{', '.join(sorted(self.rankers))}}}, got k={k}, {list(surfaces)}"
-            )
+        known = sorted(surface for surface, ranker in _RANKER_OF.items() if ranker in self.rankers)
+        if k < 1 or not set(surfaces) <= set(known):
+            raise ModelError(f"need k >= 1 and surfaces among {{{', '.join(known)}}}, got k={k}, {list(surfaces)}")
 
         def lists_of(number: int, block: Histories) -> dict[str, ScoredLists]:
             candidates = assemble(self.generators, block)
-            features = feature_matrix(candidates, block, self.generators.items)
+            scores = self._scores(candidates, feature_matrix(candidates, block, self.generators.items), surfaces)
             found = {}
             for surface in surfaces:
-                rows = np.flatnonzero(candidates.is_new) if surface == DISCOVER else np.arange(len(candidates))
-                scores = self.rankers[surface].score(features[rows])
-                found[surface] = ranked_lists(candidates, rows, scores, users=len(block), k=k)
+                rows = eligible_rows(surface, candidates)
+                best = scores[_RANKER_OF[surface]][rows]
+                found[surface] = ranked_lists(candidates, rows, best, users=len(block), k=k)
             return found
 
         blocks = list(_over_blocks(lists_of, histories, self.generators.recipe.user_block, threads=threads))
         return {surface: _stacked([one[surface] for one in blocks], k) for surface in surfaces}
+
+    def _scores(self, candidates: Candidates, features: Floats, surfaces: Sequence[str]) -> dict[str, Floats]:
+        """Scores of every candidate by ranker; each ranker scores once, and only what its surfaces show."""
+        wanted: dict[str, list[str]] = {}
+        for surface in surfaces:
+            wanted.setdefault(_RANKER_OF[surface], []).append(surface)
+        found = {}
+        for ranker, shown in wanted.items():
+            rows = np.unique(np.concatenate([eligible_rows(surface, candidates) for surface in shown]))
+            found[ranker] = np.full(len(candidates), -np.inf, dtype=np.float32)
+            found[ranker][rows] = self.rankers[ranker].score(features[rows])
+        return found
 
     def score_rows(
         self, rows: Mapping[str, Sequence[Any]], *, k: int, surfaces: Sequence[str] = SURFACES
@@ -237,6 +252,13 @@ def _only(candidates: Candidates, rows: IntArray) -> Candidates:
         {name: values[rows] for name, values in candidates.relative.items()},
         candidates.source[rows],
     )
+
+
+def eligible_rows(surface: str, candidates: Candidates) -> IntArray:
+    """Candidates that a surface may show."""
+    if surface == HOME:
+        return np.arange(len(candidates))
+    return np.flatnonzero(candidates.is_new if surface == DISCOVER else ~candidates.is_new)
 
 
 def ranked_lists(candidates: Candidates, rows: IntArray, scores: Floats, *, users: int, k: int) -> ScoredLists:

@@ -20,7 +20,7 @@ from models.personal_frequency import PersonalFrequencyRecommender
 from models.popularity import PopularityRecommender
 from models.ranker import Ranker
 from models.snapshot import Histories
-from models.two_stage import DISCOVER, HOME, SURFACES, LabelledSnapshot, Scorer
+from models.two_stage import DISCOVER, HOME, TRAINED, LabelledSnapshot, Scorer
 
 K = 20
 
@@ -68,7 +68,8 @@ def judge(generators: Generators, rankers: Mapping[str, Ranker], snapshot: Label
     from models.candidates import SOURCES
 
     begun = time.process_time()
-    lists = Scorer(generators, rankers).rank(snapshot.histories, k=K, threads=generators.recipe.num_threads)
+    scorer, threads = Scorer(generators, rankers), generators.recipe.num_threads
+    lists = scorer.rank(snapshot.histories, k=K, surfaces=TRAINED, threads=threads)
     spent = time.process_time() - begun
     popularity = np.asarray(snapshot.items.statistics["popularity_28d"], dtype=np.float64)
     wanted = truths(snapshot)
@@ -76,13 +77,13 @@ def judge(generators: Generators, rankers: Mapping[str, Ranker], snapshot: Label
     placed = home.items != PAD
     counts = np.bincount(home.sources[placed], minlength=len(SOURCES))
     return Judged(
-        per_user={surface: measure(lists[surface].items, wanted[surface], K) for surface in SURFACES},
-        coverage={surface: coverage(lists[surface].items, len(snapshot.items)) for surface in SURFACES},
-        popularity_share={surface: popularity_share(lists[surface].items, popularity) for surface in SURFACES},
+        per_user={surface: measure(lists[surface].items, wanted[surface], K) for surface in TRAINED},
+        coverage={surface: coverage(lists[surface].items, len(snapshot.items)) for surface in TRAINED},
+        popularity_share={surface: popularity_share(lists[surface].items, popularity) for surface in TRAINED},
         finite=all(bool(np.isfinite(one.scores[one.items != PAD]).all()) for one in lists.values()),
         distinct_scores=min(len(np.unique(one.scores[one.items != PAD])) for one in lists.values()),
         source_shares={name: float(count / max(counts.sum(), 1)) for name, count in zip(SOURCES, counts, strict=True)},
-        lists={surface: lists[surface].items for surface in SURFACES},
+        lists={surface: lists[surface].items for surface in TRAINED},
         broken_factors=_broken(generators),
         cpu_ms_per_user=1000 * spent / max(len(snapshot.histories), 1),
     )
@@ -120,6 +121,6 @@ def judge_baselines(snapshot: LabelledSnapshot) -> dict[str, Judged]:
             HOME: model.recommend(users, k=K, filter_seen=False).items,
             DISCOVER: model.recommend(users, k=K, filter_seen=True).items,
         }
-        per_user = {surface: measure(lists[surface], wanted[surface], K) for surface in SURFACES}
+        per_user = {surface: measure(lists[surface], wanted[surface], K) for surface in TRAINED}
         judged[name] = Judged(per_user, lists=lists)
     return judged

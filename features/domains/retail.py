@@ -25,5 +25,5 @@ RETAIL = Domain(
     quantity_not_count=frozenset({"FUEL", "MISCELLANEOUS"}),
     min_item_users=10,
     future_tolerance=timedelta(minutes=5),
-    surfaces=("home", "discover"),
+    surfaces=("home", "discover", "buy_again"),
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.list_checks import PushedItem, overlap
 from models.metrics import bootstrap_interval
-from models.two_stage import DISCOVER, HOME, SURFACES
+from models.two_stage import DISCOVER, HOME, TRAINED
 from models.validation import Judged
 
 _RIVALS = {HOME: "personal_frequency", DISCOVER: "popularity"}
@@ -148,7 +148,7 @@ def _not_below(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
     for surface, rival in _RIVALS.items():
         yield from _compared(evidence.challenger, evidence.baselines[rival], surface, f"{surface}_not_below_{rival}")
     if evidence.champion is not None:
-        for surface in SURFACES:
+        for surface in TRAINED:
             yield from _compared(evidence.challenger, evidence.champion, surface, f"{surface}_not_below_champion")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.domains import domain
 from features.ranking import PAIR_STATISTICS, RANKER_FEATURES
 from models.base import PAD, ArtefactError, ModelError
 from models.candidate_features import feature_matrix
@@ -18,7 +19,7 @@ from models.metrics import measure
 from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
 from models.recipe import FAST, Recipe, recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import DISCOVER, HOME, LabelledSnapshot, Scorer, fit
+from models.two_stage import BUY_AGAIN, DISCOVER, HOME, SURFACES, LabelledSnapshot, Scorer, fit
 
 Make = Callable[[int], LabelledSnapshot]
 
@@ -43,6 +44,10 @@ def rows_of(snapshot: LabelledSnapshot) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def test_the_domain_names_the_surfaces_that_are_ranked() -> None:
+    assert domain("retail").surfaces == SURFACES
+
+
 def test_staples_come_home_and_only_new_items_are_discovered(scorer: Scorer, make_snapshot: Make) -> None:
     now = make_snapshot(3)
     lists = scorer.rank(now.histories, k=5)
@@ -50,6 +55,35 @@ def test_staples_come_home_and_only_new_items_are_discovered(scorer: Scorer, mak
     bought = now.histories.matrix(now.histories.statistics["purchases"], len(now.items)).toarray() > 0
     for user, shown in enumerate(lists[DISCOVER].items):
         assert not bought[user, shown[shown != PAD]].any()
+
+
+def test_what_was_bought_is_ranked_again_as_at_home_and_nothing_else(scorer: Scorer, make_snapshot: Make) -> None:
+    now = make_snapshot(3)
+    lists = scorer.rank(now.histories, k=30)
+    bought = now.histories.matrix(now.histories.statistics["purchases"], len(now.items)).toarray() > 0
+    home, again = lists[HOME], lists[BUY_AGAIN]
+    for user in range(len(now.histories)):
+        known = bought[user, home.items[user]] & (home.items[user] != PAD)
+        shown = again.items[user] != PAD
+        assert again.items[user][shown].tolist() == home.items[user][known].tolist()
+        assert again.scores[user][shown].tolist() == home.scores[user][known].tolist()
+        assert shown.sum() == bought[user].sum()
+    alone = scorer.rank(now.histories, k=30, surfaces=[BUY_AGAIN])
+    assert set(alone) == {BUY_AGAIN}
+    assert (alone[BUY_AGAIN].items == again.items).all()
+
+
+def test_each_ranker_scores_a_candidate_once(
+    scorer: Scorer, make_snapshot: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[int] = []
+    real = Ranker.score
+    monkeypatch.setattr(Ranker, "score", lambda self, rows: scored.append(len(rows)) or real(self, rows))
+    scorer.rank(make_snapshot(3).histories, k=5, surfaces=[HOME, DISCOVER])
+    two = sum(scored)
+    scored.clear()
+    scorer.rank(make_snapshot(3).histories, k=5)
+    assert sum(scored) == two
 
 
 def test_sources_say_history_exactly_for_what_was_bought(scorer: Scorer, make_snapshot: Make) -> None:
@@ -109,6 +143,7 @@ def test_a_user_without_known_items_still_gets_a_list(scorer: Scorer, make_snaps
     scored = scorer.score(frame, k=5, surfaces=[HOME])
     assert len(scored) == 5
     assert "history" not in set(scored["source"])
+    assert scorer.score(frame, k=5, surfaces=[BUY_AGAIN]).empty
 
 
 def test_k_larger_than_the_candidates_ends_early(scorer: Scorer, make_snapshot: Make) -> None:
@@ -121,7 +156,7 @@ def test_bad_requests_are_refused(scorer: Scorer, make_snapshot: Make) -> None:
     histories = make_snapshot(3).histories
     with pytest.raises(ModelError, match="k >= 1"):
         scorer.rank(histories, k=0)
-    with pytest.raises(ModelError, match="discover, home"):
+    with pytest.raises(ModelError, match="buy_again, discover, home"):
         scorer.rank(histories, k=5, surfaces=["checkout"])
     with pytest.raises(ModelError, match="profile must be one of"):
         recipe("turbo")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, write_deltalake
 
+from features.domains import domain
 from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
 from jobs.catalog import GOLD
 from jobs.run import NothingToDo
@@ -120,14 +121,14 @@ def test_training_registers_a_champion_with_what_it_was_made_of(shop: Any) -> No
         shop.run("train.fit_models")
 
 
-def test_every_user_gets_ranked_lists_of_both_surfaces(shop: Any) -> None:
+def test_every_user_gets_ranked_lists_of_every_surface(shop: Any) -> None:
     lists = shop.rows("gold.topk", "user_id", "surface", "rank")
     report = shop.reports["publish.score_users"]
     assert (report["users"], report["rows_written"]) == (USERS, len(lists))
     assert {row["as_of"] for row in lists.values()} == {NOW}
     assert {row["model_version"] for row in lists.values()} == {report["model_version"]}
     assert {(user, surface) for user, surface, _ in lists} == {
-        (f"u{user:03d}", surface) for user in range(USERS) for surface in ("home", "discover")
+        (f"u{user:03d}", surface) for user in range(USERS) for surface in domain("retail").surfaces
     }
     for user, surface in {key[:2] for key in lists}:
         ranks = sorted(rank for who, where, rank in lists if (who, where) == (user, surface))
@@ -137,16 +138,17 @@ def test_every_user_gets_ranked_lists_of_both_surfaces(shop: Any) -> None:
         assert len({lists[user, surface, rank]["item_id"] for rank in ranks}) == len(ranks)
 
 
-def test_staples_lead_the_home_list_and_only_new_items_are_discovered(shop: Any) -> None:
+def test_staples_lead_new_items_are_discovered_and_known_ones_are_bought_again(shop: Any) -> None:
     bought = {(f"u{user:03d}", f"i{item:03d}") for user, item in np.argwhere(counts_at(NOW) > 0)}
     lists = shop.rows("gold.topk", "user_id", "surface", "rank")
     for (user, surface, _), row in lists.items():
         known = (user, row["item_id"]) in bought
         assert (row["source"] == "history") == known
-        assert surface == "home" or not known
+        assert surface == "home" or known == (surface == "buy_again")
     for user in range(USERS):
-        top = {lists[f"u{user:03d}", "home", rank]["item_id"] for rank in range(1, 4)}
-        assert top == {f"i{item:03d}" for item in staples_of(user)}, user
+        for surface in ("home", "buy_again"):
+            top = {lists[f"u{user:03d}", surface, rank]["item_id"] for rank in range(1, 4)}
+            assert top == {f"i{item:03d}" for item in staples_of(user)}, (user, surface)
 
 
 def test_the_same_inputs_and_champion_are_not_scored_twice(shop: Any) -> None:
