@@ -69,18 +69,22 @@ def _logs(given: argparse.Namespace) -> int:
 
 
 def _clean(*, confirmed: bool) -> int:
-    from jobs.stack.lifecycle import clean, state_bytes
+    from jobs.stack.lifecycle import clean
+    from jobs.stack.state_folder import deletable, foreign, state_bytes
 
     config = settings()
-    if not config.home.exists():
+    if not config.home.exists() or not deletable(config.home):
         print(f"nothing to delete at {config.home}")
         return 0
-    size = state_bytes(config) / (1 << 30)
+    size = state_bytes(config.home) / (1 << 30)
     words = f"delete all state in {config.home} ({size:.1f} GiB: lake, databases, logs, secrets; not the jars)"
     if not confirmed and (not sys.stdin.isatty() or input(f"{words}? [y/N] ").strip().lower() not in ("y", "yes")):
         print(f"nothing deleted. To {words}: make clean CONFIRM=1")
         return 1
     clean(config)
+    others = foreign(config.home)
+    if others:
+        print(f"left in {config.home}, which Sluice did not make: {', '.join(others)}")
     return 0
 
 

@@ -11,6 +11,7 @@ from jobs.stack.credentials import ensure_secrets
 from jobs.stack.environment import service_environment
 from jobs.stack.log_files import write_own_log
 from jobs.stack.services import service
+from jobs.stack.state_folder import claim
 
 NEEDS_SECONDS = 120
 
@@ -51,6 +52,7 @@ def run_service(name: str) -> None:
     config = settings()
     if "SUPERVISOR_ENABLED" in os.environ:  # by hand, the terminal is the log
         write_own_log(config, name)
+    claim(config)
     if ensure_secrets(config):
         settings.cache_clear()
         config = settings()

@@ -7,15 +7,15 @@ import time
 from jobs.settings import settings
 from jobs.stack import jars, preflight
 from jobs.stack.java import JavaError, find_java, java_home
-from jobs.stack.launch import private_folder
 from jobs.stack.postgres import PostgresError, unprivileged
+from jobs.stack.state_folder import claim
 
 
 def main() -> int:
     """Check everything, fetch the jars; every problem is named at once, each with its cure."""
     began = time.monotonic()
     config = settings()
-    private_folder(config.home)
+    claim(config)
     problems: list[str] = []
     try:
         java = find_java(config)

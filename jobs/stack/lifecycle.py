@@ -21,6 +21,7 @@ from jobs.stack.launch import private_folder
 from jobs.stack.log_files import SUPERVISOR
 from jobs.stack.progress import Watch, show
 from jobs.stack.services import SERVICES, Service, select
+from jobs.stack.state_folder import claim, delete_state
 
 READY_SECONDS = 300
 ORPHAN_SECONDS = 10
@@ -124,7 +125,7 @@ def _end_in_order(config: Settings) -> tuple[int, int]:
 
 
 def _prepare_home(config: Settings) -> Settings:
-    home = private_folder(config.home)
+    home = claim(config)
     for name in ("logs", "run", "run/pids", "run/tmp"):
         private_folder(home / name)
     if ensure_secrets(config):
@@ -236,19 +237,7 @@ def down(config: Settings | None = None, *, console: Console | None = None) -> i
     return killed
 
 
-KEPT = ("lib", "java")
-"""What `clean` leaves: fetched and verified pieces that hold no state."""
-
-
-def state_bytes(config: Settings) -> int:
-    """Size of everything that `clean` would delete."""
-    files = (path for path in config.home.rglob("*") if path.relative_to(config.home).parts[0] not in KEPT)
-    return sum(path.lstat().st_size for path in files if path.is_file())
-
-
 def clean(config: Settings, *, console: Console | None = None) -> None:
-    """Stop the stack, then delete its state; the environment and the jars stay."""
+    """Stop the stack, then delete its state; the environment, the jars and what is not Sluice's stay."""
     down(config, console=console)
-    for path in config.home.iterdir():
-        if path.name not in KEPT:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    delete_state(config.home)
