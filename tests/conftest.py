@@ -155,7 +155,8 @@ def redis_server(redis_process: RedisServer) -> RedisServer:
 @pytest.fixture
 def make_inputs() -> Callable[..., Any]:
     """Inputs of a small release: users u1.. with seeded lists, items i001.. in categories of ten, FUEL hidden."""
-    from jobs.publish.release_inputs import FeatureRows, Products, ReleaseInputs, TopK
+    from jobs.products import Products
+    from jobs.publish.release_inputs import FeatureRows, ReleaseInputs, TopK
 
     def make(*, users: int = 20, items: int = 60, length: int = 12, model_version: str = "1", seed: int = 3) -> Any:
         draw = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ def run_hooks(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str
         subprocess.run(["git", *arguments], cwd=checkout, env=environment, check=True, capture_output=True)
 
     def run(module: str) -> subprocess.CompletedProcess[str]:
-        (checkout / "jobs" / "new_module.py").write_text(module)
+        (checkout / "features" / "new_module.py").write_text(module)
         git("init", "-q")
         git("add", "-A")
         return subprocess.run(

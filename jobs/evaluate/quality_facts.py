@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features.domains.spec import ListRules
 from features.ranking import RANKER_FEATURES
 from jobs.evaluate.arena import Arena, K
-from jobs.publish.release_inputs import Products
+from jobs.products import Products
 from models.base import PAD, IntArray
 from models.candidate_features import feature_matrix
 from models.candidates import assemble

@@ -23,7 +23,7 @@ from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_dri
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.quality_page import page
 from jobs.lake import Lake, commit_metadata
-from jobs.publish.release_inputs import read_products
+from jobs.products import read_products
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.settings import Settings

@@ -21,6 +21,7 @@ from jobs import clock
 from jobs.catalog import table
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
+from jobs.products import read_products
 from jobs.publish import release_inputs
 from jobs.publish.release_content import LIST_LENGTH, POPULAR_LENGTH, SIMILAR_LENGTH, ReleaseContent, build_content
 from jobs.publish.release_inputs import ReleaseInputs
@@ -66,7 +67,7 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
         as_of=as_of,
         model_version=model_version,
         topk=topk,
-        products=release_inputs.read_products(lake),
+        products=read_products(lake),
         versions=versions,
         user_features=release_inputs.read_features(lake, "gold.user_features", "user_id", users, as_of),
         item_features=release_inputs.read_features(lake, "gold.item_features", "item_id", items, as_of),

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.domains.spec import ListRules
-from jobs.publish.release_inputs import FeatureRows, Products, ReleaseInputs
+from jobs.products import Products
+from jobs.publish.release_inputs import FeatureRows, ReleaseInputs
 from models.list_rules import apply_rules, refusals
 from models.vector_index import VectorIndex
 from serving.online_store import (

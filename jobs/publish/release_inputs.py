@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from jobs.catalog import TableSpec, table
 from jobs.lake import Lake, LakeError
+from jobs.products import Products
 from jobs.settings import Settings
 
 
@@ -27,19 +28,6 @@ class TopK:
     item_ids: NDArray[Any]
     scores: NDArray[np.float32]
     sources: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Products:
-    """silver.products by column."""
-
-    item_ids: list[str]
-    titles: list[str | None]
-    departments: list[str | None]
-    categories: list[str | None]
-    prices: list[float | None]
-    stock: list[int | None]
-    active: list[bool | None]
 
 
 @dataclass(frozen=True)
@@ -119,13 +107,6 @@ def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:
     text = {name: rows[name].to_numpy(zero_copy_only=False) for name in ("user_id", "surface", "item_id", "source")}
     scores = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
     return TopK(text["user_id"], text["surface"], text["item_id"], scores, text["source"]), versions[0]
-
-
-def read_products(lake: Lake) -> Products:
-    """The catalog as it is now: stock and prices are of today, whatever the as_of of the lists."""
-    names = ["item_id", "title", "department", "category", "price", "stock", "is_active"]
-    rows = _arrow(lake, table("silver.products"), names)
-    return Products(*(rows[name].to_pylist() for name in names))
 
 
 def _holding(folder: Path, name: str) -> Path:

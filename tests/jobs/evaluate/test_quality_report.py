@@ -14,7 +14,7 @@ from jobs.evaluate.drift_facts import list_drift
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.quality_readme import MARKERS, QualityError, markdown, write_readme
 from jobs.evaluate.report_quality import positions
-from jobs.publish.release_inputs import Products
+from jobs.products import Products
 from models.drift import MOVED, QUIET
 from models.evaluation import ModelLists
 from models.generators import Generators

@@ -1,0 +1,36 @@
+"""The shop's products as they are now, by column. Read with delta-rs: no session, no JVM."""
+
+from dataclasses import dataclass
+
+from deltalake import DeltaTable
+
+from jobs.catalog import SILVER
+from jobs.lake import Lake, LakeError
+
+
+@dataclass(frozen=True)
+class Products:
+    """silver.products by column."""
+
+    item_ids: list[str]
+    titles: list[str | None]
+    departments: list[str | None]
+    categories: list[str | None]
+    prices: list[float | None]
+    stock: list[int | None]
+    active: list[bool | None]
+
+
+def read_products(lake: Lake) -> Products:
+    """The catalog as it is now: stock and prices are of today, whatever the as_of of the lists.
+
+    Raises:
+        LakeError: there is no silver.products yet, naming its writer.
+    """
+    spec = SILVER["products"]
+    found = lake.delta(spec)
+    if found is None:
+        raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
+    names = ["item_id", "title", "department", "category", "price", "stock", "is_active"]
+    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=names)
+    return Products(*(rows[name].to_pylist() for name in names))
