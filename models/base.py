@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the API imports the errors of this module and has no scipy
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
+_BLOCK_WIDTH = 64  # cells of one maximum
 PAD = -1
 """Item position that fills a list which is shorter than `k`."""
 
@@ -79,18 +80,48 @@ def top_k(scores: NDArray[Any], k: int) -> RankedLists:
     """
     if k < 1:
         raise ModelError(f"k must be at least 1, got {k}")
-    rows, width = scores.shape
-    taken = min(k, width)
+    rows = len(scores)
     items = np.full((rows, k), PAD, dtype=np.int64)
     values = np.zeros((rows, k), dtype=np.float32)
-    if taken == 0 or rows == 0:
-        return RankedLists(items, values)
-    keys = np.where(np.isnan(scores), -np.inf, scores)
-    # The k-th best value decides who may enter; a stable sort of those keeps ties in column order.
-    floor = np.partition(keys, width - taken, axis=1)[:, width - taken]
-    for row in range(rows):
-        entered = np.flatnonzero((keys[row] >= floor[row]) & np.isfinite(keys[row]))
-        best = entered[np.argsort(-keys[row, entered], kind="stable")][:taken]
-        items[row, : len(best)] = best
-        values[row, : len(best)] = keys[row, best]
+    owners, columns = best_cells(scores, k)
+    places = _places(owners, rows)
+    items[owners, places], values[owners, places] = columns, scores[owners, columns]
     return RankedLists(items, values)
+
+
+def best_cells(scores: NDArray[Any], k: int, *, above: float = -np.inf) -> tuple[IntArray, IntArray]:
+    """Rows and columns of the `k` best finite cells of each row, by row, best first; ties go to the lower column.
+
+    Args:
+        scores: shape (rows, columns), floating point.
+        above: only cells of a larger value.
+
+    The k-th best value of a row is at least the k-th best of its blocks' maxima, so only cells from there on are
+    sorted: score rows are long and full of ties, on which a partition of whole rows spends its time.
+    """
+    rows, width = scores.shape
+    block = _BLOCK_WIDTH
+    while block > 1 and width < 2 * k * block:
+        block //= 2
+    if rows == 0 or width == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    maxima = np.fmax.reduce(scores[:, : width // block * block].reshape(rows, -1, block), axis=2)
+    if np.isposinf(maxima).any():
+        return best_cells(np.where(np.isposinf(scores), -np.inf, scores).astype(scores.dtype), k, above=above)
+    maxima[np.isnan(maxima)] = -np.inf
+    taken = min(k, maxima.shape[1])
+    floor = np.partition(maxima, maxima.shape[1] - taken, axis=1)[:, maxima.shape[1] - taken]
+    lowest = np.nextafter(scores.dtype.type(above), scores.dtype.type(np.inf))
+    owners, columns = np.nonzero(scores >= np.maximum(floor, lowest)[:, None])
+    values = scores[owners, columns]
+    order = np.lexsort((-values, owners))  # stable: columns stay ascending among ties
+    order = order[np.isfinite(values[order])]
+    owners, columns = owners[order], columns[order]
+    kept = _places(owners, rows) < k
+    return owners[kept], columns[kept]
+
+
+def _places(owners: IntArray, rows: int) -> IntArray:
+    """Place of each cell within its row, cells being ordered by row."""
+    places: IntArray = np.arange(len(owners)) - np.searchsorted(owners, np.arange(rows))[owners]
+    return places

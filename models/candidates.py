@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.ranking import GENERATORS, HISTORY
+from models.base import best_cells
 from models.generators import Generators
 from models.snapshot import Floats, Histories, Ints
 
@@ -87,18 +88,18 @@ def _scale(fresh: Floats) -> NDArray[np.float64]:
 
     Where so many have no positive score, the best one is the measure.
     """
-    place = min(_YARDSTICK, fresh.shape[1])
-    tenth = np.partition(fresh, fresh.shape[1] - place, axis=1)[:, fresh.shape[1] - place]
-    measure = np.where(tenth > 0, tenth, fresh.max(axis=1))
-    return 1.0 / np.maximum(measure.astype(np.float64), 1e-9)
+    owners, columns = best_cells(fresh, _YARDSTICK, above=0.0)
+    measure = fresh.max(axis=1).astype(np.float64)
+    full = np.bincount(owners, minlength=len(fresh)) == _YARDSTICK
+    last = np.searchsorted(owners, np.flatnonzero(full), side="right") - 1
+    measure[full] = fresh[owners[last], columns[last]]
+    scale: NDArray[np.float64] = 1.0 / np.maximum(measure, 1e-9)
+    return scale
 
 
 def _mark_best(chosen: NDArray[np.bool_], blend: Floats, count: int) -> None:
     """Mark the `count` best new items of each row; -inf is never marked."""
-    taken = min(count, blend.shape[1])
-    best = np.argpartition(-blend, taken - 1, axis=1)[:, :taken]
-    rows = np.arange(len(blend))[:, None]
-    chosen[rows, best] |= np.isfinite(blend[rows, best])
+    chosen[best_cells(blend, count)] = True
 
 
 def _pair_rows(histories: Histories, owners: Ints, items: Ints, width: int) -> Ints:

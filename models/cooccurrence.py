@@ -1,5 +1,6 @@
 """Item-to-item co-occurrence: what is bought by the same users, or in the same baskets, as what a user has."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -74,12 +75,13 @@ class CooccurrenceRecommender(ScoringRecommender):
 
 
 def item_likeness(
-    weights: sp.csr_matrix, *, neighbours: int, weighting: Weighting = "cosine", shrink: float = 1.0
+    weights: sp.csr_matrix, *, neighbours: int, weighting: Weighting = "cosine", shrink: float = 1.0, threads: int = 1
 ) -> sp.csr_matrix:
-    """Row i holds the `neighbours` items most like item i, itself left out.
+    """Row i holds the `neighbours` items most like item i, itself left out; the same for any number of threads.
 
     Args:
         weights: rows are users or baskets, columns items.
+        threads: blocks of items worked on at once (scipy lets go of the interpreter's lock).
     """
     if weighting == "cosine":
         damped = sp.csr_matrix(weights, dtype=np.float32, copy=True)
@@ -93,12 +95,15 @@ def item_likeness(
         left, right = present, sp.csc_matrix(present @ sp.diags(weights.shape[0] / counts))
         left = sp.csc_matrix(left @ sp.diags(1.0 / counts))
     transposed = sp.csr_matrix(left.T, dtype=np.float32)
-    blocks = []
-    for start in range(0, weights.shape[1], _BLOCK):
+
+    def nearest(start: int) -> sp.csr_matrix:
         dense = np.asarray((transposed[start : start + _BLOCK] @ right).todense(), dtype=np.float32)
         rows = np.arange(dense.shape[0])
         dense[rows, start + rows] = 0.0
-        blocks.append(keep_top_per_row(dense, neighbours))
+        return keep_top_per_row(dense, neighbours)
+
+    with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
+        blocks = list(pool.map(nearest, range(0, weights.shape[1], _BLOCK)))
     stacked = sp.csr_matrix(sp.vstack(blocks), dtype=np.float32)
     stacked.sort_indices()
     return stacked

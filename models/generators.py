@@ -78,7 +78,7 @@ class Generators:
             recent_votes=histories.matrix(np.minimum(pairs["decay_56d"], 1.0), width),
             trial_votes=histories.matrix(trial, width),
             factors=_factors(histories, items, counts, decayed, recipe),
-            likeness=item_likeness(counts, neighbours=recipe.item_neighbours),
+            likeness=item_likeness(counts, neighbours=recipe.item_neighbours, threads=recipe.num_threads),
             recipe=recipe,
         )
 

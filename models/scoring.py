@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from models.base import ArtefactError, ModelError, NotFittedError, RankedLists, top_k
+from models.base import ArtefactError, ModelError, NotFittedError, RankedLists, best_cells, top_k
 from models.interaction_matrix import IdMap, InteractionMatrix
 
 _BLOCK = 512  # users scored at once: 512 x 16k float32 is 33 MB
@@ -142,15 +142,9 @@ def unit_columns(matrix: sp.csr_matrix, *, shrink: float = 0.0) -> sp.csc_matrix
 
 
 def keep_top_per_row(dense: Floats, k: int) -> sp.csr_matrix:
-    """The `k` largest positive entries of each row of a dense block."""
-    rows, width = dense.shape
-    taken = min(k, width)
-    columns = np.argpartition(-dense, taken - 1, axis=1)[:, :taken]
-    values = np.take_along_axis(dense, columns, axis=1)
-    matrix = sp.csr_matrix(
-        (values.ravel(), (np.repeat(np.arange(rows), taken), columns.ravel())), shape=(rows, width), dtype=np.float32
-    )
-    matrix.data[matrix.data < 0] = 0
-    matrix.eliminate_zeros()
+    """The `k` largest positive entries of each row of a dense block; ties go to the lower column."""
+    owners, columns = best_cells(dense, k, above=0.0)
+    kept = (dense[owners, columns], (owners, columns))
+    matrix = sp.csr_matrix(kept, shape=dense.shape, dtype=np.float32)
     matrix.sort_indices()
     return matrix
