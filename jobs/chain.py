@@ -85,21 +85,27 @@ class Chain:
                 found.append(stage.dag_id)
         return found
 
-    def follow(self, *, timeout_seconds: float = 1800, poll_seconds: float = 1.0) -> Iterator[list[Step]]:
+    def follow(self, *, stall_seconds: float = 1800, poll_seconds: float = 1.0) -> Iterator[list[Step]]:
         """Yield the steps until nothing runs and no stage is behind; a lost doorbell is rung again, once per DAG.
 
         Raises:
-            ChainError: a run failed after its retries (the message holds its address and the end of its log), or the
-                time is up.
+            ChainError: a run failed after its retries (the message holds its address and the end of its log), or no
+                task has begun or ended for `stall_seconds`: a slow machine is no failure, a stuck one is.
         """
-        deadline = time.monotonic() + timeout_seconds
+        moved_at, seen = time.monotonic(), ()
         idle_since: float | None = None
-        while time.monotonic() < deadline:
+        while time.monotonic() - moved_at < stall_seconds:
             runs = self._runs()
             failure = self._failure(runs)
             if failure:
                 raise ChainError(failure)
-            yield self._steps(runs)
+            steps = self._steps(runs)
+            yield steps
+            state = tuple(
+                (step.task.run_id, step.task.task_id, step.task.try_number, step.task.state) for step in steps
+            )
+            if state != seen:
+                moved_at, seen = time.monotonic(), state
             if any(run.state in ACTIVE for run in runs):
                 idle_since = None
             elif idle_since is None:
@@ -112,7 +118,10 @@ class Chain:
                 self.trigger(*again)
                 idle_since = None
             time.sleep(poll_seconds)
-        raise ChainError(f"the chain did not end within {timeout_seconds:.0f} s: the Airflow UI shows what still runs")
+        raise ChainError(
+            f"nothing in the chain has begun or ended for {stall_seconds:.0f} s: the Airflow UI shows what still runs, "
+            "`make logs` why"
+        )
 
 
 def wait_for_dags(airflow: Airflow, *, timeout_seconds: float = 90) -> None:

@@ -130,8 +130,18 @@ def test_without_any_lists_a_model_comes_first() -> None:
 def test_a_chain_without_end_is_given_up_on() -> None:
     airflow = ScriptedAirflow({"refine": ("running", [])})
     chain = Chain(airflow, list)  # type: ignore[arg-type]
-    with pytest.raises(ChainError, match="did not end within 0 s"):
-        list(chain.follow(timeout_seconds=0.01, poll_seconds=0.001))
+    with pytest.raises(ChainError, match="nothing in the chain has begun or ended for 0 s"):
+        list(chain.follow(stall_seconds=0.01, poll_seconds=0.001))
+
+
+def test_a_slow_chain_is_followed_as_long_as_it_moves() -> None:
+    scenes = [
+        {"refine": ("running", [(f"task-{done}", "success", done) for done in range(1, n + 1)])} for n in range(6)
+    ]
+    airflow = ScriptedAirflow(*scenes, {"refine": ("success", [])})
+    chain = Chain(airflow, list)  # type: ignore[arg-type]
+    for _ in chain.follow(stall_seconds=0.05, poll_seconds=0.02):  # longer in all than a stall may last
+        airflow.next_scene()
 
 
 def test_triggering_hands_the_window_on() -> None:
