@@ -92,7 +92,7 @@ class Chain:
             ChainError: a run failed after its retries (the message holds its address and the end of its log), or no
                 task has begun or ended for `stall_seconds`: a slow machine is no failure, a stuck one is.
         """
-        moved_at, seen = time.monotonic(), ()
+        moved_at, seen = time.monotonic(), ""
         idle_since: float | None = None
         while time.monotonic() - moved_at < stall_seconds:
             runs = self._runs()
@@ -101,9 +101,7 @@ class Chain:
                 raise ChainError(failure)
             steps = self._steps(runs)
             yield steps
-            state = tuple(
-                (step.task.run_id, step.task.task_id, step.task.try_number, step.task.state) for step in steps
-            )
+            state = repr([step.task for step in steps])
             if state != seen:
                 moved_at, seen = time.monotonic(), state
             if any(run.state in ACTIVE for run in runs):
