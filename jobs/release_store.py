@@ -15,6 +15,7 @@ from serving.online_store import (
     Keys,
     ListsEntry,
     Manifest,
+    RankedItems,
     check_release_id,
     lists_digest,
     unpack_artefact,
@@ -113,6 +114,17 @@ def _read_family(client: Any, keys: Keys, manifest: Manifest, family: str) -> Li
                     yield owner, unpack_list(name, blob, item_count=items).payload()
 
     return lists_digest(rows())
+
+
+def user_lists(client: Any, domain: str, manifest: Manifest, surface: str) -> Iterator[RankedItems]:
+    """Every user's list of a surface, decoded; nothing when the release has no such surface."""
+    keys, items = Keys(domain), manifest.counts.get("items", 0)
+    if f"u:{surface}" not in manifest.lists:
+        return
+    for owners in _batches(_owners(client, keys, manifest, f"u:{surface}")):
+        names = [keys.user_list(manifest.release_id, surface, owner) for owner in owners]
+        for name, blob in zip(names, client.mget(names), strict=True):
+            yield unpack_list(name, blob, item_count=items)
 
 
 def check_release(client: Any, domain: str, release_id: str) -> Check:

@@ -23,7 +23,7 @@ from jobs.verify.checks import (
     unique_by_key,
 )
 from jobs.verify.rebuild import ORDER, rebuild, scratch_lake
-from jobs.verify.release import release_check
+from jobs.verify.release import release_checks
 
 
 def run_checks(domain: str, config: Settings) -> list[Check]:
@@ -32,7 +32,7 @@ def run_checks(domain: str, config: Settings) -> list[Check]:
         spark = connect("verify", domain, config)
     except ConnectionError as problem:
         engine = Check("engine", False, "an engine that answers", "none", str(problem))
-        return [engine, *guarded("release", lambda: [release_check(domain, config)])]
+        return [engine, *guarded("release", lambda: release_checks(domain, config))]
     spark.conf.set("spark.sql.shuffle.partitions", "4")
     spark.conf.set("spark.sql.files.maxPartitionBytes", "16m")
     lake = Lake.of(domain, config)
@@ -40,7 +40,7 @@ def run_checks(domain: str, config: Settings) -> list[Check]:
     checks += guarded("kafka", lambda: kafka_checks(spark, lake, config))
     checks += guarded("silver", lambda: silver_checks(spark, lake))
     checks += guarded("quarantine", lambda: [quarantine_countable(spark, lake, config)])
-    return checks + guarded("release", lambda: [release_check(domain, config)])
+    return checks + guarded("release", lambda: release_checks(domain, config))
 
 
 def guarded(name: str, make: Callable[[], list[Check]]) -> list[Check]:
