@@ -236,8 +236,6 @@ GOLD_PAIR_FEATURES = TableSpec(
     writer=_GOLD_WRITER,
     partition_by=("as_of",),
     layout_why=_MOMENT_WHY,
-    # nothing is looked up by a statistic: smallest and largest of thirty columns cost a fifth of the write
-    properties={"delta.dataSkippingStatsColumns": "user_id"},
 )
 GOLD_BASKET_FEATURES = TableSpec(
     name="gold.basket_features",
@@ -350,9 +348,9 @@ JOBS: dict[str, JobSpec] = {
         ),
         JobSpec(
             name="publish.build_release",
-            reads=("silver.products", *(name for name in GOLD if name == "gold.topk")),
+            reads=("silver.products", "gold.basket_features", "gold.topk"),
             writes=(),
-            summary="gold.topk -> one immutable release in Redis, read back, then activated by one pointer change",
+            summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
         ),
         JobSpec(
             name="evaluate.report_quality",

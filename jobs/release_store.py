@@ -91,20 +91,13 @@ def _owners(client: Any, keys: Keys, manifest: Manifest, family: str) -> list[st
     return unpack_ids(name, read_artefact(client, keys, manifest, name))
 
 
-def _key(keys: Keys, release_id: str, family: str, owner: str) -> str:
-    kind, _, surface = family.partition(":")
-    if kind == "u":
-        return keys.user_list(release_id, surface, owner)
-    return keys.similar(release_id, owner) if kind == "s" else keys.features(release_id, owner)
-
-
 def _read_family(client: Any, keys: Keys, manifest: Manifest, family: str) -> ListsEntry:
     """Read every value of a family through the reader's decoder; its entry as found."""
     items = manifest.counts.get("items", 0)
 
     def rows() -> Iterator[tuple[str, bytes]]:
         for owners in _batches(_owners(client, keys, manifest, family)):
-            names = [_key(keys, manifest.release_id, family, owner) for owner in owners]
+            names = [keys.value(manifest.release_id, family, owner) for owner in owners]
             for owner, name, blob in zip(owners, names, client.mget(names), strict=True):
                 if blob is None:
                     raise IncompleteReleaseError(f"release {manifest.release_id} lacks {family} of one of its owners")

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from features.domains import domain
 from serving.breaker import Breaker
 from serving.deps import Parts
 from serving.edge import Edge
@@ -22,7 +23,7 @@ from serving.metrics import Metrics
 from serving.online_store import Keys
 from serving.problems import ProblemResponse, parameter_errors, sentence
 from serving.recommend import Recommendations
-from serving.routes import docs, health, items, recommendations
+from serving.routes import cart, docs, health, items, recommendations, trending
 from serving.schemas import EXPECTED, Problem
 from serving.settings import ServingSettings, serving_settings
 from serving.store import Store
@@ -76,7 +77,7 @@ def _build_parts(config: ServingSettings, log: Any) -> Parts:
     metrics, breaker = Metrics(), Breaker()
     store = Store(config, breaker)
     watcher = ReleaseWatcher(config, store, metrics, log)
-    answers = Recommendations(store, watcher, metrics, Keys(config.domain))
+    answers = Recommendations(store, watcher, metrics, Keys(config.domain), domain(config.domain).rules)
     return Parts(config, breaker, store, watcher, metrics, answers, UserHash(config), log)
 
 
@@ -102,7 +103,7 @@ def create_app(config: ServingSettings | None = None, *, log_stream: BinaryIO | 
     app.state.parts = parts
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(HTTPException, _refuse_request)
-    for module in (recommendations, items, health, docs):
+    for module in (recommendations, items, cart, trending, health, docs):
         app.include_router(module.router)
     app.add_middleware(Edge, metrics=parts.metrics, log=parts.log, access_log=config.access_log)
     return app

@@ -11,7 +11,7 @@ from serving.breaker import Breaker
 from serving.logs import UserHash
 from serving.metrics import Metrics
 from serving.recommend import Recommendations
-from serving.schemas import EXPECTED, MAX_K
+from serving.schemas import EXPECTED, MAX_CART, MAX_K
 from serving.settings import ServingSettings
 from serving.store import Store
 from serving.watcher import ReleaseWatcher
@@ -49,6 +49,16 @@ _ID: dict[str, Any] = {"pattern": ID_PATTERN, "min_length": 1, "max_length": 64}
 UserPath = Annotated[str, Path(**_ID, description=EXPECTED["user_id"], examples=["1142"])]
 ItemPath = Annotated[str, Path(**_ID, description=EXPECTED["item_id"], examples=["1029743"])]
 UserQuery = Annotated[str, Query(**_ID, description=EXPECTED["user_id"], examples=["1142"])]
+_ONE_ID = ID_PATTERN.strip("^$")
+CartQuery = Annotated[
+    str,
+    Query(
+        pattern=f"^{_ONE_ID}(,{_ONE_ID}){{0,{MAX_CART - 1}}}$",
+        max_length=65 * MAX_CART,
+        description=f"What is in the cart: {EXPECTED['items']}",
+        examples=["1029743,995785"],
+    ),
+]
 K = Annotated[int, Query(ge=1, le=MAX_K, description=f"How many items: {EXPECTED['k']}", examples=[20])]
 Surface = Annotated[
     str, Query(min_length=1, max_length=32, description="Where the list is shown; the domain names its surfaces")

@@ -29,14 +29,14 @@ from serving.online_store import (
 from serving.rules import popular_by_category
 from serving.store import Store
 
-RECENT_USERS = 10_000
-"""Lists of recent users kept in memory for the time that Redis is away: about 10 MB."""
+RECENT_LISTS = 10_000
+"""Lists that were read lately, kept in memory for the time that Redis is away: about 10 MB."""
 
 
 class RecentLists:
     """Least-recently-used lists of one release, packed as they came."""
 
-    def __init__(self, size: int = RECENT_USERS) -> None:
+    def __init__(self, size: int = RECENT_LISTS) -> None:
         self._size = size
         self._lists: OrderedDict[str, bytes] = OrderedDict()
 
@@ -61,6 +61,7 @@ class LoadedRelease:
     items: ItemTable
     index: dict[str, int]  # item_id -> position in the item table
     popular: RankedItems
+    trending: RankedItems
     by_category: dict[str, list[tuple[int, float]]]
     vectors: VectorIndex | None
     vector_items: NDArray[np.uint32]  # item of each row of `vectors`
@@ -108,6 +109,7 @@ async def load_release(store: Store, keys: Keys, release_id: str) -> LoadedRelea
     parts: dict[str, Any] = {
         "popular": await content("popular"),
         "popularity": await content("popularity"),
+        "trending": await content("trending"),
     }
     if manifest.vector_index is not None:
         parts["vector_index"], parts["vector_items"] = await content("vector_index"), await content("vector_items")
@@ -120,6 +122,7 @@ def _assemble(manifest: Manifest, table: ItemTable, parts: dict[str, bytes]) -> 
         raise CorruptArtefactError(f"item table of {count} items, the manifest says {manifest.counts.get('items')}")
     popular = decode_ranked("popular", parts["popular"], item_count=count)
     ranking = decode_ranked("popularity", parts["popularity"], item_count=count)
+    trending = decode_ranked("trending", parts["trending"], item_count=count)
     vectors, vector_items = None, np.empty(0, "<u4")
     if manifest.vector_index is not None:
         shape = manifest.vector_index
@@ -135,6 +138,7 @@ def _assemble(manifest: Manifest, table: ItemTable, parts: dict[str, bytes]) -> 
         table,
         {item_id: place for place, item_id in enumerate(table.item_ids)},
         popular,
+        trending,
         popular_by_category(ranking, table),
         vectors,
         vector_items,

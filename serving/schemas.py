@@ -5,9 +5,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_K = 200
+MAX_CART = 50
 EXPECTED = {
     "user_id": "1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric",
     "item_id": "1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric",
+    "items": f"1 to {MAX_CART} item ids with commas between them, each of "
+    "1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric",
     "k": f"a whole number from 1 to {MAX_K}",
 }
 """What a parameter must be, in words; the words of the problem that refuses it."""
@@ -83,6 +86,68 @@ class SimilarItems(_List):
                 "release_id": _RELEASE,
                 "generated_at": _GENERATED_AT,
                 "items": [{**_ITEM, "item_id": "995785", "score": 0.8712, "title": "Soft White Bread, 20 OZ"}],
+            }
+        }
+    )
+
+
+class BoughtTogether(_List):
+    """Items bought together with one."""
+
+    item_id: str
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "item_id": "1029743",
+                "k": 1,
+                "source": "similar",
+                "reason": "bought_together",
+                "detail": "items that stood in the same baskets as this one, beyond what chance would put there",
+                "release_id": _RELEASE,
+                "generated_at": _GENERATED_AT,
+                "items": [{**_ITEM, "item_id": "981760", "score": 0.4127, "title": "Eggs Large, 1 DZ", "price": 1.49}],
+            }
+        }
+    )
+
+
+class CartRecommendations(_List):
+    """Items that go with a cart and are not in it."""
+
+    cart: list[str] = Field(description="Ids that were asked with and that the release knows, each once")
+    unknown_items: list[str] = Field(description="Ids that the release does not know: they are ignored")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "cart": ["1029743", "995785"],
+                "unknown_items": ["no-such-item"],
+                "k": 1,
+                "source": "similar",
+                "reason": "goes_with_cart",
+                "detail": "items that stood in the same baskets as several of the cart's",
+                "release_id": _RELEASE,
+                "generated_at": _GENERATED_AT,
+                "items": [{**_ITEM, "item_id": "981760", "score": 0.9313, "title": "Eggs Large, 1 DZ", "price": 1.49}],
+            }
+        }
+    )
+
+
+class TrendingItems(_List):
+    """What rises now, for everybody."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "k": 1,
+                "source": "popular",
+                "reason": "trending",
+                "detail": "items that rise now: bought at a higher rate in the last days than in the weeks before",
+                "release_id": _RELEASE,
+                "generated_at": _GENERATED_AT,
+                "items": [{**_ITEM, "item_id": "6534178", "score": 2.5, "title": "Turkey, Whole", "price": 9.9}],
             }
         }
     )

@@ -1,8 +1,8 @@
 """The API's only reader of Redis: short waits, a breaker, and one exception for everything that can go wrong."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -13,6 +13,8 @@ from serving.breaker import Breaker
 from serving.settings import ServingSettings
 
 _LOAD_TIMEOUT_SECONDS = 2.0
+_NOT_ASKED = "Redis failed repeatedly: not asked until the breaker lets a probe through"
+_Value = TypeVar("_Value")
 
 
 class StoreUnavailableError(RuntimeError):
@@ -52,14 +54,22 @@ class Store:
             StoreUnavailableError: no answer within the time limit, an error, or the breaker is open.
         """
         if not self.breaker.allow():
-            raise StoreUnavailableError("Redis failed repeatedly: not asked until the breaker lets a probe through")
+            raise StoreUnavailableError(_NOT_ASKED)
         return await self._ask(self._fast.get(key), self._timeout)
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Values of keys for a request, in one command; raises as `get` does."""
+        if not keys:
+            return []
+        if not self.breaker.allow():
+            raise StoreUnavailableError(_NOT_ASKED)
+        return await self._ask(self._fast.mget(keys), self._timeout)
 
     async def fetch(self, keys: list[str]) -> list[bytes | None]:
         """Values of artefact keys, one command each; they are half a megabyte, so the wait is longer."""
         return [await self._ask(self._slow.get(key), _LOAD_TIMEOUT_SECONDS) for key in keys]
 
-    async def _ask(self, command: Awaitable[bytes | None], seconds: float) -> bytes | None:
+    async def _ask(self, command: Awaitable[_Value], seconds: float) -> _Value:
         try:
             async with asyncio.timeout(seconds):
                 value = await command

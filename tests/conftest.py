@@ -154,11 +154,18 @@ def redis_server(redis_process: RedisServer) -> RedisServer:
 
 @pytest.fixture
 def make_inputs() -> Callable[..., Any]:
-    """Inputs of a small release: users u1.. with seeded lists, items i001.. in categories of ten, FUEL hidden."""
+    """Inputs of a small release: users u1.. with seeded lists, items i001.. in categories of ten, FUEL hidden.
+
+    `again` items may be bought again by u1. Four baskets hold i001, i002 and i011, three i001 and i012, and four the
+    hidden i019 beside i001.
+    """
+    from jobs.baskets import Baskets
     from jobs.products import Products
     from jobs.publish.release_inputs import FeatureRows, ReleaseInputs, TopK
 
-    def make(*, users: int = 20, items: int = 60, length: int = 12, model_version: str = "1", seed: int = 3) -> Any:
+    def make(
+        *, users: int = 20, items: int = 60, length: int = 12, model_version: str = "1", seed: int = 3, again: int = 0
+    ) -> Any:
         draw = np.random.default_rng(seed)
         ids = [f"i{place:03d}" for place in range(items)]
         rows = [
@@ -167,12 +174,13 @@ def make_inputs() -> Callable[..., Any]:
             for rank, item in enumerate(draw.permutation(items)[:length])
         ]
         rows.sort(key=lambda row: (row[0], -row[2]))
+        kept = [("buy_again", *row) for row in rows if row[0] == "u1"][:again] + [("home", *row) for row in rows]
         topk = TopK(
-            np.array([row[0] for row in rows], object),
-            np.array(["home"] * len(rows), object),
-            np.array([row[1] for row in rows], object),
-            np.array([row[2] for row in rows], np.float32),
-            np.array([row[3] for row in rows], object),
+            np.array([row[1] for row in kept], object),
+            np.array([row[0] for row in kept], object),
+            np.array([row[2] for row in kept], object),
+            np.array([row[3] for row in kept], np.float32),
+            np.array([row[4] for row in kept], object),
         )
         products = Products(
             ids,
@@ -182,6 +190,10 @@ def make_inputs() -> Callable[..., Any]:
             [None if place == 0 else 1.25 + place for place in range(items)],
             [0 if place % 20 == 18 else 5 for place in range(items)],
             [True] * items,
+        )
+        bought = [(1, 2, 11)] * 4 + [(1, 12)] * 3 + [(1, 19)] * 4
+        baskets = Baskets(
+            ids, np.concatenate(bought).astype(np.int64), np.cumsum([0, *(len(one) for one in bought)]).astype(np.int64)
         )
         placed = ids[:-5]  # the last five have too few purchases for a vector
         return ReleaseInputs(
@@ -194,9 +206,12 @@ def make_inputs() -> Callable[..., Any]:
             factors=draw.normal(size=(len(placed), 8)).astype(np.float32),
             popular_ids=ids[::-1],
             popular_scores=np.linspace(1, 0.1, items, dtype=np.float32),
+            trending_ids=[ids[place] for place in (19, 7, 3, 18, 5) if place < items],
+            trending_scores=np.array([5, 4, 3, 2, 1][: 5 if items > 19 else 3], np.float32),
             boosters={"booster": b"tree\nversion=v4\n"},
             metrics={"ndcg_at_10": 0.123},
             versions={"gold.topk": 1, "silver.products": 1},
+            baskets=baskets,
             user_features=FeatureRows(["days", "baskets"], ["u1", "u2"], np.array([[1, 2], [3, 4]], np.float32)),
             item_features=FeatureRows(["buyers"], ids, np.arange(items, dtype=np.float32)[:, None]),
         )

@@ -76,7 +76,8 @@ def _read(client: Any, domain: str, release_id: str, split: Split, k: int) -> tu
     for surface in (HOME, DISCOVER):
         stored = _stored(client, keys, release_id, surface, split.known.user_map.ids, items=len(table))
         own = max(own, sum(one is not None for one in stored))
-        found[surface] = _topped_up(stored, popular, to_split, k)
+        # as the API does it: a popular item may be one that the user has bought, so discover ends where it ends
+        found[surface] = _topped_up(stored, popular, to_split, k, fill=surface == HOME)
     return ModelLists(found[HOME], found[DISCOVER]), own, manifest.as_of.isoformat()
 
 
@@ -97,12 +98,18 @@ def _stored(
 
 
 def _topped_up(
-    stored: list[NDArray[np.int64] | None], popular: NDArray[np.int64], to_split: NDArray[np.int64], k: int
+    stored: list[NDArray[np.int64] | None],
+    popular: NDArray[np.int64],
+    to_split: NDArray[np.int64],
+    k: int,
+    *,
+    fill: bool,
 ) -> IntArray:
+    """Lists of width k: users without one get the popular list; `fill` tops up short ones."""
     lists = np.full((len(stored), k), PAD, dtype=np.int64)
     for row, own in enumerate(stored):
         items = popular[:k] if own is None else own[:k]
-        if len(items) < k:
+        if fill and len(items) < k:
             items = np.concatenate([items, popular[~np.isin(popular, items)]])[:k]
         lists[row, : len(items)] = to_split[items]
     return lists

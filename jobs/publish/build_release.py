@@ -1,6 +1,7 @@
 """gold.topk -> one immutable release in Redis, read back, then activated by one pointer change.
 
-Reads gold.topk (the newest as_of, or `--end`), silver.products and the parts that scoring left for that as_of.
+Reads gold.topk (the newest as_of, or `--end`), gold.basket_features, silver.products and the parts that scoring left
+for that as_of.
 Writes `rec:{domain}:{release_id}:…`, one set of keys per release id. The id follows from the content: the same inputs
 give the same id and a second run changes nothing. Options: `force=1` activates even an older as_of or a release that
 was rolled back.
@@ -18,12 +19,13 @@ from typing import Any
 from features.domains import domain as domain_spec
 from features.domains.spec import ListRules
 from jobs import clock
+from jobs.baskets import read_baskets
 from jobs.catalog import table
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.products import read_products
 from jobs.publish import release_inputs
-from jobs.publish.release_content import LIST_LENGTH, POPULAR_LENGTH, SIMILAR_LENGTH, ReleaseContent, build_content
+from jobs.publish.release_content import ReleaseContent, build_content, list_sizes
 from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.release_writer import write_release
 from jobs.release_store import check_release, retire
@@ -36,13 +38,13 @@ from serving.online_store import FORMAT_VERSION, Keys
 def rules_digest(rules: ListRules) -> str:
     """Short hash of the rules and of the sizes that shape lists: a change of either makes another release."""
     facts = {**asdict(rules), "hidden_departments": sorted(rules.hidden_departments)}
-    facts["sizes"] = [LIST_LENGTH, SIMILAR_LENGTH, POPULAR_LENGTH, FORMAT_VERSION]
+    facts["sizes"] = [*list_sizes(), FORMAT_VERSION]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _versions(lake: Lake, as_of: datetime, rules: ListRules) -> dict[str, int | str]:
     found: dict[str, int | str] = {"as_of": as_of.isoformat(), "rules": rules_digest(rules)}
-    for name in ("gold.topk", "silver.products"):
+    for name in ("gold.topk", "gold.basket_features", "silver.products"):
         version = lake.data_version(table(name))
         found[name] = -1 if version is None else version
     return found
@@ -69,6 +71,7 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
         topk=topk,
         products=read_products(lake),
         versions=versions,
+        baskets=read_baskets(lake, as_of),
         user_features=release_inputs.read_features(lake, "gold.user_features", "user_id", users, as_of),
         item_features=release_inputs.read_features(lake, "gold.item_features", "item_id", items, as_of),
         **parts,
@@ -76,11 +79,13 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
 
 
 def source_shares(content: ReleaseContent) -> dict[str, float]:
-    """Share of each candidate source in the users' lists."""
+    """Share of each candidate source in the users' lists; what is bought again is history by definition."""
+    from models.two_stage import BUY_AGAIN
+
     counted: Counter[str] = Counter()
     names = content.manifest.sources
     for family, lists in content.lists.items():
-        if family.startswith("u:"):
+        if family.startswith("u:") and family != f"u:{BUY_AGAIN}":
             for ranked in lists.values():
                 counted.update(names[code] for code in ranked.sources.tolist())
     total = sum(counted.values()) or 1

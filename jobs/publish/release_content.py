@@ -1,10 +1,10 @@
 """What a release holds, from tables in memory to packed bytes. Pure: no Redis, no lake.
 
-Reads the arrays of `ReleaseInputs`; one list per user and surface, one per item with a vector. The same inputs give
-the same bytes, and with them the same release id.
+Reads the arrays of `ReleaseInputs`; one list per user and surface, one per item with a vector, one per item that is
+bought together with others. The same inputs give the same bytes, and with them the same release id.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.domains.spec import ListRules
 from jobs.products import Products
 from jobs.publish.release_inputs import FeatureRows, ReleaseInputs
+from models.bought_together import basket_matrix, bought_together
 from models.list_rules import apply_rules, refusals
 from models.vector_index import VectorIndex
 from serving.online_store import (
@@ -37,6 +38,9 @@ from serving.online_store import (
 LIST_LENGTH = 100
 """Items kept per user and surface: 912 bytes. `k` above it is topped up from the popular list."""
 SIMILAR_LENGTH = 50
+TOGETHER_LENGTH = 50
+TOGETHER_RANKED = 100
+"""Items ranked before the rules take some out."""
 POPULAR_LENGTH = 200
 """The largest `k`: whoever has no list of their own still gets a full answer."""
 POPULARITY = "popularity"  # source code 0: what artefact lists and similar lists carry
@@ -48,13 +52,22 @@ class ReleaseContent:
 
     manifest: Manifest
     chunks: dict[str, list[bytes]]
-    lists: dict[str, dict[str, RankedItems]]  # "u:<surface>" and "s"
+    lists: dict[str, dict[str, RankedItems]]  # "u:<surface>", "s" and "b"
     features: dict[str, NDArray[np.float32]]
-    dropped: dict[str, int]
+
+    @property
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """What the rules took out: surface -> reason -> places."""
+        return self.manifest.dropped
 
 
 class EmptyReleaseError(ValueError):
     """The inputs would make a release that answers nobody."""
+
+
+def list_sizes() -> list[int]:
+    """Sizes that shape lists."""
+    return [LIST_LENGTH, SIMILAR_LENGTH, TOGETHER_LENGTH, TOGETHER_RANKED, POPULAR_LENGTH]
 
 
 def _table(products: Products, reasons: NDArray[Any]) -> ItemTable:
@@ -96,18 +109,22 @@ class _Builder:
         )
         self.table = _table(products, self.reasons)
         self.index = {item_id: place for place, item_id in enumerate(self.table.item_ids)}
-        self.dropped: Counter[str] = Counter()
+        self.dropped: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.sources = [POPULARITY, *sorted({str(one) for one in inputs.topk.sources} - {POPULARITY})]
 
-    def _keep(self, items: Sequence[int], k: int) -> list[int]:
+    def _keep(self, surface: str, items: Sequence[int], k: int) -> list[int]:
         return apply_rules(
             items,
             reasons=self.reasons,
             categories=self.table.categories,
             max_per_category=self.rules.max_per_category,
             k=k,
-            dropped=self.dropped,
+            dropped=self.dropped[surface],
         )
+
+    def dropped_by_surface(self) -> dict[str, dict[str, int]]:
+        """What the rules took out so far: surface -> reason -> places."""
+        return {surface: dict(sorted(found.items())) for surface, found in sorted(self.dropped.items())}
 
     def user_lists(self) -> dict[str, dict[str, RankedItems]]:
         """Lists by family `u:<surface>` and user, rules applied; users whose list ends empty have none."""
@@ -122,26 +139,45 @@ class _Builder:
         }
         for start, end in zip(starts, [*starts[1:], len(owners)], strict=True):
             surface, user_id = owners[start]
-            kept = [start + place for place in self._keep(items[start:end].tolist(), LIST_LENGTH)]
+            kept = [start + place for place in self._keep(surface, items[start:end].tolist(), LIST_LENGTH)]
             if kept:
                 lists[f"u:{surface}"][user_id] = RankedItems.of(items[kept], topk.scores[kept], sources[kept])
         return lists
 
     def popular(self) -> tuple[RankedItems, RankedItems]:
         """The popular list (rules applied) and, for categories, the most popular recommendable items of each."""
-        items = [self.index.get(one, -1) for one in self.inputs.popular_ids]
+        items = np.array([self.index.get(one, -1) for one in self.inputs.popular_ids], dtype=np.int64)
         scores = np.asarray(self.inputs.popular_scores, np.float32)
-        unseen: Counter[str] = Counter()
-        self.dropped, counted = unseen, self.dropped  # the report counts what users' lists lost, not this one
-        home = self._keep(items, POPULAR_LENGTH)
-        self.dropped = counted
+        home = self._keep("popular", items.tolist(), POPULAR_LENGTH)
         # Alone in its category an item would be capped away by nothing but its neighbours: no cap across categories.
-        best = [place for place, item in enumerate(items) if item >= 0 and not self.reasons[item]][:65_535]
-        chosen = np.asarray(items, np.int64)
+        known = np.flatnonzero(items >= 0)
+        best = known[self.reasons[items[known]] == ""][:65_535]
         return (
-            RankedItems.of(chosen[home], scores[home]),
-            RankedItems(chosen[best].astype("<u4"), scores[best].astype("<f4"), np.zeros(len(best), "u1")),
+            RankedItems.of(items[home], scores[home]),
+            RankedItems(items[best].astype("<u4"), scores[best].astype("<f4"), np.zeros(len(best), "u1")),
         )
+
+    def trending(self) -> RankedItems:
+        """What rises now, rules applied; empty when nothing does."""
+        items = np.array([self.index.get(one, -1) for one in self.inputs.trending_ids], dtype=np.int64)
+        kept = self._keep("trending", items.tolist(), POPULAR_LENGTH)
+        return RankedItems.of(items[kept], np.asarray(self.inputs.trending_scores, np.float32)[kept])
+
+    def bought_together(self) -> dict[str, RankedItems]:
+        """Per item what is bought with it, rules applied; items bought by too few users take no part."""
+        baskets = self.inputs.baskets
+        items = np.array(sorted(self.index[one] for one in self.inputs.factor_ids if one in self.index), np.int64)
+        column = {item: place for place, item in enumerate(items.tolist())}
+        columns = np.array([column.get(self.index.get(one, -1), -1) for one in baskets.item_ids], dtype=np.int64)
+        matrix = basket_matrix(baskets.indptr, columns[baskets.codes], width=len(items))
+        ranked = bought_together(matrix, k=TOGETHER_RANKED)
+        lists = {}
+        for place, owner in enumerate(items.tolist()):
+            found = items[ranked.of(place)]
+            kept = self._keep("bought_together", found.tolist(), TOGETHER_LENGTH)
+            if kept:
+                lists[self.table.item_ids[owner]] = RankedItems.of(found[kept], ranked.scores[place][kept])
+        return lists
 
     def vectors(self) -> tuple[VectorIndex, NDArray[np.uint32], dict[str, RankedItems]]:
         """Index, the item of each of its rows, and similar lists; no cap: similar items share a category."""
@@ -149,6 +185,7 @@ class _Builder:
         rows.sort()
         items = np.array([item for item, _ in rows], dtype="<u4")
         factors = np.asarray(self.inputs.factors, np.float32)[[row for _, row in rows]]
+        self.dropped["similar"].update(one for one in self.reasons[items].tolist() if one)  # items, not places
         index = VectorIndex.build(factors)
         near, scores = index.all_neighbours(k=SIMILAR_LENGTH, allowed=self.reasons[items] == "")
         lists = {}
@@ -181,14 +218,15 @@ def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: dateti
         raise EmptyReleaseError(
             f"{len(inputs.topk.item_ids)} ranked rows, {len(inputs.products.item_ids)} products and the rules of "
             f"{inputs.domain} leave {users} user lists and {len(popular)} popular items; "
-            f"dropped: {dict(builder.dropped)}"
+            f"dropped: {builder.dropped_by_surface()}"
         )
     index, index_items, similar = builder.vectors()
-    lists["s"] = similar
+    lists["s"], lists["b"] = similar, builder.bought_together()
     raw: dict[str, tuple[bytes, bool]] = {
         **{name: (content, True) for name, content in pack_item_table(builder.table).items()},
         "popular": (popular.payload(), False),
         "popularity": (ranking.payload(), True),
+        "trending": (builder.trending().payload(), False),
         "vector_index": (index.to_bytes(), False),
         "vector_items": (index_items.tobytes(), False),
         **{name: (content, True) for name, content in inputs.boosters.items()},
@@ -211,9 +249,7 @@ def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: dateti
         created_at=created_at,
         code_commit=code_commit,
     )
-    return ReleaseContent(
-        manifest, {name: chunks for name, (_, chunks) in packed.items()}, lists, features, dict(builder.dropped)
-    )
+    return ReleaseContent(manifest, {name: chunks for name, (_, chunks) in packed.items()}, lists, features)
 
 
 def _manifest(
@@ -249,5 +285,6 @@ def _manifest(
         item_features=inputs.item_features.names,
         vector_index=index,
         metrics=inputs.metrics,
+        dropped=builder.dropped_by_surface(),
     )
     return draft.model_copy(update={"release_id": draft.identity()})

@@ -1,4 +1,4 @@
-"""What a release is made from: gold.topk, silver.products and the parts that scoring left beside them.
+"""What a release is made from: gold.topk, silver.products, baskets and the parts that scoring left beside them.
 
 Read with delta-rs, without Spark: the tables are read whole, and a session would cost more than the read.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.baskets import Baskets
 from jobs.catalog import TableSpec, table
 from jobs.lake import Lake, LakeError
 from jobs.products import Products
@@ -56,9 +57,12 @@ class ReleaseInputs:
     factors: NDArray[np.float32]
     popular_ids: list[str]  # best first, before the rules
     popular_scores: NDArray[np.float32]
+    trending_ids: list[str]  # what rises most first, before the rules
+    trending_scores: NDArray[np.float32]
     boosters: dict[str, bytes]  # LightGBM's native text by name
     metrics: dict[str, float]
     versions: dict[str, int | str]
+    baskets: Baskets = field(default_factory=Baskets.none)
     user_features: FeatureRows = field(default_factory=FeatureRows.none)
     item_features: FeatureRows = field(default_factory=FeatureRows.none)
 
@@ -133,7 +137,7 @@ def _boosters(folder: Path, hashes: dict[str, str]) -> dict[str, bytes]:
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
-    """Factors, popularity, boosters and metrics of an as_of, as arguments of `ReleaseInputs`.
+    """Factors, popularity, trends, boosters and metrics of an as_of, as arguments of `ReleaseInputs`.
 
     Popular is what most users bought lately (28 days), before the rules; ties go to the lower id.
 
@@ -141,12 +145,14 @@ def read_parts(folder: Path) -> dict[str, Any]:
         LakeError: a file is missing or is not what was trained.
     """
     from models.generators import Generators
+    from models.trending import rising
 
     generators = Generators.load(_holding(folder, "generators.json"))
     ids = generators.items.ids.ids
     counts = generators.items.statistics["popularity_28d"]
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] > 0]
+    trending, trends = rising(generators.items.statistics)
     ranker_folder = _holding(folder, "ranker.json")
     ranker = json.loads((ranker_folder / "ranker.json").read_text())
     return {
@@ -154,6 +160,8 @@ def read_parts(folder: Path) -> dict[str, Any]:
         "factors": np.asarray(generators.factors["als"][1], np.float32),
         "popular_ids": ids[order].tolist(),
         "popular_scores": counts[order].astype(np.float32),
+        "trending_ids": ids[trending].tolist(),
+        "trending_scores": trends,
         "boosters": _boosters(ranker_folder, ranker["sha256"]),
         "metrics": {str(name): float(value) for name, value in ranker.get("metrics", {}).items()},
     }

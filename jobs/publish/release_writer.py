@@ -15,8 +15,7 @@ def _small_values(content: ReleaseContent, keys: Keys) -> Iterator[tuple[str, by
     release_id = content.manifest.release_id
     for family, lists in content.lists.items():
         for owner, ranked in lists.items():
-            surface = family.removeprefix("u:")
-            key = keys.similar(release_id, owner) if family == "s" else keys.user_list(release_id, surface, owner)
+            key = keys.value(release_id, family, owner)
             yield key, pack_list(key, ranked)
     for owner, values in content.features.items():
         key = keys.features(release_id, owner)

@@ -6,6 +6,7 @@ its share of the users. One row per (as_of, user, surface, rank); a run replaces
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +98,7 @@ def main(context: JobContext) -> None:
         NothingToDo: no features or champion yet, or the lists of both are written already.
     """
     from jobs.tracking import CHAMPION, local_model, version_by_alias
+    from models.two_stage import BUY_AGAIN
 
     lake, topk = context.lake, GOLD["gold.topk"]
     built = lake.committed_inputs(GOLD["gold.user_features"])
@@ -130,12 +132,16 @@ def main(context: JobContext) -> None:
     with commit_metadata(spark, context.spec.name, inputs):
         rows.write.format("delta").mode("overwrite").save(lake.path(topk))
     written = lake.read(spark, topk)
-    shares = {row[0]: row[1] for row in written.groupBy(c.SOURCE).count().collect()}
-    total = sum(shares.values())
+    # what is bought again is history by definition: it says nothing of the candidate sources
+    counted = written.groupBy(c.SURFACE, c.SOURCE).count().collect()
+    shares: Counter[str] = Counter()
+    for surface, source, count in counted:
+        shares[source] += 0 if surface == BUY_AGAIN else count
+    total = max(sum(shares.values()), 1)
     context.report.update(
         as_of=as_of.isoformat(),
         model_version=model.version,
-        rows_written=total,
+        rows_written=sum(row["count"] for row in counted),
         users=written.select(c.USER_ID).distinct().count(),
         source_shares={name: round(count / total, 4) for name, count in sorted(shares.items())},
     )

@@ -3,8 +3,9 @@
 A release is an immutable set of Redis keys `rec:{domain}:{release_id}:…` plus one pointer `rec:{domain}:current`:
 
 - `…:manifest`            SHA-256 and JSON: what the release holds, with hash and size of every artefact
-- `…:a:{artefact}:{n}`    artefacts (item table, popular lists, vector index, booster …) in chunks
-- `…:u:{surface}:{user}`  a user's Top-K    `…:s:{item}`  similar items    `…:f:{user}`  online features
+- `…:a:{artefact}:{n}`    artefacts (item table, popular and trending lists, vector index, booster …) in chunks
+- `…:u:{surface}:{user}`  a user's Top-K    `…:f:{user}`  online features
+- `…:s:{item}`            similar items     `…:b:{item}`  items bought together with it
 
 Nothing is parsed before its hash is checked. No pickle; sizes and counts are bounded.
 """

@@ -58,5 +58,16 @@ class Keys:
     def similar(self, release_id: str, item_id: str) -> str:
         return f"rec:{self.domain}:{release_id}:s:{item_id}"
 
+    def bought_together(self, release_id: str, item_id: str) -> str:
+        return f"rec:{self.domain}:{release_id}:b:{item_id}"
+
     def features(self, release_id: str, user_id: str) -> str:
         return f"rec:{self.domain}:{release_id}:f:{user_id}"
+
+    def value(self, release_id: str, family: str, owner: str) -> str:
+        """Key of one small value of a family of the manifest: `u:<surface>`, `s`, `b` or `f`."""
+        kind, _, surface = family.partition(":")
+        if kind == "u":
+            return self.user_list(release_id, surface, owner)
+        of = {"s": self.similar, "b": self.bought_together, "f": self.features}
+        return of[kind](release_id, owner)

@@ -11,7 +11,7 @@ from serving.online_store.artefacts import ArtefactEntry, ListsEntry, sha256
 from serving.online_store.errors import CorruptArtefactError, IncompleteReleaseError
 from serving.online_store.keys import check_release_id
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MAX_MANIFEST_BYTES: Final = 4 << 20
 
 _ARTEFACT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
@@ -42,13 +42,14 @@ class Manifest(BaseModel):
     inputs: dict[str, int | str]  # Delta versions of the tables, hash of the rules
     counts: dict[str, int]
     artefacts: dict[str, ArtefactEntry]
-    lists: dict[str, ListsEntry]  # "u:<surface>", "s", "f"
+    lists: dict[str, ListsEntry]  # "u:<surface>", "s", "b", "f"
     sources: list[str] = Field(max_length=255)
     surfaces: list[str]
     user_features: list[str]
     item_features: list[str]
     vector_index: VectorIndexEntry | None
     metrics: dict[str, float]
+    dropped: dict[str, dict[str, int]]  # what the business rules took out: surface -> reason -> places
 
     def identity(self) -> str:
         """`r-<as_of>-<12 hex digits>` from the content alone: same content, same id."""

@@ -1,17 +1,18 @@
-"""`/v1/items/{item_id}` and the items similar to it."""
+"""`/v1/items/{item_id}`, the items similar to it and those bought together with it."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from serving.answers import Answer, UnknownItemError
 from serving.deps import ItemPath, K, PartsDep
 from serving.online_store import IN_STOCK, ON_SALE, RECOMMENDABLE
 from serving.problems import ProblemResponse
-from serving.recommend import UnknownItemError
 from serving.routes import converters
-from serving.schemas import Item, Problem, SimilarItems
+from serving.schemas import BoughtTogether, Item, Problem, SimilarItems
 
 converters.register()
 router = APIRouter(tags=["items"])
@@ -26,24 +27,24 @@ _NO_RELEASE: dict[int | str, dict[str, Any]] = {
 @router.get("/v1/items/{item_id:any}/similar", response_model=SimilarItems, responses=_UNKNOWN)
 async def get_similar(request: Request, parts: PartsDep, item_id: ItemPath, k: K = 20) -> Response:
     """Items similar to one. Items bought too rarely to be placed get popular items of their category, marked so."""
+    return await _answer(request, item_id, k, parts.recommendations.similar)
+
+
+@router.get("/v1/items/{item_id:any}/bought-together", response_model=BoughtTogether, responses=_UNKNOWN)
+async def get_bought_together(request: Request, parts: PartsDep, item_id: ItemPath, k: K = 20) -> Response:
+    """Items that stood in the same baskets as one. Items too rarely bought get popular items of their category."""
+    return await _answer(request, item_id, k, parts.recommendations.bought_together)
+
+
+async def _answer(request: Request, item_id: str, k: int, ask: Callable[..., Awaitable[Answer]]) -> Response:
     try:
-        answer = await parts.recommendations.similar(item_id, k=k)
+        answer = await ask(item_id, k=k)
     except UnknownItemError as problem:
         return ProblemResponse(
             404, str(problem.args[0]), kind="unknown-item", request_id=request.scope["sluice.request_id"]
         )
     request.scope["sluice.facts"].update(source=answer.source, reason=answer.reason, release=answer.release_id)
-    body = {
-        "item_id": item_id,
-        "k": k,
-        "source": answer.source,
-        "reason": answer.reason,
-        "detail": answer.detail,
-        "release_id": answer.release_id,
-        "generated_at": answer.generated_at,
-        "items": answer.items,
-    }
-    return Response(orjson.dumps(body), media_type="application/json")
+    return Response(orjson.dumps(answer.body(k, item_id=item_id)), media_type="application/json")
 
 
 @router.get("/v1/items/{item_id:any}", response_model=Item, responses={**_UNKNOWN, **_NO_RELEASE})

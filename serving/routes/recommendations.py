@@ -23,25 +23,17 @@ async def _recommend(request: Request, parts: Parts, user_id: str, surface: str,
     request.scope["sluice.facts"].update(
         user=parts.user_hash(user_id), source=answer.source, reason=answer.reason, release=answer.release_id
     )
-    body = {
-        "user_id": user_id,
-        "surface": surface,
-        "k": k,
-        "source": answer.source,
-        "reason": answer.reason,
-        "detail": answer.detail,
-        "release_id": answer.release_id,
-        "generated_at": answer.generated_at,
-        "items": answer.items,
-    }
-    return Response(orjson.dumps(body), media_type="application/json")
+    return Response(orjson.dumps(answer.body(k, user_id=user_id, surface=surface)), media_type="application/json")
 
 
 @router.get("/v1/users/{user_id:any}/recommendations", response_model=UserRecommendations)
 async def get_recommendations(
     request: Request, parts: PartsDep, user_id: UserPath, surface: Surface = "home", k: K = 20
 ) -> Response:
-    """A ranked list for a user. Unknown users get popular items, marked so; `source` and `reason` always say why."""
+    """A ranked list for a user: everything (`home`), only new items (`discover`), or bought ones (`buy_again`).
+
+    Unknown users get popular items, marked so; `source` and `reason` always say why.
+    """
     return await _recommend(request, parts, user_id, surface, k)
 
 

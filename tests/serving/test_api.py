@@ -9,7 +9,17 @@ from pydantic import SecretStr
 
 from features.domains import domain
 from serving.logs import UserHash
-from serving.schemas import MAX_K, Health, Item, Problem, SimilarItems, UserRecommendations
+from serving.schemas import (
+    MAX_K,
+    BoughtTogether,
+    CartRecommendations,
+    Health,
+    Item,
+    Problem,
+    SimilarItems,
+    TrendingItems,
+    UserRecommendations,
+)
 from serving.settings import ServingSettings
 
 pytestmark = pytest.mark.services
@@ -93,7 +103,7 @@ def test_an_item_without_a_vector_gets_its_category(publish: Any, serve: Any) ->
 def test_unknown_items_are_not_found(publish: Any, serve: Any) -> None:
     content = publish()
     with serve() as api:
-        for address in ("/v1/items/ghost/similar", "/v1/items/ghost"):
+        for address in ("/v1/items/ghost/similar", "/v1/items/ghost/bought-together", "/v1/items/ghost"):
             answer = api.get(address)
             assert answer.status_code == 404
             assert answer.headers["content-type"] == "application/problem+json"
@@ -124,7 +134,7 @@ def test_bad_ids_are_422_and_named(bad: str, publish: Any, serve: Any) -> None:
     with serve() as api:
         for address in (
             f"/v1/users/{bad}/recommendations", f"/v1/items/{bad}/similar", f"/v1/items/{bad}",
-            f"/recommend?user_id={bad}", f"/recommendations?user_id={bad}",
+            f"/v1/items/{bad}/bought-together", f"/recommend?user_id={bad}", f"/recommendations?user_id={bad}",
         ):  # fmt: skip
             answer = api.get(address)
             assert answer.status_code == 422, address
@@ -140,7 +150,10 @@ def test_bad_ids_are_422_and_named(bad: str, publish: Any, serve: Any) -> None:
 def test_a_bad_k_is_422_and_named(bad: str, publish: Any, serve: Any) -> None:
     publish()
     with serve() as api:
-        for address in ("/v1/users/u1/recommendations", "/v1/items/i001/similar", "/recommend?user_id=u1"):
+        for address in (
+            "/v1/users/u1/recommendations", "/v1/items/i001/similar", "/recommend?user_id=u1", "/v1/trending",
+            "/v1/items/i001/bought-together", "/v1/cart/recommendations?items=i001",
+        ):  # fmt: skip
             answer = api.client.get(address + ("&" if "?" in address else "?") + f"k={bad}")
             assert answer.status_code == 422, address
             assert f"k must be a whole number from 1 to {MAX_K}, got" in answer.json()["detail"]
@@ -325,8 +338,10 @@ def test_openapi_examples_fit_their_schemas_and_docs_need_no_network(publish: An
         page = api.get("/docs")
     assert set(described["paths"]) == {
         "/v1/users/{user_id}/recommendations", "/recommend", "/recommendations", "/v1/items/{item_id}/similar",
-        "/v1/items/{item_id}", "/health", "/health/live", "/health/ready", "/metrics",
+        "/v1/items/{item_id}/bought-together", "/v1/items/{item_id}", "/v1/cart/recommendations", "/v1/trending",
+        "/health", "/health/live", "/health/ready", "/metrics",
     }  # fmt: skip
-    for model in (UserRecommendations, SimilarItems, Item, Health, Problem):
+    lists = (UserRecommendations, SimilarItems, BoughtTogether, CartRecommendations, TrendingItems)
+    for model in (*lists, Item, Health, Problem):
         model.model_validate(described["components"]["schemas"][model.__name__]["example"])
     assert not re.search(r"(src|href)=\"https?:", page.text)

@@ -4,14 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from features.domains import domain
 from features.domains.spec import ListRules
+from jobs.baskets import Baskets
 from jobs.publish.build_release import publish as publish_content
 from jobs.publish.build_release import rules_digest, source_shares
 from jobs.publish.release_content import LIST_LENGTH, EmptyReleaseError, build_content
@@ -19,7 +23,7 @@ from jobs.release_store import ReleaseError, check_release
 from jobs.releases import list_releases, pointer, rollback
 from jobs.run import NothingToDo
 from jobs.settings import Settings
-from serving.online_store import RECOMMENDABLE, Keys, unpack_list
+from serving.online_store import RECOMMENDABLE, Keys, decode_ranked, pack_manifest, unpack_list, unpack_manifest
 
 KEYS = Keys("retail")
 
@@ -49,8 +53,8 @@ def test_lists_keep_their_order_and_obey_the_rules(build: Any, make_inputs: Any)
         (ids[item], score, names[code])
         for item, score, code in zip(packed.items, packed.scores, packed.sources, strict=True)
     ] == of_u1
-    assert content.dropped["hidden_department"] > 0
-    assert content.dropped["out_of_stock"] > 0
+    assert content.dropped["home"]["hidden_department"] > 0
+    assert content.dropped["home"]["out_of_stock"] > 0
 
 
 def test_no_list_holds_more_of_a_category_than_allowed(build: Any) -> None:
@@ -58,7 +62,7 @@ def test_no_list_holds_more_of_a_category_than_allowed(build: Any) -> None:
     for ranked in content.lists["u:home"].values():
         categories = (ranked.items // 10).tolist()
         assert max(categories.count(one) for one in categories) == 6
-    assert content.dropped["max_per_category"] > 0
+    assert content.dropped["home"]["max_per_category"] > 0
 
 
 def test_similar_lists_hold_recommendable_neighbours_without_the_item_itself(build: Any) -> None:
@@ -69,6 +73,42 @@ def test_similar_lists_hold_recommendable_neighbours_without_the_item_itself(bui
         assert int(owner[1:]) not in items
         assert not [item for item in items if item % 20 in (18, 19)]
         assert (np.diff(ranked.scores) <= 0).all()
+
+
+def test_what_is_bought_together_keeps_its_order_and_obeys_the_rules(build: Any) -> None:
+    content = build()
+    lists = {owner: ranked.items.tolist() for owner, ranked in content.lists["b"].items()}
+    # i019 is hidden: it has a list, and stands in none
+    assert lists == {"i001": [2, 11, 12], "i002": [11, 1], "i011": [2, 1], "i012": [1], "i019": [1]}
+    assert content.dropped["bought_together"] == {"hidden_department": 1}
+
+
+def test_trending_obeys_the_rules(build: Any) -> None:
+    content = build()
+    trending = decode_ranked("trending", content.chunks["trending"][0], item_count=60)
+    assert trending.items.tolist() == [7, 3, 5]
+    assert trending.scores.tolist() == [4, 3, 1]
+    assert content.dropped["trending"] == {"hidden_department": 1, "out_of_stock": 1}
+
+
+def test_what_the_rules_take_out_is_counted_by_surface_and_stands_in_the_manifest(build: Any) -> None:
+    content = build(again=12)
+    assert set(content.dropped) == {"home", "buy_again", "similar", "bought_together", "popular", "trending"}
+    assert content.manifest.surfaces == ["buy_again", "home"]
+    assert content.manifest.dropped == content.dropped
+    read = unpack_manifest(content.manifest.release_id, pack_manifest(content.manifest))
+    assert read.dropped == content.dropped
+    shown = len(content.lists["u:buy_again"]["u1"])
+    assert shown + sum(content.dropped["buy_again"].values()) == 12
+
+
+def test_more_of_a_category_than_allowed_is_not_bought_together(make_inputs: Any) -> None:
+    inputs = make_inputs()
+    baskets = Baskets(inputs.products.item_ids, np.tile(np.arange(10), 3), np.array([0, 10, 20, 30]))
+    inputs = replace(inputs, baskets=baskets)
+    content = build_content(inputs, domain("retail").rules, created_at=inputs.as_of, code_commit="x")
+    assert {len(ranked) for ranked in content.lists["b"].values()} == {6}
+    assert content.dropped["bought_together"] == {"max_per_category": 30}
 
 
 def test_shares_of_sources_add_up(build: Any) -> None:
@@ -87,7 +127,7 @@ def test_an_item_that_the_catalog_does_not_hold_is_dropped_and_counted(make_inpu
     inputs = make_inputs()
     inputs.topk.item_ids[0] = "ghost"
     content = build_content(inputs, ListRules(), created_at=inputs.as_of, code_commit="x")
-    assert content.dropped["not_in_catalog"] == 1
+    assert content.dropped["home"]["not_in_catalog"] == 1
 
 
 def test_a_change_of_the_rules_is_another_release() -> None:
@@ -106,7 +146,7 @@ def test_what_is_read_back_is_what_was_built(publish: Any, redis_server: Any) ->
     release_id = content.manifest.release_id
     assert pointer(client, "retail") == (release_id, None)
     check = check_release(client, "retail", release_id)
-    assert check.lists == 20 + 55 + 2
+    assert check.lists == 20 + 55 + 5 + 2
     key = KEYS.user_list(release_id, "home", "u7")
     blob = client.get(key)
     assert len(blob) <= 12 + 9 * LIST_LENGTH
@@ -138,8 +178,6 @@ def test_a_release_that_was_rolled_back_is_not_brought_back(publish: Any, build:
 
 @pytest.mark.services
 def test_an_older_as_of_is_written_but_not_activated(publish: Any, make_inputs: Any, redis_server: Any) -> None:
-    from dataclasses import replace
-
     current = publish().manifest.release_id
     older = make_inputs(seed=9)
     older = replace(older, as_of=older.as_of - timedelta(days=7))
@@ -269,6 +307,22 @@ def lake_of(own_home: Path, make_inputs: Any) -> Any:
             ),
             mode="overwrite",
         )  # fmt: skip
+        baskets, count = inputs.baskets, len(inputs.baskets)
+        bought = np.array(baskets.item_ids)[baskets.codes].tolist()
+        write_deltalake(
+            str(own_home / "lake/retail/gold/basket_features"),
+            pa.table(
+                {
+                    "session_id": [f"b{place}" for place in range(count + 1)],
+                    # the last basket began at the as_of: it is of the future
+                    "event_time": pa.array(
+                        [inputs.as_of - timedelta(days=1)] * count + [inputs.as_of], pa.timestamp("us", "UTC")
+                    ),
+                    "item_ids": [*(bought[start:end] for start, end in pairwise(baskets.indptr.tolist())), ["i040"]],
+                }
+            ),
+            mode="overwrite",
+        )
         _save_parts(parts_folder(Settings(home=own_home), "retail", inputs.as_of), inputs)
         return inputs
 
@@ -293,6 +347,7 @@ def test_the_job_publishes_once_and_then_has_nothing_to_do(own_home: Path, lake_
     code, report = _run(own_home, redis_server.url)
     assert (code, report["activated"], report["counts"]["users"]) == (0, True, 20), report
     assert report["release_id"] == pointer(redis_server.client(), "retail")[0]
+    assert report["dropped_by_rule"]["bought_together"] == {"hidden_department": 1}
     code, report = _run(own_home, redis_server.url)
     assert (code, report["status"]) == (99, "nothing to do")
     lake_of()  # the same rows in a new version of the tables: the same release

@@ -1,0 +1,34 @@
+"""What rises now: items that are bought at a higher rate of late than they used to be."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from models.snapshot import Floats, Ints
+
+NOW_DAYS, BEFORE_DAYS = 7, 28
+"""Half-lives of the two rates that are compared."""
+
+
+def rising(statistics: Mapping[str, Floats]) -> tuple[Ints, Floats]:
+    """Items whose recent rate is above their longer one, what rises most first; ties go to the lower position.
+
+    The score is the difference of two exponentially decayed rates, in purchases a day. On validation cuts it found more
+    of what users buy for the first time in the week after than popularity, recent trials or ratios of rates did
+    (models/README.md).
+
+    Args:
+        statistics: `popularity_7d` and `popularity_28d`, decayed purchases of each item (`ItemTable.statistics`).
+
+    Returns:
+        Item positions and scores; empty when nothing rises.
+    """
+    now, before = (
+        np.nan_to_num(np.asarray(statistics[f"popularity_{days}d"], dtype=np.float64)) * math.log(2) / days
+        for days in (NOW_DAYS, BEFORE_DAYS)
+    )
+    gain = now - before
+    order = np.argsort(-gain, kind="stable").astype(np.int64)
+    order = order[gain[order] > 0]
+    return order, gain[order].astype(np.float32)
