@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.evaluate.command import evaluate, quality
+from jobs.list_commands import bought_together, cart, recommend, similar, trending
 from jobs.registry_commands import app as model_app
 from jobs.settings import ROOT, reach_own_services_directly, settings
 
@@ -110,27 +111,8 @@ def ingest(
     raise typer.Exit(run_ingest(conf, follow=follow, as_json=as_json))
 
 
-@app.command()
-def recommend(
-    user_id: str,
-    k: Annotated[int, typer.Option(min=1, max=200)] = 10,
-    surface: str = "home",
-    as_json: JsonFlag = False,
-) -> None:
-    """A user's list, as the API serves it."""
-    from dataclasses import asdict
-
-    from jobs.recommendations import recommend as ask
-
-    answer = ask(settings(), user_id, k=k, surface=surface)
-    if as_json:
-        _print_json(asdict(answer))
-        return
-    columns = ("rank", "item_id", "title", "price", "score")
-    _print_rows(
-        f"user {user_id}: {answer.source} ({answer.reason}), release {answer.release_id}",
-        [{column: item.get(column) for column in columns} for item in answer.items],
-    )
+for list_command in (recommend, similar, bought_together, cart, trending):
+    app.command()(list_command)
 
 
 @app.command()

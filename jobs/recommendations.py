@@ -14,8 +14,19 @@ class RecommendationError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class ListAnswer:
+    """A list of items, of a cart or of everybody; `unknown_items` are ids of a cart that the release does not know."""
+
+    source: str
+    reason: str
+    release_id: str
+    items: list[dict[str, Any]]
+    unknown_items: list[str]
+
+
+@dataclass(frozen=True)
 class Answer:
-    """One answer of the API."""
+    """One list of a user."""
 
     user_id: str
     source: str
@@ -24,23 +35,48 @@ class Answer:
     items: list[dict[str, Any]]
 
 
-def recommend(config: Settings, user_id: str, *, k: int = 10, surface: str = "home") -> Answer:
-    """Ask the API for a list.
+def _get(config: Settings, path: str, **parameters: Any) -> dict[str, Any]:
+    """Body of an answer.
 
     Raises:
         RecommendationError: the API is down or refused, with its own words.
     """
-    url = f"{config.api_base_url}/v1/users/{quote(user_id, safe='')}/recommendations"
     try:
-        answer = httpx.get(url, params={"k": k, "surface": surface}, timeout=10)
+        answer = httpx.get(f"{config.api_base_url}{path}", params=parameters, timeout=10)
     except httpx.TransportError as problem:
         raise RecommendationError(
             f"the API does not answer at {config.api_base_url}: `make up` ({problem})"
         ) from problem
-    body = answer.json()
+    body: dict[str, Any] = answer.json()
     if answer.status_code != httpx.codes.OK:
         raise RecommendationError(f"the API refused ({answer.status_code}): {body.get('detail', body)}")
+    return body
+
+
+def recommend(config: Settings, user_id: str, *, k: int = 10, surface: str = "home") -> Answer:
+    """A user's list on a surface; raises RecommendationError."""
+    body = _get(config, f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k, surface=surface)
     return Answer(user_id, body["source"], body.get("reason", ""), body.get("release_id") or "", body["items"])
+
+
+def of_item(config: Settings, item_id: str, *, what: str, k: int = 10) -> ListAnswer:
+    """Items `similar` to one, or `bought-together` with it; raises RecommendationError."""
+    return _list(_get(config, f"/v1/items/{quote(item_id, safe='')}/{what}", k=k))
+
+
+def for_cart(config: Settings, item_ids: list[str], *, k: int = 10) -> ListAnswer:
+    """Items that go with a cart; raises RecommendationError."""
+    return _list(_get(config, "/v1/cart/recommendations", items=",".join(item_ids), k=k))
+
+
+def trending(config: Settings, *, k: int = 10) -> ListAnswer:
+    """What rises now; raises RecommendationError."""
+    return _list(_get(config, "/v1/trending", k=k))
+
+
+def _list(body: dict[str, Any]) -> ListAnswer:
+    unknown = body.get("unknown_items", [])
+    return ListAnswer(body["source"], body["reason"], body["release_id"] or "", body["items"], unknown)
 
 
 def favourites(config: Settings, user_ids: list[str], *, k: int = 10) -> dict[str, list[str]]:

@@ -31,8 +31,8 @@ WANTED = {
     "bench",
 }
 REPORTING = {
-    "status", "ingest", "recommend", "sql", "verify", "hash", "bench", "evaluate", "release list", "release activate",
-    "release rollback", "quarantine list", "quarantine replay",
+    "status", "ingest", "recommend", "similar", "bought-together", "cart", "trending", "sql", "verify", "hash", "bench",
+    "evaluate", "release list", "release activate", "release rollback", "quarantine list", "quarantine replay",
 }  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_what_reports_can_report_as_json() -> None:
 def test_readme_and_contributing_name_commands_that_exist() -> None:
     known, groups = set(commands()), {words.split()[0] for words in commands() if " " in words}
     for page in ("README.md", "CONTRIBUTING.md"):
-        for first, second in re.findall(r"^sluice (\w+)(?: (\w+))?", (ROOT / page).read_text(), re.MULTILINE):
+        for first, second in re.findall(r"^sluice ([\w-]+)(?: (\w+))?", (ROOT / page).read_text(), re.MULTILINE):
             assert (f"{first} {second}" if first in groups else first) in known, f"{page}: sluice {first} {second}"
 
 
@@ -166,7 +166,9 @@ def test_releases_are_listed_rolled_back_and_activated(
 
 
 @pytest.mark.services
-def test_recommend_shows_what_the_api_serves_and_its_refusal(publish: Any, redis_server: Any, tmp_path: Path) -> None:
+def test_lists_are_what_the_api_serves_and_its_refusal(
+    publish: Any, redis_server: Any, tmp_path: Path, sluice: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import socket
     import threading
     import time
@@ -193,6 +195,13 @@ def test_recommend_shows_what_the_api_serves_and_its_refusal(publish: Any, redis
         address = {"SLUICE_API_URL": f"http://127.0.0.1:{port}"}
         answer = json.loads(run("recommend", "u1", "--k", "3", "--json", **address).stdout)
         table, refused = run("recommend", "u1", "--k", "3", **address), run("recommend", "a/../b", **address)
+        monkeypatch.setenv("SLUICE_API_URL", address["SLUICE_API_URL"])
+        settings.cache_clear()
+        lists = {
+            words: json.loads(sluice(*words, "--k", "2", "--json").stdout)
+            for words in (("similar", "i007"), ("bought-together", "i001"), ("cart", "i002", "ghost"), ("trending",))
+        }
+        shown = sluice("cart", "i002", "ghost")
     finally:
         server.should_exit = True
         thread.join(timeout=15)
@@ -200,3 +209,9 @@ def test_recommend_shows_what_the_api_serves_and_its_refusal(publish: Any, redis
     assert all(item["title"] in table.stdout for item in answer["items"])
     assert refused.returncode == 1
     assert "the API refused (422): user_id must be 1-64 characters" in refused.stderr
+    assert [(one["source"], one["reason"], len(one["items"])) for one in lists.values()] == [
+        ("similar", "similar_items", 2), ("similar", "bought_together", 2), ("similar", "goes_with_cart", 2),
+        ("popular", "trending", 2),
+    ]  # fmt: skip
+    assert lists["cart", "i002", "ghost"]["unknown_items"] == ["ghost"]
+    assert "unknown: ghost" in shown.stdout
