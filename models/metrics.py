@@ -108,6 +108,11 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def bootstrap_draws(size: int, samples: int, seed: int = 0) -> Floats:
+    """How often each of `size` units is drawn in each resample, shape (samples, size); kept for the next caller."""
+    return _resamples(size, samples, seed)
+
+
 @lru_cache(maxsize=6)
 def _resamples(size: int, samples: int, seed: int) -> Floats:
     """How often each user is drawn in each resample, shape (samples, users): every interval shares the same draws."""

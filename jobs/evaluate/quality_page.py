@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from jobs.evaluate import quality_plots as plots
+from jobs.evaluate import surface_facts
 from models.drift import MOVED, QUIET
 
 TARGETS = {
@@ -33,6 +34,7 @@ def page(report: Mapping[str, Any]) -> str:
         _headline(report),
         _protocol("E1: the four weeks after the cut", report["e1"], 20, _e1_words(report)),
         _next_basket(report["e2"]),
+        surface_facts.section(report.get("surfaces")),
         _beside_accuracy(report),
         _why(report),
         _examples(report["examples"]),

@@ -18,6 +18,7 @@ from features.domains import domain
 from jobs.catalog import GOLD, OPS_DRIFT
 from jobs.drift_log import newest_drift, stored_drift
 from jobs.evaluate import quality_facts as facts
+from jobs.evaluate import surface_facts
 from jobs.evaluate.arena import Arena, K
 from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_drift
 from jobs.evaluate.future import purchases_between
@@ -27,7 +28,7 @@ from jobs.products import read_products
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.settings import Settings
-from jobs.snapshots import columns_at, moments_of, read_histories, read_items
+from jobs.snapshots import columns_at, read_histories, read_items
 from jobs.tracking import client, run_of_version
 from models.base import PAD
 from models.drift import MOVED
@@ -121,7 +122,11 @@ def _drift(context: JobContext, as_of: datetime, version: str) -> list[Drift] | 
 
 
 def _feature_drift(lake: Lake, as_of: datetime) -> list[Drift]:
-    cuts = moments_of(lake, GOLD["gold.user_features"])
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+
+    held = DeltaTable(lake.path(GOLD["gold.user_features"])).to_pyarrow_dataset().to_table(columns=["as_of"])
+    cuts = sorted(moment.astimezone(UTC) for moment in pc.unique(held["as_of"]).to_pylist())
     earlier = [cut for cut in cuts if cut < as_of]
     return list(feature_drift(lake, as_of, earlier[-1])) if earlier and as_of in cuts else []
 
@@ -176,6 +181,8 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
     context.progress("lists of the first stage alone")
     first = hybrid_lists(generators, histories, k=K)
     arena.lists["hybrid"] = arena.placed(histories.user_ids, first, items.ids.ids)
+    context.progress("every other surface")
+    known = surface_facts.gather(lake, as_of, generators, histories, subject.lists, weeks=E1_WEEKS)
     e2 = e2_file(config)
     return {
         "domain": context.domain,
@@ -190,6 +197,7 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         "sources": _shares(topk),
         "importance": {surface: dict(list(one.importance().items())[:20]) for surface, one in rankers.items()},
         "examples": facts.examples(subject, snapshot.truth),
+        "surfaces": surface_facts.surfaces(known),
         "drift": [
             {name: row[name] for name in ("level", "name", "psi", "rows", "reference_rows")}
             for row in newest_drift(lake)
@@ -219,7 +227,8 @@ def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
     registry = client(context.config)
     for name in ("report.html", "report.json"):
         registry.log_artifact(run.info.run_id, str(folder / name), "quality")
-    metrics = [Metric(name, value, 0, 0) for name, value in sorted(_metrics(report["e1"]).items())]
+    values = _metrics(report["e1"]) | surface_facts.metrics(report["surfaces"])
+    metrics = [Metric(name, value, 0, 0) for name, value in sorted(values.items())]
     registry.log_batch(run.info.run_id, metrics=metrics)
     e1 = report["e1"]
     best = "personal_frequency_filled" if "personal_frequency_filled" in e1["models"] else "personal_frequency"
