@@ -1,6 +1,6 @@
 """Gold tables of one moment -> the arrays that the models work on. Read with delta-rs: no session, no JVM."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,18 @@ def columns_at(lake: Lake, spec: TableSpec, as_of: datetime, names: list[str] | 
     if rows.num_rows == 0:
         raise LakeError(f"{spec.name} holds nothing as of {as_of.isoformat()}: run `python -m jobs.run {spec.writer}`")
     return {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}
+
+
+def moments_of(lake: Lake, spec: TableSpec) -> list[datetime]:
+    """Moments that a gold table holds rows of, oldest first; none when it does not exist yet."""
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+
+    found = lake.delta(spec)
+    if found is None:
+        return []
+    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=["as_of"])
+    return sorted(moment.astimezone(UTC) for moment in pc.unique(rows["as_of"]).to_pylist())
 
 
 def read_items(lake: Lake, as_of: datetime, *, min_users: int) -> ItemTable:

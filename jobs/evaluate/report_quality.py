@@ -28,7 +28,7 @@ from jobs.products import read_products
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.settings import Settings
-from jobs.snapshots import columns_at, read_histories, read_items
+from jobs.snapshots import columns_at, moments_of, read_histories, read_items
 from jobs.tracking import client, run_of_version
 from models.base import PAD
 from models.drift import MOVED
@@ -122,11 +122,7 @@ def _drift(context: JobContext, as_of: datetime, version: str) -> list[Drift] | 
 
 
 def _feature_drift(lake: Lake, as_of: datetime) -> list[Drift]:
-    import pyarrow.compute as pc
-    from deltalake import DeltaTable
-
-    held = DeltaTable(lake.path(GOLD["gold.user_features"])).to_pyarrow_dataset().to_table(columns=["as_of"])
-    cuts = sorted(moment.astimezone(UTC) for moment in pc.unique(held["as_of"]).to_pylist())
+    cuts = moments_of(lake, GOLD["gold.user_features"])
     earlier = [cut for cut in cuts if cut < as_of]
     return list(feature_drift(lake, as_of, earlier[-1])) if earlier and as_of in cuts else []
 

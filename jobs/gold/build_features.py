@@ -5,7 +5,9 @@ exactly the wanted moments: `as_of` and the cuts; a run replaces those that its 
 in one commit. gold.user_features is committed last and says which inputs the whole set holds.
 """
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.baskets import build_basket_features, build_user_baskets, number_baskets
+from features.baskets import build_basket_features, build_user_baskets, number_baskets, recall_basket_numbers
 from features.domains import domain
 from features.domains.spec import Calendar
 from features.interactions import build_interactions
@@ -29,6 +31,7 @@ from jobs.failpoints import failpoint
 from jobs.lake import Lake, commit_metadata
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
+from jobs.snapshots import moments_of
 
 _INPUTS = ("events", "products", "promotions")
 _ROWS_PER_SLICE = 400_000
@@ -39,6 +42,8 @@ _ENGINE = {
     "spark.sql.shuffle.partitions": "32",
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+    # A handful of moments are a handful of open files: sorting wide rows by moment first would cost more
+    "spark.sql.maxConcurrentOutputFileWriters": "16",
 }
 
 
@@ -50,6 +55,7 @@ class Plan:
         as_of: what the next lists are scored at.
         windows: past cut -> end of its label window.
         stale: moments whose pairs have changed.
+        stale_labels: cuts whose labels have changed, or that are held though nobody wants them any more.
         restocked: whether the catalog or the promotions have changed, so that items of all moments are stale.
         events: rows of silver.events, the size of the work.
     """
@@ -57,13 +63,15 @@ class Plan:
     as_of: datetime
     windows: dict[datetime, datetime]
     stale: tuple[datetime, ...]
+    stale_labels: tuple[datetime, ...]
     restocked: bool
     events: int = 0
 
-    @property
-    def slices(self) -> int:
-        """Parts that the users are divided into: as many as keep the sums of one part in a task's memory."""
-        return max(1, self.events * len(self.stale) // _ROWS_PER_SLICE)
+    def slices(self, cores: int) -> int:
+        """Parts that the users are divided into: as many as keep the sums of one part in a task's memory, in rounds
+        that keep every core at work."""
+        needed = max(1, -(-self.events * len(self.stale) // _ROWS_PER_SLICE))
+        return -(-needed // cores) * cores
 
     @property
     def wanted(self) -> tuple[datetime, ...]:
@@ -97,48 +105,85 @@ class _Builder:
         self.lake = context.lake
         self.spec = domain(context.domain)
         self.silver = {name: self.lake.read(spark, SILVER[name], inputs[SILVER[name].name]) for name in _INPUTS}
+        self.timings: dict[str, float] = {}
 
     def _gold(self, table: str) -> DataFrame:
-        wanted = F.array(*(F.lit(cut) for cut in self.plan.wanted))
-        return self.lake.read(self.spark, GOLD[f"gold.{table}"]).where(F.array_contains(wanted, F.col(c.AS_OF)))
+        return _of_moments(self.lake.read(self.spark, GOLD[f"gold.{table}"]), self.plan.wanted)
 
     def _write(self, table: str, rows: DataFrame, stale: Sequence[datetime], wanted: Sequence[datetime]) -> None:
+        begun = time.monotonic()
         _replace(rows, self.lake, GOLD[f"gold.{table}"], stale, wanted)
-        self.context.progress(f"built {table}")
+        self._done(table, begun)
 
-    def pairs(self) -> DataFrame:
-        """Pairs, baskets, interactions; returns the basket statistics of the stale moments."""
-        plan = self.plan
-        events = self.silver["events"].where(F.col(c.EVENT_TIME) < F.lit(plan.as_of))
-        numbered = number_baskets(events)
-        pairs = build_pair_features(numbered, cuts=plan.stale, signals=self.spec.signals, slices=plan.slices)
-        self._write("pair_features", pairs, plan.stale, plan.wanted)
-        baskets = build_basket_features(numbered)
+    def _done(self, table: str, begun: float) -> None:
+        self.timings[table] = round(time.monotonic() - begun, 2)
+        self.context.progress(f"built {table} in {self.timings[table]:.1f} s")
+
+    @property
+    def _events(self) -> DataFrame:
+        return self.silver["events"].where(F.col(c.EVENT_TIME) < F.lit(self.plan.as_of))
+
+    def baskets(self) -> None:
+        """Baskets: first, since their numbers are what pairs are counted by."""
+        begun = time.monotonic()
+        baskets = build_basket_features(number_baskets(self._events))
         baskets.write.format("delta").mode("overwrite").save(self.lake.path(GOLD["gold.basket_features"]))
-        current = self._gold("pair_features").where(F.col(c.AS_OF) == F.lit(plan.as_of))
-        self._write("interactions", build_interactions(current), (plan.as_of,), (plan.as_of,))
-        if plan.windows:
-            labels = build_labels(events, windows=plan.windows, known_until=plan.as_of)
-            self._write("training_set", labels, plan.wanted, plan.wanted)
-        stored = self.lake.read(self.spark, GOLD["gold.basket_features"])
-        return build_user_baskets(stored, cuts=plan.stale)
+        self._done("basket_features", begun)
 
-    def items(self) -> None:
+    def pairs(self) -> None:
+        """What each user's history says of each item."""
+        plan, signals = self.plan, self.spec.signals
+        numbered = recall_basket_numbers(self._events, self._baskets())
+        slices = plan.slices(self.context.config.spark_cores)
+        pairs = build_pair_features(numbered, cuts=plan.stale, signals=signals, slices=slices)
+        self._write("pair_features", pairs, plan.stale, plan.wanted)
+
+    def _baskets(self) -> DataFrame:
+        return self.lake.read(self.spark, GOLD["gold.basket_features"])
+
+    def from_pairs(self) -> None:
+        """What follows from events and pairs: small tables, so one is planned while another is computed."""
+        with ThreadPoolExecutor(3) as engine:
+            parts = [engine.submit(part) for part in (self._items, self._interactions, self._labels)]
+            for part in parts:
+                part.result()
+
+    def _interactions(self) -> None:
+        """Of `as_of` alone: the table holds no other moment."""
+        begun = time.monotonic()
+        current = self._gold("pair_features").where(F.col(c.AS_OF) == F.lit(self.plan.as_of))
+        target = self.lake.path(GOLD["gold.interactions"])
+        build_interactions(current).write.format("delta").mode("overwrite").save(target)
+        self._done("interactions", begun)
+
+    def _labels(self) -> None:
+        plan = self.plan
+        windows = {cut: end for cut, end in plan.windows.items() if cut in plan.stale_labels}
+        if windows:
+            labels = build_labels(self._events, windows=windows, known_until=plan.as_of)
+            self._write("training_set", labels, plan.stale_labels, tuple(plan.windows))
+
+    def _items(self) -> None:
         """Items and popularity."""
         plan = self.plan
         stale = plan.stale_items
-        chosen = F.array(*(F.lit(cut) for cut in stale))
-        pairs = self._gold("pair_features").where(F.array_contains(chosen, F.col(c.AS_OF)))
         weeks = {cut: _last_week(self.spec.calendar, cut) for cut in stale}
         pushed = build_promotion_features(self.silver["promotions"], last_weeks=weeks)
+        pairs = _of_moments(self._gold("pair_features"), stale)
         self._write("item_features", build_item_features(pairs, self.silver["products"], pushed), stale, plan.wanted)
-        self._write("popularity", build_popularity(self._gold("item_features")), plan.wanted, plan.wanted)
+        items = _of_moments(self._gold("item_features"), stale)
+        self._write("popularity", build_popularity(items), stale, plan.wanted)
 
-    def users(self, user_baskets: DataFrame) -> None:
+    def users(self) -> None:
         """User features: the last commit of a run, which carries its inputs."""
-        chosen = F.array(*(F.lit(cut) for cut in self.plan.stale))
-        pairs = self._gold("pair_features").where(F.array_contains(chosen, F.col(c.AS_OF)))
-        self._write("user_features", build_user_features(pairs, user_baskets), self.plan.stale, self.plan.wanted)
+        stale = self.plan.stale
+        pairs = _of_moments(self._gold("pair_features"), stale)
+        baskets = build_user_baskets(self._baskets(), cuts=stale)
+        self._write("user_features", build_user_features(pairs, baskets), stale, self.plan.wanted)
+
+
+def _of_moments(rows: DataFrame, moments: Sequence[datetime]) -> DataFrame:
+    return rows.where(F.array_contains(F.array(*(F.lit(moment) for moment in moments)), F.col(c.AS_OF)))
 
 
 def _last_week(calendar: Calendar, cut: datetime) -> int:
@@ -161,15 +206,17 @@ def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dic
     before = lake.committed_inputs(users)
     wanted = (*sorted(windows), as_of)
     if not before:
-        return Plan(as_of, windows, wanted, restocked=True, events=count)
+        return Plan(as_of, windows, wanted, tuple(windows), restocked=True, events=count)
     earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
     if taken < newest:  # an empty day moves `as_of` alone
         earliest = lake.changes(spark, SILVER["events"], taken, newest).agg(F.min(c.EVENT_TIME)).first()
     floor = earliest[0].replace(tzinfo=UTC) if earliest and earliest[0] else None
-    built = {row[0].replace(tzinfo=UTC) for row in lake.read(spark, users).select(c.AS_OF).distinct().collect()}
+    built = moments_of(lake, users)
     stale = tuple(cut for cut in wanted if cut not in built or (floor is not None and floor < cut))
     restocked = any(before.get(SILVER[name].name) != inputs[SILVER[name].name] for name in ("products", "promotions"))
-    return Plan(as_of, windows, stale or (as_of,), restocked, count)
+    labelled = moments_of(lake, GOLD["gold.training_set"])
+    stale_labels = {cut for cut, end in windows.items() if cut not in labelled or (floor is not None and floor < end)}
+    return Plan(as_of, windows, stale or (as_of,), (*sorted(stale_labels),), restocked, count)
 
 
 def main(context: JobContext) -> None:
@@ -201,10 +248,11 @@ def main(context: JobContext) -> None:
     context.progress(f"as of {as_of.isoformat()}, cuts {[f'{cut:%Y-%m-%d}' for cut in plan.stale]}")
     builder = _Builder(context, spark, plan, known)
     with commit_metadata(spark, context.spec.name, committed):
-        user_baskets = builder.pairs()
+        builder.baskets()
+        builder.pairs()
         failpoint("build_features.after_pairs")
-        builder.items()
-        builder.users(user_baskets)
+        builder.from_pairs()
+        builder.users()
     counts = {
         name: lake.read(spark, GOLD[name]).count()
         for name in ("gold.pair_features", "gold.user_features", "gold.item_features")
@@ -213,6 +261,7 @@ def main(context: JobContext) -> None:
         as_of=as_of.isoformat(),
         cuts=[cut.isoformat() for cut in plan.wanted],
         rebuilt=[cut.isoformat() for cut in plan.stale],
+        timings=builder.timings,
         rows_written=sum(counts.values()),
         rows=counts,
     )

@@ -19,7 +19,7 @@ from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
-from jobs.snapshots import read_histories, read_items, read_labels
+from jobs.snapshots import moments_of, read_histories, read_items, read_labels
 from jobs.tracking import Challenger, RegisteredModel, champion, promote, register
 from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import Refusal, refusals
@@ -36,18 +36,6 @@ RETRAIN_AFTER = timedelta(days=7)
 
 class TrainingError(RuntimeError):
     """There is too little history to train and to validate."""
-
-
-def _cuts(lake: Lake) -> list[datetime]:
-    """Cuts of gold.training_set, oldest first."""
-    import pyarrow.compute as pc
-    from deltalake import DeltaTable
-
-    found = lake.delta(GOLD["gold.training_set"])
-    if found is None:
-        return []
-    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=["as_of"])
-    return sorted(moment.astimezone(UTC) for moment in pc.unique(rows["as_of"]).to_pylist())
 
 
 def read_snapshot(lake: Lake, cut: datetime, recipe: Recipe) -> LabelledSnapshot:
@@ -106,7 +94,7 @@ def main(context: JobContext) -> None:
     reigning = _usable(context, champion(context.domain, context.config))
     if reigning is not None and as_of - reigning.as_of < RETRAIN_AFTER and not _asked_for(context, reigning, as_of):
         raise NothingToDo(f"champion version {reigning.version} was trained as of {reigning.as_of.isoformat()}")
-    cuts = _cuts(lake)
+    cuts = moments_of(lake, GOLD["gold.training_set"])
     if len(cuts) < 2:
         raise TrainingError(
             f"training needs one cut to learn from and one to validate on, got {len(cuts)}: load at least ten weeks of "

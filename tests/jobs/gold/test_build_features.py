@@ -132,9 +132,14 @@ def test_a_late_row_changes_the_moments_after_it_and_ends_as_if_it_had_come_in_t
 
 
 def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(shop: Any) -> None:
-    tomorrow = NOW + timedelta(days=1)
+    tomorrow, before = NOW + timedelta(days=1), shop.gold_versions()
     assert shop.run("gold.build_features", end=tomorrow)["rebuilt"] == [tomorrow.isoformat()]
     assert {key[0] for key in shop.rows("gold.pair_features", "as_of", "user_id", "item_id")} == {FIRST, LAST, tomorrow}
+    assert {key[0] for key in shop.rows("gold.interactions", "as_of", "user_id", "item_id")} == {tomorrow}
+    assert {key[0] for key in shop.rows("gold.popularity", "as_of", "scope", "rank")} == {FIRST, LAST, tomorrow}
+    after = shop.gold_versions()
+    assert after["gold.training_set"] == before["gold.training_set"]  # no label window has changed
+    assert after["gold.pair_features"] == before["gold.pair_features"] + 1
 
 
 def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_shop: Callable[..., Any]) -> None:
