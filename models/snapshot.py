@@ -158,18 +158,14 @@ class Histories:
         )
 
     @classmethod
-    def from_rows(cls, rows: Mapping[str, Sequence[Any]], items: ItemTable) -> Self:
-        """From one row per user: `user_id`, `USER_FEATURES`, `item_ids` and one array per pair statistic."""
-        lengths = [len(one) for one in rows["item_ids"]]
-        owners = np.repeat(np.asarray(rows["user_id"], dtype=np.str_), lengths)
-        joined = {
-            name: np.concatenate([np.asarray(one, dtype=np.float32) for one in rows[name]] or [np.empty(0, np.float32)])
-            for name in PAIR_STATISTICS
-        }
-        flat = np.concatenate([np.asarray(one, dtype=np.str_) for one in rows["item_ids"]] or [np.empty(0, np.str_)])
-        pairs: dict[str, NDArray[Any]] = {"user_id": owners, "item_id": flat, **joined}
-        users = {name: np.asarray(rows[name]) for name in ("user_id", *USER_FEATURES)}
-        return cls.from_columns(pairs, users, items)
+    def from_joined(cls, rows: Mapping[str, NDArray[Any]], items: ItemTable) -> Self:
+        """From one row per (user, item): the pair's statistics, and beside them those of its user, repeated.
+
+        A user none of whose items may be recommended is kept, with an empty history.
+        """
+        names, first = np.unique(np.asarray(rows["user_id"], dtype=np.str_), return_index=True)
+        users: dict[str, NDArray[Any]] = {"user_id": names, **{name: rows[name][first] for name in USER_FEATURES}}
+        return cls.from_columns(rows, users, items)
 
     def blocks(self, size: int) -> Iterator["Histories"]:
         """The users in blocks of at most `size`."""

@@ -190,13 +190,13 @@ class Scorer:
         return found
 
     def score_rows(
-        self, rows: Mapping[str, Sequence[Any]], *, k: int, surfaces: Sequence[str] = SURFACES
+        self, rows: Mapping[str, NDArray[Any]], *, k: int, surfaces: Sequence[str] = SURFACES
     ) -> dict[str, NDArray[Any]]:
-        """Lists of users given as one row each (`Histories.from_rows`), as columns of gold.topk.
+        """Lists of users given by their pairs (`Histories.from_joined`), as columns of gold.topk.
 
         Users without a purchase of a recommendable item are scored too: their candidates are all new.
         """
-        histories = Histories.from_rows(rows, self.generators.items)
+        histories = Histories.from_joined(rows, self.generators.items)
         ids, names = self.generators.items.ids.ids, np.array(SOURCES)
         columns: dict[str, list[NDArray[Any]]] = {
             name: [] for name in ("user_id", "surface", "rank", "item_id", "score", "source")
@@ -212,10 +212,10 @@ class Scorer:
         return {name: np.concatenate(parts) for name, parts in columns.items()}
 
     def score(self, frame: "pd.DataFrame", *, k: int = 100, surfaces: Sequence[str] = SURFACES) -> "pd.DataFrame":
-        """`score_rows` on a pandas frame: what a Spark worker calls on each batch of users."""
+        """`score_rows` on a pandas frame of whole users: what a Spark worker calls on each block of them."""
         import pandas as pd
 
-        rows = {str(name): frame[name].tolist() for name in frame.columns}
+        rows = {str(name): frame[name].to_numpy() for name in frame.columns}
         return pd.DataFrame(self.score_rows(rows, k=k, surfaces=surfaces))
 
 

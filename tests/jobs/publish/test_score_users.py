@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, write_deltalake
@@ -159,15 +160,29 @@ def test_the_same_inputs_and_champion_are_not_scored_twice(shop: Any) -> None:
 
 
 def test_lists_do_not_depend_on_how_users_are_spread_over_workers(shop: Any) -> None:
-    from jobs.publish.score_users import score, user_rows
+    from jobs.publish.score_users import pair_rows, score
 
     folder = next((shop.config.home / "state" / "retail").glob("2017*"))
-    users = user_rows(shop.lake, shop.session, NOW)
+    pairs = pair_rows(shop.lake, shop.session, NOW)
     whole, spread = (
-        {tuple(row) for row in score(users, str(folder), partitions=partitions).collect()} for partitions in (1, 3)
+        {tuple(row) for row in score(pairs, str(folder), partitions=partitions).collect()} for partitions in (1, 3)
     )
     assert whole == spread
     assert len(whole) == shop.reports["publish.score_users"]["rows_written"]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7, 100])
+def test_blocks_of_a_worker_never_divide_a_user(rows: int) -> None:
+    from jobs.publish.score_users import whole_users
+
+    frame = pd.DataFrame({"user_id": list("aaabccccccddeeee"), "item_id": range(16)})
+    for size in (1, 3, 5, 16):
+        batches = iter([frame[start : start + size] for start in range(0, len(frame), size)])
+        blocks = list(whole_users(batches, rows=rows))
+        users = [user for block in blocks for user in block["user_id"].unique()]
+        assert users == list("abcde")
+        assert [item for block in blocks for item in block["item_id"]] == list(range(16))
+    assert list(whole_users(iter([]))) == []
 
 
 def test_moving_the_alias_by_hand_decides_the_next_lists(shop: Any) -> None:
