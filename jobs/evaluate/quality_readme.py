@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.evaluate import surface_facts
 from jobs.evaluate.quality_page import TARGETS
 from jobs.evaluate.quality_plots import NAMES
 from jobs.settings import ROOT, Settings
@@ -49,6 +50,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             "basket, by a ranker of the same recipe trained on the baskets before (not the model version above).",
             _table(report["e2"], 10),
         ]
+    if report.get("surfaces"):
+        parts.append(surface_facts.markdown(report["surfaces"]))
     parts.append(
         "How we know: nothing after a cut reaches a feature or a list (`tests/features`, `tests/leakage`, each with a "
         "control that must fail), the gate refuses poisoned models (`tests/jobs/train/test_drills.py`), and "

@@ -174,6 +174,27 @@ def metrics(found: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def markdown(found: Mapping[str, Any] | None) -> str:
+    """One line per surface for the README: its first metric beside the strongest rival; empty without figures."""
+    if not found:
+        return ""
+    lines = [
+        "**The other surfaces**, each on a question of its own (business rules off; intervals draw users):",
+        "",
+        "| surface | asked of | metric | ours | best rival | ours above it |",
+        "|---|---|---|---|---|---|",
+    ]
+    for surface, one in found.items():
+        metric = next(iter(one["ours"]))
+        rival = max(one["rivals"], key=lambda name: one["rivals"][name][metric] or 0.0)
+        lines.append(
+            f"| {surface.replace('_', ' ')} | {one['units']:,} {WORDS[surface]} | {metric} | "
+            f"**{_number(one['ours'][metric])}** | {rival} {_number(one['rivals'][rival][metric])} | "
+            f"[{', '.join(map(_number, one['above'][rival][metric]))}] |"
+        )
+    return "\n".join(lines)
+
+
 def section(found: Mapping[str, Any] | None) -> str:
     """The section of the page."""
     if not found:

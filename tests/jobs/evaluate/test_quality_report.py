@@ -87,6 +87,12 @@ def report(arena: Arena, subject: facts.Subject, snapshots: list[LabelledSnapsho
         "sources": {HOME: {"history": 0.9, "als": 0.1}, DISCOVER: {"als": 1.0}},
         "importance": {surface: one.importance() for surface, one in subject.rankers.items()},
         "examples": facts.examples(subject, truth),
+        "surfaces": {
+            "cart": {
+                "units": 9, "ours": {"recall@10": 0.125}, "intervals": {"recall@10": [0.1, 0.15]},
+                "rivals": {"popularity": {"recall@10": 0.05}}, "above": {"popularity": {"recall@10": [0.06, 0.09]}},
+            }
+        },
         "drift": [{"level": "data", "name": "price", "psi": 0.3, "rows": 9, "reference_rows": 9}],
     }  # fmt: skip
 
@@ -126,7 +132,15 @@ def test_explanations_add_up_to_the_score(subject: facts.Subject, report: dict[s
 
 def test_the_page_holds_everything_and_needs_nothing(report: dict[str, Any]) -> None:
     text = page(report)
-    for heading in ("E1:", "E2:", "Beside accuracy", "What the lists rest on", "Three households", "Drift"):
+    for heading in (
+        "E1:",
+        "E2:",
+        "Every other surface",
+        "Beside accuracy",
+        "What the lists rest on",
+        "Three households",
+        "Drift",
+    ):
         assert f">{heading}" in text
     assert text.count("<svg") >= 6
     for outside in ("<script", "src=", 'href="http', "@import", "url(http"):
@@ -216,6 +230,7 @@ def test_the_report_lies_on_the_run_and_the_job_links_it(
         "quality/report.json",
     }
     logged = registry.get_run(run.info.run_id).data.metrics
+    assert logged["surface_cart_recall_at_10"] == 0.125
     assert logged["e1_home_ndcg_at_20"] == pytest.approx(report["e1"]["all"]["ndcg@20"])
     assert logged["e1_baseline_popularity_discover_recall_at_20"] == pytest.approx(
         report["e1"]["models"]["popularity"]["new"]["recall@20"]

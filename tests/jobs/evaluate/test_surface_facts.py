@@ -106,6 +106,13 @@ def test_the_section_tells_every_figure_and_is_safe(found: dict[str, Any]) -> No
                                                         "above": {"<b>": found["cart"]["intervals"]}}})  # fmt: skip
 
 
+def test_the_readme_has_a_line_per_surface(found: dict[str, Any]) -> None:
+    text = surface_facts.markdown(found)
+    assert text.count("\n| ") == 1 + len(found)
+    assert f"| recall@10 | **{found['cart']['ours']['recall@10']:.4f}** |" in text
+    assert surface_facts.markdown(None) == ""
+
+
 def test_figures_go_to_the_run_by_name(found: dict[str, Any]) -> None:
     logged = surface_facts.metrics(found)
     assert logged["surface_buy_again_ndcg_at_20"] == found["buy_again"]["ours"]["ndcg@20"]
