@@ -1,4 +1,7 @@
-"""Events -> labels: what users bought in the window after a cut. The only builder that looks past `as_of`."""
+"""Events -> labels: what users bought in the window after a cut, and where it was shown to them.
+
+The only builder that looks past `as_of`.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,7 +15,11 @@ from features.interactions import CutError
 
 
 def build_labels(events: DataFrame, *, windows: Mapping[datetime, datetime], known_until: datetime) -> DataFrame:
-    """One row per (as_of, user, item) bought in the window of a cut; `label` counts the purchases.
+    """One row per (as_of, user, item) bought or shown in the window of a cut; `label` counts the purchases.
+
+    `position` is the best place (from 1) that the item was shown at: of its impressions, and of clicks and purchases
+    that name the impression they come from. It is null where nothing says that the item was shown; rows that were shown
+    and not bought have label 0.
 
     Args:
         windows: for each cut the end of its label window, exclusive.
@@ -33,10 +40,15 @@ def build_labels(events: DataFrame, *, windows: Mapping[datetime, datetime], kno
         *(F.struct(F.lit(cut).alias("start"), F.lit(end).alias("end")) for cut, end in sorted(windows.items()))
     )
     holding = F.filter(pairs, lambda one: (one["start"] <= F.col(c.EVENT_TIME)) & (F.col(c.EVENT_TIME) < one["end"]))
-    bought = events.where((F.col(c.EVENT_TYPE) == PURCHASE) & (F.col(c.EVENT_TIME) < F.lit(known_until)))
-    labelled = bought.withColumn("window", F.explode(holding)).withColumn(c.AS_OF, F.col("window.start"))
+    is_bought = F.col(c.EVENT_TYPE) == PURCHASE
+    is_shown = F.col(c.IMPRESSION_ID).isNotNull() & (F.col(c.POSITION) >= 1)
+    telling = events.where((is_bought | is_shown) & (F.col(c.EVENT_TIME) < F.lit(known_until)))
+    labelled = telling.withColumn("window", F.explode(holding)).withColumn(c.AS_OF, F.col("window.start"))
     return (
         labelled.groupBy(c.AS_OF, c.USER_ID, c.ITEM_ID)
-        .agg(F.count(F.lit(1)).cast("int").alias(c.LABEL))
-        .select(c.AS_OF, c.USER_ID, c.ITEM_ID, c.LABEL)
+        .agg(
+            F.count_if(is_bought).cast("int").alias(c.LABEL),
+            F.min(F.when(is_shown, F.col(c.POSITION))).cast("int").alias(c.POSITION),
+        )
+        .select(c.AS_OF, c.USER_ID, c.ITEM_ID, c.LABEL, c.POSITION)
     )

@@ -273,7 +273,8 @@ GOLD_POPULARITY = TableSpec(
 )
 GOLD_TRAINING_SET = TableSpec(
     name="gold.training_set",
-    columns=f"{_AS_OF}, user_id STRING NOT NULL, item_id STRING NOT NULL, label INT NOT NULL",
+    # label 0: shown (at `position`) and not bought; position null: nothing says that it was shown
+    columns=f"{_AS_OF}, user_id STRING NOT NULL, item_id STRING NOT NULL, label INT NOT NULL, position INT",
     key=("as_of", "user_id", "item_id"),
     writer=_GOLD_WRITER,
     layout_why=_DAY_WHY,

@@ -60,5 +60,10 @@ def read_histories(lake: Lake, as_of: datetime, items: ItemTable) -> Histories:
 
 
 def read_labels(lake: Lake, cut: datetime) -> dict[str, NDArray[Any]]:
-    """What users bought in the label window of a cut: columns `user_id`, `item_id`, `label`."""
-    return columns_at(lake, GOLD["gold.training_set"], cut, ["user_id", "item_id", "label"])
+    """What users bought or were shown in the window of a cut: columns `user_id`, `item_id`, `label`, `position`.
+
+    `label` is 0 for what was shown and not bought, `position` NaN where nothing says that the item was shown.
+    """
+    names = ["user_id", "item_id", "label", "position"]
+    found = columns_at(lake, GOLD["gold.training_set"], cut, names)
+    return {**found, "position": np.asarray(found["position"], dtype=np.float64)}

@@ -54,6 +54,17 @@ class Candidates:
         """Whether the user has never bought the item."""
         return self.pair < 0
 
+    def only(self, rows: Ints) -> "Candidates":
+        """Some of the rows, in the given order."""
+        return Candidates(
+            self.owners[rows],
+            self.items[rows],
+            self.pair[rows],
+            {name: values[rows] for name, values in self.scores.items()},
+            {name: values[rows] for name, values in self.relative.items()},
+            self.source[rows],
+        )
+
 
 def assemble(generators: Generators, histories: Histories) -> Candidates:
     """Candidates of a block of users: everything they bought, and the best new items of the weighted hybrid.

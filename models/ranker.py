@@ -22,6 +22,8 @@ BASE_SETTINGS: dict[str, Any] = {
     "lambda_l2": 5.0,
     "max_bin": 127,
     "lambdarank_truncation_level": 25,
+    # Where rows carry positions: enough to hold back the factor of a position that few were shown at, and no more.
+    "lambdarank_position_bias_regularization": 0.001,
     # Same data and seed -> same bytes, on any number of threads.
     "deterministic": True,
     "force_col_wise": True,
@@ -38,12 +40,15 @@ class TrainingRows:
         labels: 0 or 1.
         weights: how many rows a sampled row stands for.
         groups: rows of each (user, cut); sums to the number of rows.
+        positions: place at which the user was shown the item, from 1; 0 where it was not shown. None when nothing was
+            shown to anybody: there is no bias to take out then.
     """
 
     features: Floats
     labels: NDArray[np.int8]
     weights: Floats
     groups: NDArray[np.int64]
+    positions: NDArray[np.int32] | None = None
 
     def check(self) -> None:
         """Raise ModelError unless something can be learnt from the rows."""
@@ -55,6 +60,8 @@ class TrainingRows:
             raise ModelError(f"all {len(self.labels)} labels are {int(self.labels[0])}: there is nothing to rank by")
         if self.features.shape[1] != len(RANKER_FEATURES):
             raise ModelError(f"expected {len(RANKER_FEATURES)} features, got {self.features.shape[1]}")
+        if self.positions is not None and len(self.positions) != len(self.labels):
+            raise ModelError(f"positions must be one per row, got {len(self.positions)} of {len(self.labels)} rows")
 
     @classmethod
     def stack(cls, parts: list["TrainingRows"]) -> "TrainingRows":
@@ -73,6 +80,7 @@ class TrainingRows:
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.weights for part in parts]),
             np.concatenate([part.groups for part in parts]),
+            _stacked_positions(parts),
         )
 
 
@@ -97,8 +105,24 @@ class Ranker:
             )
 
     @classmethod
-    def train(cls, rows: TrainingRows, settings: dict[str, Any], *, seed: int, num_threads: int) -> Self:
+    def train(
+        cls,
+        rows: TrainingRows,
+        settings: dict[str, Any],
+        *,
+        seed: int,
+        num_threads: int,
+        stopping: TrainingRows | None = None,
+        patience: int = 30,
+    ) -> Self:
         """Train on rows; `settings` are LightGBM's own names, `num_iterations` among them.
+
+        Where rows carry positions, lambdarank learns a factor of each position beside the trees (Unbiased LambdaMART,
+        Hu et al. 2019), so that an item does not look good for having been shown on top. Other objectives know none.
+
+        Args:
+            stopping: rows of another cut; training ends when their nDCG@20 has not risen for `patience` trees, and
+                the trees after the best are dropped.
 
         Raises:
             ModelError: when the rows cannot be learnt from.
@@ -108,15 +132,26 @@ class Ranker:
         rows.check()
         chosen = {**BASE_SETTINGS, **settings, "seed": seed, "num_threads": num_threads}
         iterations = int(chosen.pop("num_iterations"))
-        data = lightgbm.Dataset(
-            rows.features,
-            label=rows.labels,
-            weight=rows.weights / rows.weights.mean() if chosen["objective"] == "binary" else None,
-            group=rows.groups,
-            feature_name=list(RANKER_FEATURES),
-            params={"max_bin": chosen["max_bin"], "verbosity": -1, "num_threads": num_threads},
+        weighted = chosen["objective"] == "binary"
+        positions = rows.positions if chosen["objective"] == "lambdarank" else None
+        data = _dataset(rows, chosen, weighted=weighted, positions=positions)
+        if stopping is None:
+            return cls(lightgbm.train(chosen, data, num_boost_round=iterations))
+        chosen |= {"metric": "ndcg", "eval_at": [20]}
+        booster = lightgbm.train(
+            chosen,
+            data,
+            num_boost_round=iterations,
+            valid_sets=[_dataset(stopping, chosen, weighted=False, reference=data)],
+            callbacks=[lightgbm.early_stopping(patience, verbose=False)],
         )
-        return cls(lightgbm.train(chosen, data, num_boost_round=iterations))
+        return cls(booster)
+
+    @property
+    def trees(self) -> int:
+        """Trees that scores are made of."""
+        best = int(self._booster.best_iteration)
+        return best if best > 0 else int(self._booster.current_iteration())
 
     def score(self, features: Floats) -> Floats:
         """Raw scores of rows; higher is better."""
@@ -150,6 +185,36 @@ class Ranker:
         except lightgbm.basic.LightGBMError as problem:
             raise ArtefactError(f"not a LightGBM model in native text: {problem}") from problem
         return cls(booster)
+
+
+def _stacked_positions(parts: list[TrainingRows]) -> NDArray[np.int32] | None:
+    if all(part.positions is None for part in parts):
+        return None
+    return np.concatenate(
+        [np.zeros(len(part.labels), np.int32) if part.positions is None else part.positions for part in parts]
+    )
+
+
+def _dataset(
+    rows: TrainingRows,
+    settings: dict[str, Any],
+    *,
+    weighted: bool,
+    reference: Any = None,
+    positions: NDArray[np.int32] | None = None,
+) -> Any:
+    import lightgbm
+
+    return lightgbm.Dataset(
+        rows.features,
+        label=rows.labels,
+        weight=rows.weights / rows.weights.mean() if weighted else None,
+        group=rows.groups,
+        feature_name=list(RANKER_FEATURES),
+        reference=reference,
+        position=positions,
+        params={"max_bin": settings["max_bin"], "verbosity": -1, "num_threads": settings["num_threads"]},
+    )
 
 
 def save_rankers(rankers: dict[str, Ranker], directory: Path, *, facts: dict[str, Any]) -> None:

@@ -42,11 +42,14 @@ class LabelledSnapshot:
 
     Attributes:
         truth: CSR (users of `histories`, items of `items`), a non-zero for a pair that was bought in the window.
+        positions: of the same shape, the place (from 1) at which the user was shown the item in the window; None when
+            nothing is known of what was shown.
     """
 
     histories: Histories
     items: ItemTable
     truth: sp.csr_matrix
+    positions: sp.csr_matrix | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,41 @@ class ScoredLists:
 
 
 def truth_matrix(labels: Mapping[str, NDArray[Any]], user_ids: NDArray[np.str_], items: ItemTable) -> sp.csr_matrix:
-    """Labels (columns `user_id`, `item_id`) as ones over known users and items; others are left out."""
+    """Labels (columns `user_id`, `item_id`) as ones over known users and items; others are left out.
+
+    So are rows with a `label` of 0 where there is such a column: shown, not bought.
+    """
     from models.interaction_matrix import IdMap
 
     rows = IdMap(user_ids).positions(np.asarray(labels["user_id"], dtype=np.str_))
     columns = items.ids.positions(np.asarray(labels["item_id"], dtype=np.str_))
-    kept = (rows >= 0) & (columns >= 0)
+    kept = (rows >= 0) & (columns >= 0) & (np.asarray(labels.get("label", np.ones(len(rows)))) > 0)
     ones = np.ones(int(kept.sum()), dtype=np.float32)
     matrix = sp.coo_matrix((ones, (rows[kept], columns[kept])), shape=(len(user_ids), len(items))).tocsr()
     matrix.data[:] = 1.0
     return matrix
+
+
+def position_matrix(
+    shown: Mapping[str, NDArray[Any]], user_ids: NDArray[np.str_], items: ItemTable
+) -> sp.csr_matrix | None:
+    """Positions (columns `user_id`, `item_id`, `position`) over known users and items; None when there is none.
+
+    An item that was shown more than once has its best place.
+    """
+    from models.interaction_matrix import IdMap
+
+    rows = IdMap(user_ids).positions(np.asarray(shown["user_id"], dtype=np.str_))
+    columns = items.ids.positions(np.asarray(shown["item_id"], dtype=np.str_))
+    places = np.asarray(shown["position"], dtype=np.float64)
+    kept = np.flatnonzero((rows >= 0) & (columns >= 0) & (places >= 1))
+    if len(kept) == 0:
+        return None
+    keys = rows[kept] * len(items) + columns[kept]
+    order = np.lexsort((places[kept], keys))
+    best = order[np.unique(keys[order], return_index=True)[1]]
+    at = (rows[kept][best], columns[kept][best])
+    return sp.coo_matrix((places[kept][best].astype(np.int32), at), shape=(len(user_ids), len(items))).tocsr()
 
 
 def fit(snapshots: Sequence[LabelledSnapshot], recipe: Recipe) -> dict[str, Ranker]:
@@ -112,32 +140,52 @@ def training_rows(
     def rows_of(number: int, block: Histories) -> list[tuple[str, TrainingRows]]:
         start = number * recipe.user_block
         truth = snapshot.truth[start : start + len(block)]
+        shown = None if snapshot.positions is None else snapshot.positions[start : start + len(block)]
         random = np.random.default_rng([recipe.seed, salt, number])
-        return list(_block_rows(generators, block, truth, recipe, random))
+        return list(_block_rows(generators, block, truth, recipe, random=random, shown=shown))
 
-    for parts in _over_blocks(rows_of, snapshot.histories, recipe.user_block, threads=recipe.num_threads):
+    for parts in over_blocks(rows_of, snapshot.histories, recipe.user_block, threads=recipe.num_threads):
         yield from parts
 
 
 def _block_rows(
-    generators: Generators, block: Histories, truth: sp.csr_matrix, recipe: Recipe, random: np.random.Generator
+    generators: Generators,
+    block: Histories,
+    truth: sp.csr_matrix,
+    recipe: Recipe,
+    *,
+    random: np.random.Generator,
+    shown: sp.csr_matrix | None,
 ) -> Iterator[tuple[str, TrainingRows]]:
     candidates = assemble(generators, block)
-    labels = _labels(truth, candidates, len(generators.items))
+    labels = true_labels(truth, candidates, len(generators.items))
     keep_share = np.where(candidates.is_new, recipe.sampled_negatives, recipe.sampled_history)
+    places = None
+    if shown is not None:
+        places = np.asarray(shown[candidates.owners, candidates.items]).ravel().astype(np.int32)
+        keep_share[places > 0] = 1.0  # what was shown and left says more than what was never seen
     kept = (labels > 0) | (random.random(len(candidates)) < keep_share)
     positives = {HOME: labels, DISCOVER: labels * candidates.is_new}
     counts = {surface: np.bincount(candidates.owners, found, len(block)) for surface, found in positives.items()}
     chosen = {surface: kept & (count[candidates.owners] > 0) for surface, count in counts.items()}
     chosen[DISCOVER] &= candidates.is_new
     either = np.flatnonzero(chosen[HOME] | chosen[DISCOVER])
-    features = feature_matrix(_only(candidates, either), block, generators.items)
+    features = feature_matrix(candidates.only(either), block, generators.items)
     for surface, mask in chosen.items():
         inside = mask[either]
         rows = either[inside]
         weights = np.where(labels[rows] > 0, 1.0, 1.0 / keep_share[rows])
         groups = np.bincount(candidates.owners[rows], minlength=len(block))
-        yield surface, TrainingRows(features[inside], labels[rows], weights.astype(np.float32), groups[groups > 0])
+        yield (
+            surface,
+            TrainingRows(
+                features[inside],
+                labels[rows],
+                weights.astype(np.float32),
+                groups[groups > 0],
+                None if places is None else places[rows],
+            ),
+        )
 
 
 class Scorer:
@@ -174,7 +222,7 @@ class Scorer:
                 found[surface] = ranked_lists(candidates, rows, best, users=len(block), k=k)
             return found
 
-        blocks = list(_over_blocks(lists_of, histories, self.generators.recipe.user_block, threads=threads))
+        blocks = list(over_blocks(lists_of, histories, self.generators.recipe.user_block, threads=threads))
         return {surface: _stacked([one[surface] for one in blocks], k) for surface in surfaces}
 
     def _scores(self, candidates: Candidates, features: Floats, surfaces: Sequence[str]) -> dict[str, Floats]:
@@ -219,7 +267,7 @@ class Scorer:
         return pd.DataFrame(self.score_rows(rows, k=k, surfaces=surfaces))
 
 
-def _over_blocks(
+def over_blocks(
     work: Callable[[int, Histories], _Done], histories: Histories, size: int, *, threads: int
 ) -> Iterator[_Done]:
     """`work(number, block)` of every block, in order, on a few threads (numpy and scipy let go of the lock)."""
@@ -236,22 +284,12 @@ def _over_blocks(
             yield waiting.popleft().result()
 
 
-def _labels(truth: sp.csr_matrix, candidates: Candidates, width: int) -> NDArray[np.int8]:
+def true_labels(truth: sp.csr_matrix, candidates: Candidates, width: int) -> NDArray[np.int8]:
+    """1 for candidates that are true; `truth` has a row per user of the block, `width` items."""
     found = truth.tocoo()
     true = found.data > 0
     keys = np.unique(found.row[true].astype(np.int64) * width + found.col[true])
     return np.isin(candidates.owners * width + candidates.items, keys, assume_unique=True).astype(np.int8)
-
-
-def _only(candidates: Candidates, rows: IntArray) -> Candidates:
-    return Candidates(
-        candidates.owners[rows],
-        candidates.items[rows],
-        candidates.pair[rows],
-        {name: values[rows] for name, values in candidates.scores.items()},
-        {name: values[rows] for name, values in candidates.relative.items()},
-        candidates.source[rows],
-    )
 
 
 def eligible_rows(surface: str, candidates: Candidates) -> IntArray:

@@ -41,7 +41,8 @@ def events_of(spark: Any, purchases: list[tuple[str, str, str, float, float, flo
         (f"{basket}-{item}", user, basket, "purchase", item, CUT - timedelta(days=days), quantity, price)
         for user, basket, item, days, quantity, price in purchases
     ]
-    return spark.createDataFrame([*rows, *extra], EVENT_COLUMNS)
+    made = spark.createDataFrame([*rows, *extra], EVENT_COLUMNS)
+    return made.selectExpr("*", "CAST(NULL AS STRING) impression_id", "CAST(NULL AS INT) position")
 
 
 def catalog_of(spark: Any) -> tuple[Any, Any]:
@@ -171,6 +172,34 @@ def test_labels_are_the_window_alone(spark: Any) -> None:
     }
     with pytest.raises(CutError, match="earlier cut"):
         build_labels(events_of(spark, PURCHASES), windows={CUT: end}, known_until=CUT)
+
+
+def test_labels_say_where_an_item_was_shown(spark: Any) -> None:
+    """Best place of the window, from impressions and from purchases that name theirs; shown and left is label 0."""
+    from features.training_set import build_labels
+
+    day = timedelta(days=1)
+    events = spark.createDataFrame(
+        [
+            ("ann", "milk", "impression", CUT + day, "list1", 3),
+            ("ann", "milk", "impression", CUT + 2 * day, "list2", 7),
+            ("ann", "milk", "purchase", CUT + 3 * day, "list2", 7),
+            ("ann", "bread", "impression", CUT + day, "list1", 1),
+            ("bob", "tea", "purchase", CUT + day, None, None),
+            ("bob", "tea", "impression", CUT - day, "old", 1),
+            ("bob", "milk", "purchase", CUT + day, "list3", 2),
+            ("bob", "bread", "view", CUT + day, None, 4),
+        ],
+        "user_id string, item_id string, event_type string, event_time timestamp, impression_id string, position int",
+    )
+    end = CUT + 10 * day
+    rows = build_labels(events, windows={CUT: end}, known_until=end).collect()
+    assert {(row["user_id"], row["item_id"]): (row["label"], row["position"]) for row in rows} == {
+        ("ann", "milk"): (1, 3),
+        ("ann", "bread"): (0, 1),
+        ("bob", "tea"): (1, None),
+        ("bob", "milk"): (1, 2),
+    }
 
 
 def test_cuts_must_be_given_and_aware(spark: Any) -> None:

@@ -178,7 +178,11 @@ def test_labels_come_from_their_window_alone(spark: Any) -> None:
     found: list[set[tuple[str, str]]] = []
     for rows in (history(), [*history(), later], [row for row in history() if row[5] < end]):
         labels: Callable[[], Any] = build_labels(
-            spark.createDataFrame(rows, _EVENTS), windows={CUT: end}, known_until=end
-        ).collect  # fmt: skip
+            spark.createDataFrame(rows, _EVENTS).selectExpr(
+                "*", "CAST(NULL AS STRING) impression_id", "CAST(NULL AS INT) position"
+            ),
+            windows={CUT: end},
+            known_until=end,
+        ).collect
         found.append({(row["user_id"], row["item_id"]) for row in labels() if row["label"]})
     assert found[0] == found[1] == found[2] != set()

@@ -1,0 +1,22 @@
+"""The labelled cuts of gold, as training and tuning read them."""
+
+from datetime import datetime
+
+from jobs.catalog import GOLD
+from jobs.lake import Lake
+from jobs.snapshots import moments_of, read_histories, read_items, read_labels
+from models.recipe import Recipe
+from models.two_stage import LabelledSnapshot, position_matrix, truth_matrix
+
+
+def past_cuts(lake: Lake) -> list[datetime]:
+    """Cuts of gold.training_set, oldest first; the newest is the validation cut of the promotion gate."""
+    return moments_of(lake, GOLD["gold.training_set"])
+
+
+def read_snapshot(lake: Lake, cut: datetime, recipe: Recipe) -> LabelledSnapshot:
+    """What was known at a cut, what was bought after it, and at which places items were shown."""
+    items = read_items(lake, cut, min_users=recipe.min_item_users)
+    histories, labels = read_histories(lake, cut, items), read_labels(lake, cut)
+    users = histories.user_ids
+    return LabelledSnapshot(histories, items, truth_matrix(labels, users, items), position_matrix(labels, users, items))
