@@ -344,6 +344,13 @@ JOBS: dict[str, JobSpec] = {
             summary="ALS and the LightGBM ranker on past cuts, tracked in MLflow; the gate moves the champion alias",
         ),
         JobSpec(
+            name="train.tune_models",
+            reads=tuple(GOLD),
+            writes=(),
+            summary="a time-boxed, resumable search for hyper-parameters on past cuts; train.fit_models uses what is "
+            "proven better",
+        ),
+        JobSpec(
             name="publish.score_users",
             reads=tuple(GOLD),
             writes=tuple(name for name in GOLD if name == "gold.topk"),

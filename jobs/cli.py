@@ -14,6 +14,7 @@ from jobs.evaluate.command import evaluate, quality
 from jobs.list_commands import bought_together, cart, recommend, similar, trending
 from jobs.registry_commands import app as model_app
 from jobs.settings import ROOT, reach_own_services_directly, settings
+from jobs.tune_command import tune
 
 if TYPE_CHECKING:
     from jobs.releases import PointerMove
@@ -175,6 +176,7 @@ def bench(
 
 app.command("evaluate")(evaluate)
 app.command("quality")(quality)
+app.command("tune")(tune)
 
 
 # Releases and quarantine -----------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The settings of the two-stage recommender in one typed place, with the two profiles that were measured."""
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -57,13 +59,32 @@ class Recipe:
         """Plain values, for JSON and MLflow."""
         return asdict(self)
 
+    def sha256(self) -> str:
+        """Hash of all settings that change a model: threads and block sizes do not."""
+        values = {name: value for name, value in self.as_dict().items() if name not in ("num_threads", "user_block")}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def first_stage(self) -> dict[str, Any]:
+        """The settings that candidates and generators are made by."""
+        return {name: value for name, value in self.as_dict().items() if name in _FIRST_STAGE}
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """What `as_dict` gave; raises ModelError on a name that no recipe has."""
+        """What `as_dict` gave; raises ModelError on a name that no recipe has, or a value of another type."""
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
             raise ModelError(f"a recipe has no {', '.join(unknown)}; it has {', '.join(cls.__dataclass_fields__)}")
+        own = asdict(cls())
+        for name, value in values.items():
+            expected = (int, float) if isinstance(own[name], float) else type(own[name])
+            if not isinstance(value, expected) or isinstance(value, bool):
+                raise ModelError(f"{name} of a recipe must be like {own[name]!r}, got {value!r}: correct or delete it")
         return cls(**values)
+
+
+_FIRST_STAGE = frozenset(
+    {"min_item_users", "new_candidates", "user_neighbours", "recent_neighbours", "item_neighbours", "als", "als_wide"}
+)
 
 
 FAST = Recipe()

@@ -59,9 +59,19 @@ def _interval(context: dict[str, Any]) -> list[str]:
 
 
 def run_job(
-    name: str, *, priority: str, pool: str = ENGINE_POOL, extra_outlets: tuple[Asset, ...] = (), **overrides: Any
+    name: str,
+    *,
+    priority: str,
+    pool: str = ENGINE_POOL,
+    extra_outlets: tuple[Asset, ...] = (),
+    options: tuple[str, ...] = (),
+    **overrides: Any,
 ) -> Any:
-    """A task that runs one job of the catalog; exit code 99 (nothing to do) skips it and wakes nobody."""
+    """A task that runs one job of the catalog; exit code 99 (nothing to do) skips it and wakes nobody.
+
+    Args:
+        options: parameters of the DAG that are handed to the job as options.
+    """
     spec = job(name)
 
     @task.bash(
@@ -76,6 +86,8 @@ def run_job(
     )
     def command(**context: Any) -> str:
         parts = [sys.executable, "-m", "jobs.run", name, "--domain", DOMAIN, *_interval(context)]
+        for option in options:
+            parts += ["--option", f"{option}={context['params'][option]}"]
         return "exec " + shlex.join(parts)
 
     return command()

@@ -93,12 +93,14 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     """Fit the generators of `as_of` and put the ranker beside them; complete or not there at all."""
     from jobs.snapshots import read_histories, read_items
     from models.generators import Generators
+    from models.ranker import load_rankers
     from models.recipe import Recipe
 
     folder = context.config.home.resolve() / "state" / context.domain / f"{as_of:%Y%m%dT%H%M%SZ}"
     staged = folder.with_name(f".{folder.name}")
     shutil.rmtree(staged, ignore_errors=True)
-    recipe = Recipe()
+    # Candidates as in the champion's training: its recipe, not the one that the next training would use
+    recipe = Recipe.from_dict(load_rankers(ranker)[1].get("recipe", {}))
     items = read_items(context.lake, as_of, min_users=recipe.min_item_users)
     Generators.fit(read_histories(context.lake, as_of, items), items, recipe).save(staged / "generators")
     shutil.copytree(ranker, staged / "ranker")

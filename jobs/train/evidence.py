@@ -11,13 +11,13 @@ from models.generators import Generators
 from models.list_checks import pushed_items, segments
 from models.ranker import Ranker
 from models.two_stage import LabelledSnapshot
-from models.validation import judge, judge_baselines
+from models.validation import Judged, judge, judge_baselines
 
 
 def gather(
     generators: Generators,
     rankers: Mapping[str, Ranker],
-    reigning: Mapping[str, Ranker] | None,
+    reigning: Judged | None,
     snapshot: LabelledSnapshot,
     *,
     label_end: datetime | None = None,
@@ -27,13 +27,13 @@ def gather(
     """Measure challenger, champion and baselines on one cut.
 
     Args:
-        generators: fitted on the snapshot; both models rank what they put forward.
-        reigning: rankers of the champion, None when there is none.
+        generators: fitted on the snapshot by the challenger's recipe.
+        reigning: the champion judged on the same snapshot, None when there is none.
     """
     challenger = judge(generators, rankers, snapshot)
     return Evidence(
         challenger=challenger,
-        champion=judge(generators, reigning, snapshot) if reigning else None,
+        champion=reigning,
         baselines=judge_baselines(snapshot),
         segments=segments(snapshot.histories),
         pushed=pushed_items(snapshot.histories, challenger.lists, width=len(snapshot.items)),

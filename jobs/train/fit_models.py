@@ -17,18 +17,19 @@ from jobs.cuts import label_end
 from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
+from jobs.recipes import chosen_recipe
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
-from jobs.snapshots import moments_of, read_histories, read_items, read_labels
 from jobs.tracking import Challenger, RegisteredModel, champion, promote, register
 from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import Refusal, refusals
+from jobs.train.past_cuts import past_cuts, read_snapshot
 from models.base import ArtefactError
 from models.generators import Generators
 from models.ranker import load_rankers, save_rankers
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, fit, truth_matrix
-from models.validation import Judged
+from models.two_stage import LabelledSnapshot, fit
+from models.validation import Judged, judge
 
 RETRAIN_AFTER = timedelta(days=7)
 """Of event time between two trainings; publishing in between re-scores with the champion."""
@@ -36,13 +37,6 @@ RETRAIN_AFTER = timedelta(days=7)
 
 class TrainingError(RuntimeError):
     """There is too little history to train and to validate."""
-
-
-def read_snapshot(lake: Lake, cut: datetime, recipe: Recipe) -> LabelledSnapshot:
-    """What was known at a cut, and what was bought after it."""
-    items = read_items(lake, cut, min_users=recipe.min_item_users)
-    histories = read_histories(lake, cut, items)
-    return LabelledSnapshot(histories, items, truth_matrix(read_labels(lake, cut), histories.user_ids, items))
 
 
 def _metrics(judged: Judged, baselines: dict[str, Judged]) -> dict[str, float]:
@@ -79,6 +73,15 @@ def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime) 
     return bool(reason)
 
 
+def _judged_champion(reigning: RegisteredModel, generators: Generators, snapshot: LabelledSnapshot) -> Judged:
+    """The champion on the validation cut, with candidates made by the recipe that it was trained with."""
+    rankers, manifest = load_rankers(reigning.ranker)
+    own = Recipe.from_dict(manifest.get("recipe", {}))
+    if own.first_stage() != generators.recipe.first_stage():
+        generators = Generators.fit(snapshot.histories, snapshot.items, own)
+    return judge(generators, rankers, snapshot)
+
+
 def main(context: JobContext) -> None:
     """Train, validate, register and, when the gate passes, promote.
 
@@ -94,13 +97,15 @@ def main(context: JobContext) -> None:
     reigning = _usable(context, champion(context.domain, context.config))
     if reigning is not None and as_of - reigning.as_of < RETRAIN_AFTER and not _asked_for(context, reigning, as_of):
         raise NothingToDo(f"champion version {reigning.version} was trained as of {reigning.as_of.isoformat()}")
-    cuts = moments_of(lake, GOLD["gold.training_set"])
+    cuts = past_cuts(lake)
     if len(cuts) < 2:
         raise TrainingError(
             f"training needs one cut to learn from and one to validate on, got {len(cuts)}: load at least ten weeks of "
             "history (make demo WEEKS=12)"
         )
-    recipe = Recipe()
+    chosen = chosen_recipe(context.config, context.domain)
+    recipe = chosen.recipe
+    context.progress(f"recipe {recipe.sha256()[:12]} ({chosen.origin})")
     begun = time.monotonic()
     training = [read_snapshot(lake, cut, recipe) for cut in cuts[:-1][-recipe.training_cuts :]]
     timings["read"] = time.monotonic() - begun
@@ -117,7 +122,7 @@ def main(context: JobContext) -> None:
     evidence = gather(
         generators,
         rankers,
-        load_rankers(reigning.ranker)[0] if reigning else None,
+        _judged_champion(reigning, generators, snapshot) if reigning else None,
         snapshot,
         label_end=learnt_until,
         validation_cut=cuts[-1],
@@ -128,7 +133,7 @@ def main(context: JobContext) -> None:
     refused = refusals(evidence)
     facts = {"as_of": as_of.isoformat(), "validation_cut": cuts[-1].isoformat(), "recipe": recipe.as_dict()}
     with tempfile.TemporaryDirectory() as folder:
-        save_rankers(rankers, Path(folder), facts={"as_of": as_of.isoformat()})
+        save_rankers(rankers, Path(folder), facts={"as_of": as_of.isoformat(), "recipe": recipe.as_dict()})
         begun = time.monotonic()
         version = register(
             context.domain,
@@ -137,7 +142,7 @@ def main(context: JobContext) -> None:
                 folder=Path(folder),
                 facts=facts,
                 metrics=_metrics(judged, baselines),
-                tags=_tags(lake, refused, as_of),
+                tags=_tags(lake, refused, as_of) | chosen.tags(),
                 importance={surface: ranker.importance() for surface, ranker in rankers.items()},
             ),
         )

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = {
-    "ingest_dumps", "land_events", "refine", "build_features", "train_models", "publish_recommendations",
+    "ingest_dumps", "land_events", "refine", "build_features", "train_models", "tune_models", "publish_recommendations",
     "maintain_lake",
 }  # fmt: skip
 

@@ -87,7 +87,7 @@ def test_a_run_holds_parameters_metrics_and_native_artefacts_alone(config: Setti
 
 
 def files(registry: Any, run_id: str, folder: str | None = None) -> list[str]:
-    found = []
+    found: list[str] = []
     for entry in registry.list_artifacts(run_id, folder):
         found += files(registry, run_id, entry.path) if entry.is_dir else [entry.path]
     return found
@@ -96,3 +96,25 @@ def files(registry: Any, run_id: str, folder: str | None = None) -> list[str]:
 def test_a_registry_that_does_not_answer_is_named_with_its_cure(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"does not answer at http://127\.0\.0\.1:9: `make up`"):
         champion(DOMAIN, Settings(home=tmp_path, mlflow_uri="http://127.0.0.1:9"))
+
+
+def test_trials_are_runs_nested_in_one_run_that_goes_on(config: Settings) -> None:
+    first = tracking.TuningRuns(DOMAIN, config, "f" * 64)
+    first.trial("als", 0, {"factors": 64}, 0.2, 1.5)
+    again = tracking.TuningRuns(DOMAIN, config, "f" * 64)
+    again.trial("als", 1, {"factors": 32}, 0.3, 1.0)
+    again.finish({"als_best": 0.3}, {"adopted": "als"}, {"recipe": {"seed": 1}})
+    other = tracking.TuningRuns(DOMAIN, config, "0" * 64)
+    assert again.run_id == first.run_id != other.run_id
+    client = tracking.client(config)
+    parent = client.get_run(first.run_id)
+    assert (parent.data.metrics, parent.data.tags["adopted"], parent.info.status) == (
+        {"als_best": 0.3},
+        "als",
+        "FINISHED",
+    )
+    nested: list[Any] = client.search_runs(
+        [parent.info.experiment_id], filter_string=f"tags.`mlflow.parentRunId` = '{first.run_id}'"
+    )
+    told = sorted((run.info.run_name, run.data.params["factors"], run.data.metrics["value"]) for run in nested)
+    assert told == [("als 0", "64", 0.2), ("als 1", "32", 0.3)]

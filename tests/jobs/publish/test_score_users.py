@@ -16,7 +16,19 @@ from features.domains import domain
 from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
 from jobs.catalog import GOLD
 from jobs.run import NothingToDo
-from jobs.tracking import CHAMPION, Challenger, champion, client, model_name, register, run_of_version, version_by_alias
+from jobs.tracking import (
+    CHAMPION,
+    Challenger,
+    champion,
+    client,
+    local_model,
+    model_name,
+    register,
+    run_of_version,
+    version_by_alias,
+)
+from models.ranker import load_rankers
+from models.recipe import Recipe
 
 pytestmark = [pytest.mark.spark, pytest.mark.services, pytest.mark.timeout(900)]
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
@@ -65,7 +77,8 @@ def gold_at(moment: datetime) -> dict[str, dict[str, Any]]:
         | {name: [value] * ITEMS for name, value in described.items()}
         | {"category": [f"c{item % 4}" for item in range(ITEMS)],
            "product_type": [f"t{item % 6}" for item in range(ITEMS)]},
-        "gold.training_set": {"user_id": bought, "item_id": wanted, "label": np.ones(len(bought))},
+        "gold.training_set": {"user_id": bought, "item_id": wanted, "label": np.ones(len(bought)),
+                              "position": [None] * len(bought)},
     }  # fmt: skip
 
 
@@ -118,8 +131,12 @@ def test_training_registers_a_champion_with_what_it_was_made_of(shop: Any) -> No
     run = run_of_version("retail", shop.config, reigning.version)
     assert run.data.metrics["validation_home_ndcg_at_20"] > run.data.metrics["baseline_popularity_home_ndcg_at_20"]
     assert run.data.params["recipe.seed"] == "1"
+    assert (reigning.tags["recipe"], reigning.tags["recipe_sha256"]) == ("built-in", Recipe().sha256())
+    assert load_rankers(local_model("retail", shop.config, reigning).ranker)[1]["recipe"] == Recipe().as_dict()
     with pytest.raises(NothingToDo, match="was trained as of"):
         shop.run("train.fit_models")
+    with pytest.raises(NothingToDo, match="two cuts before the validation cut, gold holds 1"):
+        shop.run("train.tune_models")
 
 
 def test_every_user_gets_ranked_lists_of_every_surface(shop: Any) -> None:

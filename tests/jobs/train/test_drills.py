@@ -20,6 +20,7 @@ from models.log_training import cuts_in_time
 from models.ranker import Ranker
 from models.recipe import Recipe
 from models.two_stage import LabelledSnapshot, fit
+from models.validation import judge
 
 USERS, ITEMS, DAYS, WINDOW = 150, 120, 196, 28
 VALIDATION = datetime(2017, 10, 30, 4, tzinfo=UTC)
@@ -83,7 +84,7 @@ def judged(clean: list[LabelledSnapshot], now: Generators, good: dict[str, Ranke
     """Evidence on a challenger, with the good model as champion."""
 
     def gathered(rankers: dict[str, Ranker], generators: Generators = now, **facts: Any) -> Evidence:
-        return gather(generators, rankers, good, clean[-1], **facts)
+        return gather(generators, rankers, judge(generators, good, clean[-1]), clean[-1], **facts)
 
     return gathered
 
@@ -175,7 +176,7 @@ def test_500_fake_users_that_push_one_item_are_refused(recipe: Recipe, good: dic
     rows += [(f"fake{user}", "i119", CUT - DAY_SECONDS * (1 + user % 9)) for user in range(500)]
     poisoned = snapshots(rows)
     generators = Generators.fit(poisoned[-1].histories, poisoned[-1].items, recipe)
-    evidence = gather(generators, fit(poisoned[:-1], recipe), good, poisoned[-1])
+    evidence = gather(generators, fit(poisoned[:-1], recipe), judge(generators, good, poisoned[-1]), poisoned[-1])
     found = [one for one in refusals(evidence) if one.rule == "no_pushed_item"]
     assert len(found) == 1
     assert poisoned[-1].items.ids.ids[evidence.pushed[0].item] == "i119"
@@ -191,7 +192,7 @@ def test_fakes_that_hide_in_full_baskets_are_refused_too(recipe: Recipe, good: d
         rows += [(f"fake{user}", item, CUT - DAY_SECONDS * (1 + user % 9)) for item in ["i119", *others]]
     poisoned = snapshots(rows)
     generators = Generators.fit(poisoned[-1].histories, poisoned[-1].items, recipe)
-    evidence = gather(generators, good, good, poisoned[-1])
+    evidence = gather(generators, good, judge(generators, good, poisoned[-1]), poisoned[-1])
     names = [poisoned[-1].items.ids.ids[one.item] for one in evidence.pushed]
     assert "i119" in names
 
@@ -205,4 +206,4 @@ def test_a_crowd_of_honest_newcomers_is_no_attack(recipe: Recipe, good: dict[str
         rows += [(f"new{user}", f"i{item:03d}", CUT - DAY_SECONDS * (1 + user % 9)) for item in chosen]
     poisoned = snapshots(rows)
     generators = Generators.fit(poisoned[-1].histories, poisoned[-1].items, recipe)
-    assert gather(generators, good, good, poisoned[-1]).pushed == []
+    assert gather(generators, good, None, poisoned[-1]).pushed == []

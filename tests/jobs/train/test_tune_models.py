@@ -1,0 +1,93 @@
+"""The tuning job leaves the gate's cut alone and writes what is adopted, nothing else; the command shows, refuses."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.catalog import job
+from jobs.cli import app
+from jobs.recipes import BUILT_IN, chosen_recipe, recipe_file
+from jobs.run import JobContext
+from jobs.settings import Settings
+from jobs.train import tune_models
+from jobs.train.search import Budget, Tuned, Verdict
+from models.recipe import FAST
+
+CUTS = [datetime(2017, 8, 7, 4, tzinfo=UTC) + timedelta(weeks=4 * number) for number in range(5)]
+TUNED = replace(FAST, als={**FAST.als, "factors": 32})
+_ALS = Verdict(5, 0.2, 0.25, (0.01, 0.09), True, TUNED.als)
+_HOME = Verdict(5, 0.3, 0.3, None, False, FAST.all_booster)
+
+
+class Runs:
+    """MLflow, as far as the job uses it."""
+
+    finished: list[tuple[dict[str, float], dict[str, str], dict[str, Any]]]
+
+    def __init__(self, domain: str, config: Settings, fingerprint: str) -> None:
+        self.run_id = f"run of {fingerprint}"
+        Runs.finished = []
+
+    def finish(self, *outcome: Any) -> None:
+        self.finished.append(outcome)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the job on cuts that stand for themselves, with a search that finds what it is told to."""
+    monkeypatch.setattr(tune_models, "past_cuts", lambda lake: CUTS)
+    monkeypatch.setattr(tune_models, "read_snapshot", lambda lake, cut, recipe: cut)
+    monkeypatch.setattr(tune_models, "fingerprint", lambda snapshots: "abc")
+    monkeypatch.setattr(tune_models, "TuningRuns", Runs)
+
+    def ran(tuned: Tuned, **options: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        asked: dict[str, Any] = {}
+
+        def search(snapshots: Any, recipe: Any, **named: Any) -> Tuned:
+            asked.update(named, snapshots=snapshots, recipe=recipe)
+            return tuned
+
+        monkeypatch.setattr(tune_models, "search", search)
+        context = JobContext(job("train.tune_models"), "retail", None, None, options, Settings(home=tmp_path))
+        tune_models.main(context)
+        return context.report, asked
+
+    return ran
+
+
+def test_the_gates_cut_is_left_out_and_the_budget_is_the_options(run: Any) -> None:
+    _, asked = run(Tuned(FAST, "abc", {"home": _HOME}), minutes="3", trials="7")
+    assert asked["snapshots"] == CUTS[1:4]  # three to train on and to judge on; CUTS[4] validates
+    assert asked["budget"] == Budget(3.0, 7)
+
+
+def test_an_adopted_part_becomes_the_recipe_of_the_next_training(run: Any, tmp_path: Path) -> None:
+    report, _ = run(Tuned(TUNED, "abc", {"als": _ALS, "home": _HOME}))
+    config = Settings(home=tmp_path)
+    assert chosen_recipe(config, "retail").recipe == TUNED
+    stored = json.loads(recipe_file(config, "retail").read_text())
+    assert (stored["adopted"], stored["judged_on"]) == (["als"], CUTS[3].isoformat())
+    assert (stored["mlflow_run"], report["mlflow_run"]) == ("run of abc", "run of abc")
+    metrics, tags, artefact = Runs.finished[0]
+    assert metrics == {"als_own": 0.2, "als_best": 0.25, "home_own": 0.3, "home_best": 0.3}
+    assert tags == {"adopted": "als", "recipe_sha256": TUNED.sha256()}
+    assert artefact["recipe"] == TUNED.as_dict()
+
+
+def test_without_an_adopted_part_nothing_is_written(run: Any, tmp_path: Path) -> None:
+    run(Tuned(FAST, "abc", {"home": _HOME}))
+    assert chosen_recipe(Settings(home=tmp_path), "retail").origin == BUILT_IN
+    assert Runs.finished[0][1]["adopted"] == "nothing"
+
+
+def test_the_command_shows_the_recipe_and_names_a_file_that_is_not_there(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["tune", "--show", "--json", "--domain", "nowhere"])
+    assert json.loads(shown.stdout)["sha256"] == FAST.sha256()
+    refused = CliRunner().invoke(app, ["tune", "--interactions", str(tmp_path / "absent.parquet")])
+    assert refused.exit_code == 2
+    assert "absent.parquet" in refused.output
