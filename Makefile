@@ -7,7 +7,7 @@ ONLY ?=
 WEEKS ?= 48
 SERVICE ?=
 
-.PHONY: setup up down status logs clean demo test lint types imports unit drills bench lock help
+.PHONY: setup up down status logs clean demo test lint types imports unit drills bench bench-index lock help
 
 setup: ## Make .venv from the lock, fetch and verify the JVM jars, check the machine (PYTHON=... picks the interpreter)
 	@python=; \
@@ -56,6 +56,9 @@ drills: setup ## kill -9 of each process during the demo: the same final state (
 bench: setup ## Measure the pipeline and the API; writes the README's table
 	@$(VENV) -m jobs.cli bench --readme
 
+bench-index: setup ## Flat, IVF and adaptive LSH on a million synthetic vectors; writes the table of models/README.md
+	@$(VENV) -m jobs.cli bench index --readme
+
 lock: ## Resolve requirements.txt anew from pyproject.toml (review the difference)
 	@$(VENV) -m jobs.stack.lock
 
@@ -63,4 +66,4 @@ clean: ## Stop the stack and delete its state (asks; CONFIRM=1 does not); the en
 	@$(VENV) -m jobs.stack clean $(if $(CONFIRM),--yes)
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile

@@ -164,11 +164,16 @@ def hash_tables(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="pipeline | all (the API too)")] = "all",
-    readme: Annotated[bool, typer.Option(help="Write the README's table.")] = False,
+    what: Annotated[str, typer.Argument(help="pipeline | all (the API too) | index (no stack)")] = "all",
+    readme: Annotated[bool, typer.Option(help="Write the README's table; of index: models/README.md.")] = False,
+    vectors: Annotated[int, typer.Option(min=2000, help="index: how many synthetic vectors.")] = 1_000_000,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the pipeline's stages, memory and the API on a stack of its own (about ten minutes)."""
+    """Measure the pipeline's stages, memory and the API on a stack of its own (about ten minutes), or the indexes."""
+    if what == "index":
+        from jobs.bench_index import run_index_bench
+
+        raise typer.Exit(run_index_bench(vectors, as_json=as_json, readme=readme))
     from jobs.bench import run_bench
 
     raise typer.Exit(run_bench(what, as_json=as_json, readme=readme))

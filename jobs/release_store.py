@@ -16,6 +16,7 @@ from serving.online_store import (
     ListsEntry,
     Manifest,
     RankedItems,
+    check_index,
     check_release_id,
     lists_digest,
     unpack_artefact,
@@ -121,7 +122,8 @@ def user_lists(client: Any, domain: str, manifest: Manifest, surface: str) -> It
 
 
 def check_release(client: Any, domain: str, release_id: str) -> Check:
-    """Read a whole release back: every artefact and every list against the manifest's hashes and counts.
+    """Read a whole release back: every artefact and every list against the manifest's hashes and counts, and the index
+    by loading it in a child process.
 
     Raises:
         ReleaseError: naming what is missing or does not fit.
@@ -130,7 +132,9 @@ def check_release(client: Any, domain: str, release_id: str) -> Check:
     try:
         manifest = read_manifest(client, keys, release_id)
         for name in manifest.artefacts:
-            read_artefact(client, keys, manifest, name)
+            content = read_artefact(client, keys, manifest, name)
+            if name == "vector_index" and manifest.vector_index is not None:
+                check_index(content, manifest.vector_index)
         for family, entry in manifest.lists.items():
             found = _read_family(client, keys, manifest, family)
             if found != entry:

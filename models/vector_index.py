@@ -1,10 +1,14 @@
-"""Exact nearest neighbours by cosine: a flat FAISS index whose rows are positions the caller knows.
+"""Nearest vectors by cosine behind one interface: exact (Flat), inverted lists (IVF), hash tables (`models.lsh_index`).
 
-Flat, because a catalog of up to some 200,000 items is searched exactly in about a millisecond; an approximate index
-would need a measured recall first.
+Row i of an index is the i-th vector that was given. Vectors are scaled to length 1, so an inner product is a cosine.
+Flat is the truth that the others are measured against (`models.index_choice`). Saved as FAISS's own bytes or as npz,
+never as pickle; a file of another kind, shape or setting than promised is refused.
 """
 
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import faiss
 import numpy as np
@@ -12,26 +16,122 @@ from numpy.typing import NDArray
 
 from models.base import ArtefactError, FloatArray, IntArray, ModelError
 
+IndexKind = Literal["flat", "ivf", "lsh"]
+_search_options: Any = faiss.SearchParametersIVF  # FAISS's own type hints do not know its arguments
 _SEARCH_ROWS = 1024  # queries per block: bounds the memory of a search of everything against everything
 
 
-class VectorIndex:
-    """Unit vectors under inner product: a score is a cosine. Row i is the i-th vector that was given."""
+def unit_vectors(vectors: FloatArray) -> FloatArray:
+    """A float32 copy of shape (n, d) with rows of length 1; zero vectors stay zero and are like nothing.
+
+    Raises:
+        ModelError: not a finite matrix with at least one column.
+    """
+    if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
+        raise ModelError(f"vectors must be a finite matrix, got shape {vectors.shape}")
+    unit = np.array(vectors, dtype=np.float32, order="C")
+    faiss.normalize_L2(unit)
+    return unit
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """FAISS on one thread: the same sums in the same order, and times that compare."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+class VectorIndex(ABC):
+    """An index of unit vectors. A subclass says how it searches and how it is saved."""
+
+    kind: ClassVar[IndexKind]
+
+    @property
+    @abstractmethod
+    def dimensions(self) -> int: ...
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, int]:
+        """What the index was set to: with the kind and the vectors, all that a search depends on."""
+
+    @abstractmethod
+    def vector(self, row: int) -> FloatArray:
+        """The unit vector of a row."""
+
+    @abstractmethod
+    def search(self, query: FloatArray, k: int, *, exhaustive: bool = False) -> tuple[IntArray, FloatArray]:
+        """At most `k` rows and their cosines with one query of unit length, best first.
+
+        An approximate index may find fewer; `exhaustive` makes it look at everything.
+        """
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """The index as bytes: equal indexes give equal bytes."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the saved index, give or take its headers."""
+        return len(self.to_bytes())
+
+    def neighbours(self, row: int, *, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[IntArray, FloatArray]:
+        """The `k` rows nearest to `row`, itself left out, best first; only rows that `allowed` marks.
+
+        Returns fewer than `k` when the index (or what is allowed of it) is smaller: an approximate index that finds
+        too few looks at everything.
+        """
+        query, wanted, exhaustive = self.vector(row), k + 1, False
+        while True:
+            wanted = min(wanted, len(self))
+            rows, scores = self.search(query, wanted, exhaustive=exhaustive)
+            keep = rows != row
+            if allowed is not None:
+                keep &= allowed[rows]
+            if keep.sum() >= k or len(rows) == len(self):
+                return rows[keep][:k], scores[keep][:k]
+            exhaustive = exhaustive or len(rows) < wanted
+            wanted *= 4
+
+    def all_neighbours(self, *, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[IntArray, FloatArray]:
+        """Neighbours of every row: arrays of shape (n, k), filled up with row -1 and score 0.
+
+        Scores are rounded to 4 digits and equal ones ordered by row, so that the lists do not depend on how many
+        threads summed them.
+        """
+        items = np.full((len(self), k), -1, dtype=np.int64)
+        scores = np.zeros((len(self), k), dtype=np.float32)
+        for place in range(len(self)):
+            own, near = self.neighbours(place, k=k, allowed=allowed)
+            _fill(items[place], scores[place], own, near.round(4))
+        return items, scores
+
+
+def _fill(items: IntArray, scores: FloatArray, own: IntArray, near: FloatArray) -> None:
+    order = np.lexsort((own, -near))
+    order = order[near[order] > 0][: len(items)]
+    items[: len(order)], scores[: len(order)] = own[order], near[order]
+
+
+class FlatIndex(VectorIndex):
+    """Every vector is compared: exact."""
+
+    kind = "flat"
 
     def __init__(self, index: Any) -> None:
         self._index = index
 
     @classmethod
     def build(cls, vectors: FloatArray) -> Self:
-        """Index vectors of shape (n, d); they are scaled to length 1, zero vectors stay zero and match nothing.
-
-        Raises:
-            ModelError: not a finite matrix.
-        """
-        if vectors.ndim != 2 or not np.isfinite(vectors).all():
-            raise ModelError(f"vectors must be a finite matrix, got shape {vectors.shape}")
-        unit = np.array(vectors, dtype=np.float32, order="C")
-        faiss.normalize_L2(unit)
+        """Index vectors of shape (n, d). Raises ModelError unless they are a finite matrix."""
+        unit = unit_vectors(vectors)
         index = faiss.IndexFlatIP(unit.shape[1])
         index.add(unit)
         return cls(index)
@@ -43,29 +143,18 @@ class VectorIndex:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def neighbours(self, row: int, *, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[IntArray, FloatArray]:
-        """The `k` rows nearest to `row`, itself left out, best first; only rows that `allowed` marks.
+    @property
+    def parameters(self) -> dict[str, int]:
+        return {}
 
-        Returns fewer than `k` when the index (or what is allowed of it) is smaller.
-        """
-        query = self._index.reconstruct(row)[None, :]
-        wanted = k + 1
-        while True:
-            wanted = min(wanted, len(self))
-            scores, rows = self._index.search(query, wanted)
-            keep = (rows[0] != row) & (rows[0] >= 0)
-            if allowed is not None:
-                keep &= allowed[rows[0]]
-            if keep.sum() >= k or wanted == len(self):
-                return rows[0][keep][:k].astype(np.int64), scores[0][keep][:k]
-            wanted *= 4
+    def vector(self, row: int) -> FloatArray:
+        return np.asarray(self._index.reconstruct(int(row)), dtype=np.float32)
+
+    def search(self, query: FloatArray, k: int, *, exhaustive: bool = False) -> tuple[IntArray, FloatArray]:
+        return _found(*self._index.search(query[None, :], min(k, len(self)))) if min(k, len(self)) else _nothing()
 
     def all_neighbours(self, *, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[IntArray, FloatArray]:
-        """Neighbours of every row: arrays of shape (n, k), filled up with row -1 and score 0.
-
-        Scores are rounded to 4 digits and equal ones ordered by row, so that the lists do not depend on how many
-        threads summed them.
-        """
+        """As in the base class, a block of rows at once."""
         count = len(self)
         candidates = np.arange(count) if allowed is None else np.flatnonzero(allowed)
         vectors = self._index.reconstruct_n(0, count) if count else np.empty((0, self.dimensions), np.float32)
@@ -79,10 +168,8 @@ class VectorIndex:
             rows: IntArray = candidates[positions]
             found: FloatArray = np.asarray(cosines, dtype=np.float32).round(4)
             for offset in range(len(rows)):
-                place, own, near = start + offset, rows[offset], found[offset]
-                order = np.lexsort((own, -near))
-                order = order[(own[order] != place) & (near[order] > 0)][:k]
-                items[place, : len(order)], scores[place, : len(order)] = own[order], near[order]
+                other = rows[offset] != start + offset
+                _fill(items[start + offset], scores[start + offset], rows[offset][other], found[offset][other])
         return items, scores
 
     def to_bytes(self) -> bytes:
@@ -91,20 +178,164 @@ class VectorIndex:
 
     @classmethod
     def from_bytes(cls, content: bytes, *, dimensions: int, vectors: int) -> Self:
-        """Load an index whose hash the caller has checked: FAISS trusts what it parses.
+        """Load an index whose hash the caller has checked.
 
         Raises:
-            ArtefactError: type, metric or shape are not what was promised.
+            ArtefactError: kind, metric or shape are not what was promised.
         """
-        faiss.set_deserialization_vector_byte_limit(4 * dimensions * max(vectors, 1) + 4096)
-        try:
-            index = faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8))
-        except RuntimeError as problem:
-            raise ArtefactError(f"vector index: FAISS refuses {len(content)} bytes: {problem}") from problem
-        if not isinstance(index, faiss.IndexFlat) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
-            raise ArtefactError(f"vector index: expected a flat inner-product index, got {type(index).__name__}")
-        if (index.d, index.ntotal) != (dimensions, vectors):
+        index = _parsed(content, faiss.IndexFlat, dimensions, vectors)
+        if index.codes.size() != 4 * dimensions * vectors:
             raise ArtefactError(
-                f"vector index: expected {vectors} vectors of {dimensions}, got {index.ntotal} of {index.d}"
+                f"vector index: {index.codes.size()} bytes of vectors, expected {4 * dimensions * vectors}"
             )
         return cls(index)
+
+
+class IvfIndex(VectorIndex):
+    """Vectors in lists around the centroids of a k-means; a search reads the `nprobe` lists nearest to the query."""
+
+    kind = "ivf"
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self._index.make_direct_map()  # a row's vector is asked for with every search for its neighbours
+
+    @classmethod
+    def build(cls, vectors: FloatArray, *, lists: int, nprobe: int = 1, seed: int = 1) -> Self:
+        """Cluster and index vectors of shape (n, d).
+
+        Raises:
+            ModelError: not a finite matrix, or fewer vectors than lists, or `nprobe` outside 1..lists.
+        """
+        unit = unit_vectors(vectors)
+        if not 1 <= nprobe <= lists <= len(unit):
+            raise ModelError(f"need 1 <= nprobe <= lists <= vectors, got {nprobe}, {lists}, {len(unit)}")
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(unit.shape[1]), unit.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
+        index.cp.seed, index.cp.spherical = seed, True
+        # 64 points a centroid place it well enough; more would make the clustering of a large catalogue take minutes.
+        index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
+        with one_thread():
+            index.train(unit)
+            index.add(unit)
+        index.nprobe = nprobe
+        return cls(index)
+
+    def probing(self, nprobe: int) -> Self:
+        """The same lists with another `nprobe`; set in place, since the lists are shared."""
+        self._index.nprobe = nprobe
+        return self
+
+    @property
+    def dimensions(self) -> int:
+        return int(self._index.d)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def lists(self) -> int:
+        return int(self._index.nlist)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        return {"lists": self.lists, "nprobe": int(self._index.nprobe)}
+
+    def scanned(self, queries: FloatArray) -> float:
+        """Vectors that a search compares, centroids included: mean over the queries."""
+        with one_thread():
+            _, probed = self._index.quantizer.search(queries, int(self._index.nprobe))
+        sizes = np.array([self._index.invlists.list_size(one) for one in range(self.lists)])
+        return float(self.lists + sizes[probed].sum(axis=1).mean()) if len(queries) else float(len(self))
+
+    def list_depths(self, query: FloatArray, rows: IntArray) -> IntArray:
+        """How many lists a search reads before it has met each of `rows`."""
+        with one_thread():
+            _, order = self._index.quantizer.search(query[None, :], self.lists)
+            _, own = self._index.quantizer.search(np.array([self.vector(row) for row in rows], np.float32), 1)
+        depth = np.empty(self.lists, np.int64)
+        depth[order[0]] = np.arange(1, self.lists + 1)
+        return np.asarray(depth[own[:, 0]])
+
+    def vector(self, row: int) -> FloatArray:
+        return np.asarray(self._index.reconstruct(int(row)), dtype=np.float32)
+
+    def search(self, query: FloatArray, k: int, *, exhaustive: bool = False) -> tuple[IntArray, FloatArray]:
+        options = _search_options(nprobe=self.lists) if exhaustive else None
+        return _found(*self._index.search(query[None, :], min(k, len(self)), params=options))
+
+    def to_bytes(self) -> bytes:
+        """FAISS's own serialisation."""
+        return bytes(faiss.serialize_index(self._index).tobytes())
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, dimensions: int, vectors: int) -> Self:
+        """Load an index whose hash the caller has checked.
+
+        Raises:
+            ArtefactError: kind, metric, shape, lists or row numbers are not what was promised.
+        """
+        index = _parsed(content, faiss.IndexIVFFlat, dimensions, vectors)
+        quantizer = faiss.downcast_index(index.quantizer)
+        fits = (
+            isinstance(quantizer, faiss.IndexFlat)
+            and (quantizer.d, quantizer.ntotal) == (dimensions, index.nlist)
+            and 1 <= index.nprobe <= index.nlist
+            and (index.invlists.nlist, index.invlists.code_size) == (index.nlist, 4 * dimensions)
+        )
+        if not fits:
+            raise ArtefactError(f"vector index: {index.nlist} lists with nprobe {index.nprobe} do not fit together")
+        sizes = [index.invlists.list_size(one) for one in range(index.nlist)]
+        rows = [faiss.rev_swig_ptr(index.invlists.get_ids(one), size) for one, size in enumerate(sizes) if size]
+        if not np.array_equal(np.sort(np.concatenate(rows)) if rows else [], np.arange(vectors)):
+            raise ArtefactError(f"vector index: its lists do not hold each of {vectors} rows once")
+        return cls(index)
+
+
+def _nothing() -> tuple[IntArray, FloatArray]:
+    return np.empty(0, np.int64), np.empty(0, np.float32)
+
+
+def _found(scores: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:
+    """First row of a FAISS answer, without the -1 that fill it up."""
+    keep = rows[0] >= 0
+    return rows[0][keep].astype(np.int64), np.asarray(scores[0][keep], dtype=np.float32)
+
+
+def _parsed(content: bytes, expected: Any, dimensions: int, vectors: int) -> Any:
+    """What FAISS reads from bytes, of the promised type and shape; it trusts what it parses, so sizes are bounded."""
+    bound = 8 * max(dimensions, 1) * max(vectors, 1)  # no array in the file can need more
+    faiss.set_deserialization_vector_byte_limit(bound + 4096)
+    faiss.set_deserialization_loop_limit(max(vectors, 1) + 4096)
+    try:
+        index = faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8))
+    except (RuntimeError, MemoryError) as problem:
+        raise ArtefactError(f"vector index: FAISS refuses {len(content)} bytes: {problem}") from problem
+    if not isinstance(index, expected) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ArtefactError(
+            f"vector index: expected {expected.__name__} by inner product, got {type(index).__name__} "
+            f"with metric {index.metric_type}"
+        )
+    if (index.d, index.ntotal) != (dimensions, vectors):
+        raise ArtefactError(
+            f"vector index: expected {vectors} vectors of {dimensions}, got {index.ntotal} of {index.d}"
+        )
+    return index
+
+
+def load_index(
+    content: bytes, *, kind: str, dimensions: int, vectors: int, parameters: Mapping[str, int] | None = None
+) -> VectorIndex:
+    """Load an index of any kind whose hash the caller has checked: parsers trust what they read.
+
+    Raises:
+        ArtefactError: kind, shape or parameters are not what was promised.
+    """
+    from models.lsh_index import LshIndex
+
+    loaders: dict[str, Any] = {"flat": FlatIndex, "ivf": IvfIndex, "lsh": LshIndex}
+    if kind not in loaders:
+        raise ArtefactError(f"vector index: kind must be one of {', '.join(get_args(IndexKind))}, got {kind!r}")
+    index: VectorIndex = loaders[kind].from_bytes(content, dimensions=dimensions, vectors=vectors)
+    if parameters is not None and dict(parameters) != index.parameters:
+        raise ArtefactError(f"vector index: expected {kind} with {dict(parameters)}, got {index.parameters}")
+    return index

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.base import ArtefactError
-from models.vector_index import VectorIndex
+from models.vector_index import VectorIndex, load_index
 from serving.online_store import (
     RECOMMENDABLE,
     CorruptArtefactError,
@@ -19,6 +19,7 @@ from serving.online_store import (
     Keys,
     Manifest,
     RankedItems,
+    check_index,
     decode_ranked,
     item_shards,
     join_item_shards,
@@ -130,7 +131,14 @@ def _assemble(manifest: Manifest, table: ItemTable, parts: dict[str, bytes]) -> 
         if len(vector_items) != shape.vectors or (len(vector_items) and int(vector_items.max()) >= count):
             raise CorruptArtefactError(f"{len(vector_items)} items for {shape.vectors} vectors and {count} items")
         try:
-            vectors = VectorIndex.from_bytes(parts["vector_index"], dimensions=shape.dimensions, vectors=shape.vectors)
+            check_index(parts["vector_index"], shape)
+            vectors = load_index(
+                parts["vector_index"],
+                kind=shape.kind,
+                dimensions=shape.dimensions,
+                vectors=shape.vectors,
+                parameters=shape.parameters,
+            )
         except ArtefactError as problem:
             raise CorruptArtefactError(str(problem)) from problem
     return LoadedRelease(

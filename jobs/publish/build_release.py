@@ -25,20 +25,22 @@ from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.products import read_products
 from jobs.publish import release_inputs
-from jobs.publish.release_content import ReleaseContent, build_content, list_sizes
+from jobs.publish.release_content import EXACT_LISTS, ReleaseContent, build_content, list_sizes
 from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.release_writer import write_release
 from jobs.release_store import check_release, retire
 from jobs.releases import PointerMove, move_pointer, pointer, publisher
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
-from serving.online_store import FORMAT_VERSION, Keys
+from models.index_choice import CHOICE_VERSION, RECALL_TARGET
+from serving.online_store import FORMAT_VERSION, Keys, Manifest
 
 
 def rules_digest(rules: ListRules) -> str:
     """Short hash of the rules and of the sizes that shape lists: a change of either makes another release."""
     facts = {**asdict(rules), "hidden_departments": sorted(rules.hidden_departments)}
     facts["sizes"] = [*list_sizes(), FORMAT_VERSION]
+    facts["index"] = [RECALL_TARGET, CHOICE_VERSION, EXACT_LISTS]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -90,6 +92,12 @@ def source_shares(content: ReleaseContent) -> dict[str, float]:
                 counted.update(names[code] for code in ranked.sources.tolist())
     total = sum(counted.values()) or 1
     return {name: round(count / total, 4) for name, count in sorted(counted.items())}
+
+
+def index_report(manifest: Manifest) -> dict[str, Any]:
+    """Which vector index was chosen, and every option as it was measured."""
+    entry = manifest.vector_index
+    return {} if entry is None else entry.model_dump(include={"kind", "parameters", "recall_target", "options"})
 
 
 # Publishing ----------------------------------------------------------------------------------------------
@@ -177,6 +185,7 @@ def main(ctx: JobContext) -> None:
         counts=manifest.counts,
         source_shares=source_shares(content),
         dropped_by_rule=content.dropped,
+        vector_index=index_report(manifest),
         parts_seconds={
             "read": round(read_seconds, 2),
             "build": round(built_seconds, 2),

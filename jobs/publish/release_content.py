@@ -6,7 +6,7 @@ bought together with others. The same inputs give the same bytes, and with them 
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +17,14 @@ from features.domains.spec import ListRules
 from jobs.products import Products
 from jobs.publish.release_inputs import FeatureRows, ReleaseInputs
 from models.bought_together import basket_matrix, bought_together
+from models.index_choice import RECALL_TARGET, IndexChoice, choose_index
 from models.list_rules import apply_rules, refusals
-from models.vector_index import VectorIndex
 from serving.online_store import (
     IN_STOCK,
     ON_SALE,
     RECOMMENDABLE,
     ArtefactEntry,
+    IndexOptionEntry,
     ItemTable,
     ListsEntry,
     Manifest,
@@ -43,6 +44,8 @@ TOGETHER_RANKED = 100
 """Items ranked before the rules take some out."""
 POPULAR_LENGTH = 200
 """The largest `k`: whoever has no list of their own still gets a full answer."""
+EXACT_LISTS = 100_000
+"""Vectors up to which similar lists come from the flat index whatever index is served."""
 POPULARITY = "popularity"  # source code 0: what artefact lists and similar lists carry
 
 
@@ -179,21 +182,23 @@ class _Builder:
                 lists[self.table.item_ids[owner]] = RankedItems.of(found[kept], ranked.scores[place][kept])
         return lists
 
-    def vectors(self) -> tuple[VectorIndex, NDArray[np.uint32], dict[str, RankedItems]]:
+    def vectors(self) -> tuple[IndexChoice, NDArray[np.uint32], dict[str, RankedItems]]:
         """Index, the item of each of its rows, and similar lists; no cap: similar items share a category."""
         rows = [(self.index[one], row) for row, one in enumerate(self.inputs.factor_ids) if one in self.index]
         rows.sort()
         items = np.array([item for item, _ in rows], dtype="<u4")
         factors = np.asarray(self.inputs.factors, np.float32)[[row for _, row in rows]]
         self.dropped["similar"].update(one for one in self.reasons[items].tolist() if one)  # items, not places
-        index = VectorIndex.build(factors)
+        choice = choose_index(factors)
+        # Lists are made once and served for a day: exact, as long as comparing all with all takes seconds.
+        index = choice.flat if len(factors) <= EXACT_LISTS else choice.index
         near, scores = index.all_neighbours(k=SIMILAR_LENGTH, allowed=self.reasons[items] == "")
         lists = {}
         for row, item in enumerate(items.tolist()):
             found = near[row][near[row] >= 0]
             if len(found):
                 lists[self.table.item_ids[item]] = RankedItems.of(items[found], scores[row][: len(found)])
-        return index, items, lists
+        return choice, items, lists
 
 
 def _features_artefact(rows: FeatureRows, index: dict[str, int]) -> bytes:
@@ -202,6 +207,24 @@ def _features_artefact(rows: FeatureRows, index: dict[str, int]) -> bytes:
     items = np.array([item for item, _ in known], dtype="<u4")
     values = np.ascontiguousarray(rows.values[[row for _, row in known]], dtype="<f4")
     return np.array([len(items)], "<u4").tobytes() + items.tobytes() + values.tobytes()
+
+
+def _index_entry(choice: IndexChoice) -> VectorIndexEntry:
+    return VectorIndexEntry(
+        dimensions=choice.index.dimensions,
+        vectors=len(choice.index),
+        metric="inner_product",
+        kind=choice.chosen.kind,
+        parameters=choice.chosen.parameters,
+        recall_target=RECALL_TARGET,
+        options=[
+            IndexOptionEntry(
+                recall_at_100=one.recall,
+                **{name: value for name, value in asdict(one).items() if name != "recall"},
+            )
+            for one in choice.options
+        ],
+    )
 
 
 def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: datetime, code_commit: str) -> ReleaseContent:
@@ -220,14 +243,14 @@ def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: dateti
             f"{inputs.domain} leave {users} user lists and {len(popular)} popular items; "
             f"dropped: {builder.dropped_by_surface()}"
         )
-    index, index_items, similar = builder.vectors()
+    choice, index_items, similar = builder.vectors()
     lists["s"], lists["b"] = similar, builder.bought_together()
     raw: dict[str, tuple[bytes, bool]] = {
         **{name: (content, True) for name, content in pack_item_table(builder.table).items()},
         "popular": (popular.payload(), False),
         "popularity": (ranking.payload(), True),
         "trending": (builder.trending().payload(), False),
-        "vector_index": (index.to_bytes(), False),
+        "vector_index": (choice.index.to_bytes(), False),
         "vector_items": (index_items.tobytes(), False),
         **{name: (content, True) for name, content in inputs.boosters.items()},
     }
@@ -245,7 +268,7 @@ def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: dateti
         builder,
         artefacts={name: entry for name, (entry, _) in packed.items()},
         lists={family: lists_digest(rows) for family, rows in families.items()},
-        index=VectorIndexEntry(dimensions=index.dimensions, vectors=len(index), metric="inner_product"),
+        index=_index_entry(choice),
         created_at=created_at,
         code_commit=code_commit,
     )

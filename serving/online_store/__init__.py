@@ -23,6 +23,7 @@ from serving.online_store.artefacts import (
     unpack_ids,
 )
 from serving.online_store.errors import CorruptArtefactError, IncompleteReleaseError
+from serving.online_store.index_check import check_index
 from serving.online_store.items import (
     IN_STOCK,
     ITEM_SHARD,
@@ -48,6 +49,7 @@ from serving.online_store.lists import (
 from serving.online_store.manifest import (
     FORMAT_VERSION,
     MAX_MANIFEST_BYTES,
+    IndexOptionEntry,
     Manifest,
     VectorIndexEntry,
     pack_manifest,
@@ -68,12 +70,14 @@ __all__ = [
     "ArtefactEntry",
     "CorruptArtefactError",
     "IncompleteReleaseError",
+    "IndexOptionEntry",
     "ItemTable",
     "Keys",
     "ListsEntry",
     "Manifest",
     "RankedItems",
     "VectorIndexEntry",
+    "check_index",
     "check_release_id",
     "decode_ranked",
     "item_shards",

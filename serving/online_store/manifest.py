@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,17 +14,40 @@ from serving.online_store.keys import check_release_id
 FORMAT_VERSION: Final = 2
 MAX_MANIFEST_BYTES: Final = 4 << 20
 
+IndexKind = Literal["flat", "ivf", "lsh"]
 _ARTEFACT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
 
+class IndexOptionEntry(BaseModel):
+    """One index that the builder tried: settings and what was measured. Read by people; nothing is decided from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: IndexKind
+    parameters: dict[str, int]
+    recall_at_100: float = Field(ge=0, le=1)  # against the flat index
+    scanned: float = Field(ge=0)  # vectors that a search compares, mean
+    cost: float = Field(ge=0)  # what options are compared by, in comparisons of a flat scan
+    p99_ms: float = Field(ge=0)  # one query, one thread; CPU time
+    size_bytes: int = Field(ge=0)
+    passes: bool
+
+
 class VectorIndexEntry(BaseModel):
-    """Shape of the vector index, checked against the index once it is loaded."""
+    """Kind and shape of the vector index, checked against the index when it is loaded, and how it was chosen.
+
+    None of it is part of the release's identity, which holds the hash of the index itself: times vary, ids do not.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dimensions: int = Field(ge=1, le=4096)
     vectors: int = Field(ge=0)
     metric: str = Field(pattern="^inner_product$")
+    kind: IndexKind = "flat"
+    parameters: dict[str, int] = {}
+    recall_target: float = Field(1.0, ge=0, le=1)
+    options: list[IndexOptionEntry] = Field([], max_length=64)  # everything that was tried, the chosen one among it
 
 
 class Manifest(BaseModel):
