@@ -28,8 +28,8 @@ _ROUNDS = (0.3, 0.6, 0.9)  # how far above the target a setting aims, as a share
 
 # Cost of a search in comparisons of a flat scan: `_FIXED` + `_ROW` x vectors read. From the times that
 # `sluice bench index` measures: a row of a hash table is read from anywhere in memory, and numpy finds the buckets.
-_ROW: Final = {"flat": 1.0, "ivf": 1.0, "lsh": 4.0}
-_FIXED: Final = {"flat": 0.0, "ivf": 2_000.0, "lsh": 20_000.0}
+_ROW: Final = {"flat": 1.0, "ivf": 1.0, "lsh": 7.0}
+_FIXED: Final = {"flat": 0.0, "ivf": 2_000.0, "lsh": 50_000.0}
 
 
 @dataclass(frozen=True)
