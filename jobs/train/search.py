@@ -164,6 +164,7 @@ class _Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         database.parent.mkdir(parents=True, exist_ok=True)
         self._part, self._seed, self._own = part, recipe.seed, own_choice(part, recipe)
+        self._judged: dict[int, Outcome] = {}  # of this process; those of earlier ones can be had again
         self._study = optuna.create_study(
             study_name=name, storage=f"sqlite:///{database}", direction="maximize", load_if_exists=True
         )
@@ -207,6 +208,7 @@ class _Study:
                 say(f"{self._part} {trial.number}: failed ({problem})")
                 continue
             lasted = time.monotonic() - begun
+            self._judged[trial.number] = outcome
             trial.set_user_attr("settings", outcome.settings)
             self._study.tell(trial, outcome.value)
             log.trial(self._part, trial.number, outcome.settings, outcome.value, lasted)
@@ -219,8 +221,7 @@ class _Study:
         own = min(finished, key=lambda trial: int(trial.number))
         if best.number == own.number:
             return Verdict(len(finished), own.value, own.value, None, False, dict(own.user_attrs["settings"]))
-        ours: Outcome = bench.judge(own.params)
-        theirs: Outcome = bench.judge(best.params)
+        ours, theirs = (self._judged.get(one.number) or bench.judge(one.params) for one in (own, best))
         interval = bootstrap_interval(theirs.per_user, baseline=ours.per_user)
         return Verdict(len(finished), ours.value, theirs.value, interval, interval[0] > 0, dict(theirs.settings))
 
