@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import PAD, ModelError
@@ -62,6 +62,7 @@ def test_settings_that_cannot_be_are_refused(bad: dict[str, float]) -> None:
         bought_together(matrix([BREAD]), **{"k": 1, **bad})  # type: ignore[arg-type]
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 700), max_size=6), max_size=25))
 def test_lists_agree_with_counting_by_hand(baskets: list[list[int]]) -> None:
     """Items up to 700: more than one block of the product."""
