@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from features.domains.spec import Calendar, Domain, ListRules, Signal
+from features.domains.spec import Calendar, Domain, ListRules, MailingRules, Signal
 
 RETAIL = Domain(
     name="retail",
@@ -26,4 +26,12 @@ RETAIL = Domain(
     min_item_users=10,
     future_tolerance=timedelta(minutes=5),
     surfaces=("home", "discover", "buy_again"),
+    mailing=MailingRules(
+        picks=(("home", 4), ("buy_again", 2), ("discover", 2)),
+        reminders=3,
+        push_items=1,
+        reminder_days=14,
+        fatigue_days=7,
+        max_per_category=2,
+    ),
 )

@@ -66,6 +66,36 @@ class ListRules:
 
 
 @dataclass(frozen=True)
+class MailingRules:
+    """What the weekly mailing holds, and what it leaves out beside what `ListRules` refuse.
+
+    Attributes:
+        picks: places by surface; a place that its surface cannot fill goes to the others, in this order.
+        reminders: items at most that the user was interested in and did not buy; they come first.
+        push_items: a push notification shows this many of the mail's first items.
+        reminder_signals: event types that show interest, the strongest first.
+        reminder_days: interest older than this is over.
+        fatigue_days: what went out in mailings of weeks that began at most this long ago is not sent again.
+        max_per_category: items of one category in a mail, reminders included; a mail is shorter than a list.
+        max_list_age_days: lists older than this are not mailed.
+    """
+
+    picks: tuple[tuple[str, int], ...] = (("home", 4), ("buy_again", 2), ("discover", 2))
+    reminders: int = 3
+    push_items: int = 1
+    reminder_signals: tuple[str, ...] = ("add_to_cart", "click", "view")
+    reminder_days: int = 14
+    fatigue_days: int = 7
+    max_per_category: int | None = 2
+    max_list_age_days: int = 7
+
+    def __post_init__(self) -> None:
+        numbers = [self.reminders, self.reminder_days, self.fatigue_days, self.max_list_age_days, self.push_items]
+        if min(*numbers, *(places for _, places in self.picks)) < 0:
+            raise ValueError(f"numbers of a mailing must be 0 or more, got {self}")
+
+
+@dataclass(frozen=True)
 class Domain:
     """Everything that differs between one domain and the next."""
 
@@ -80,6 +110,7 @@ class Domain:
     future_tolerance: timedelta = timedelta(minutes=5)
     retention_days: int = 730
     surfaces: tuple[str, ...] = ("home",)
+    mailing: MailingRules = field(default_factory=MailingRules)
     event_types: frozenset[str] = field(
         default_factory=lambda: frozenset({"view", "click", "add_to_cart", "purchase", "impression"})
     )
