@@ -304,10 +304,21 @@ OPS_DRIFT = TableSpec(
     writer="evaluate.report_quality",
 )
 
+OPS_MAILINGS = TableSpec(
+    name="ops.mailings",
+    columns="week INT NOT NULL, as_of TIMESTAMP NOT NULL, channel STRING NOT NULL, user_id STRING NOT NULL, "
+    "rank INT NOT NULL, item_id STRING NOT NULL, kind STRING NOT NULL, reason STRING NOT NULL, "
+    "model_version STRING NOT NULL, release_id STRING NOT NULL",
+    key=("week", "channel", "user_id", "rank"),
+    writer="publish.prepare_mailings",
+    partition_by=("week",),
+    layout_why="a run replaces its own week (`replaceWhere week`) and fatigue reads the weeks just before it",
+)
+
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (BRONZE_FILES, BRONZE_EVENTS, *BRONZE_DUMPS.values(), *SILVER.values(), *QUARANTINE.values(),
-                 *GOLD.values(), OPS_DRIFT)
+                 *GOLD.values(), OPS_DRIFT, OPS_MAILINGS)
 }  # fmt: skip
 
 JOBS: dict[str, JobSpec] = {
@@ -361,6 +372,12 @@ JOBS: dict[str, JobSpec] = {
             reads=("silver.products", "gold.basket_features", "gold.topk"),
             writes=(),
             summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
+        ),
+        JobSpec(
+            name="publish.prepare_mailings",
+            reads=("gold.topk", "silver.events", "silver.products", "silver.users"),
+            writes=(OPS_MAILINGS.name,),
+            summary="weekly email and push picks and reminders -> outbox files in object storage, with a preview",
         ),
         JobSpec(
             name="evaluate.report_quality",

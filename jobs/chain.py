@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobs.airflow_api import ACTIVE, CHAIN, Airflow, AirflowError, DagRun, TaskRun
+from jobs.airflow_api import ACTIVE, BESIDE, CHAIN, Airflow, AirflowError, DagRun, TaskRun
 from jobs.freshness import Stage
 
 SETTLE_SECONDS = 6.0
@@ -123,14 +123,14 @@ class Chain:
 
 
 def wait_for_dags(airflow: Airflow, *, timeout_seconds: float = 90) -> None:
-    """Wait until Airflow has parsed the chain's DAGs.
+    """Wait until Airflow has parsed the chain's DAGs and those beside it.
 
     Raises:
         AirflowError: naming the DAGs that are missing and the import errors.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
-        missing = set(CHAIN) - airflow.known_dags()
+        missing = {*CHAIN, *BESIDE} - airflow.known_dags()
         if not missing:
             return
         if time.monotonic() > deadline:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from jobs.evaluate.command import evaluate, quality
 from jobs.list_commands import bought_together, cart, recommend, similar, trending
+from jobs.mailing_commands import app as mailing_app
 from jobs.registry_commands import app as model_app
 from jobs.settings import ROOT, reach_own_services_directly, settings
 from jobs.tune_command import tune
@@ -25,6 +26,7 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="Rejected rows: list the
 app.add_typer(release_app, name="release")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(model_app, name="model")
+app.add_typer(mailing_app, name="mailing")
 
 console = Console(stderr=False)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

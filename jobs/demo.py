@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from jobs import demo_view
-from jobs.airflow_api import CHAIN, Airflow, AirflowError
+from jobs.airflow_api import BESIDE, CHAIN, Airflow, AirflowError
 from jobs.chain import Chain, ChainError, Step, wait_for_dags
 from jobs.freshness import stages
 from jobs.lake import Lake
@@ -147,7 +147,7 @@ def run_chain(config: Settings, conf: dict[str, str] | None = None, *, progress:
     lake = Lake.of(config.domain, config)
     chain = Chain(airflow, lambda: stages(lake))
     # DAGs are paused until the sources are complete: a schedule that landed half of them would train on half.
-    airflow.unpause(*CHAIN, "maintain_lake")
+    airflow.unpause(*CHAIN, *BESIDE)
     # Both wait for the one slot of the engine's pool; landing goes before refining, so one pass takes in both.
     chain.trigger("ingest_dumps", "land_events", conf=conf)
     return _follow(chain, progress)

@@ -27,7 +27,7 @@ DEFAULTS: dict[str, Any] = {
 
 # Upstream first: a queued landing goes before the refinement that it feeds, so that one pass of the chain takes
 # in everything that has arrived; inside the chain, what is nearer to the release goes before a new refinement.
-PRIORITY = {"land": 100, "publish": 90, "train": 80, "features": 70, "refine": 60, "maintain": 10}
+PRIORITY = {"land": 100, "publish": 90, "train": 80, "features": 70, "refine": 60, "mail": 50, "maintain": 10}
 
 WINDOW_PARAMS = {
     "start": Param(None, type=["null", "string"], description="start of the interval (ISO 8601); empty: from the lake"),

@@ -33,6 +33,7 @@ WANTED = {
 REPORTING = {
     "status", "ingest", "recommend", "similar", "bought-together", "cart", "trending", "sql", "verify", "hash", "bench",
     "evaluate", "release list", "release activate", "release rollback", "quarantine list", "quarantine replay",
+    "mailing list", "mailing preview", "mailing opt-out",
 }  # fmt: skip
 
 
