@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.evaluate import quality_plots as plots
 from jobs.evaluate import surface_facts
+from jobs.evaluate.mailing_facts import section as mailing_section
 from models.drift import MOVED, QUIET
 
 TARGETS = {
@@ -38,6 +39,7 @@ def page(report: Mapping[str, Any]) -> str:
         _beside_accuracy(report),
         _why(report),
         _examples(report["examples"]),
+        mailing_section(report.get("mailing")),
         _drift(report["drift"]),
     ]
     title = f"Quality of {escape(report['domain'])} lists as of {escape(report['as_of'][:10])}"

@@ -22,6 +22,7 @@ from jobs.evaluate import surface_facts
 from jobs.evaluate.arena import Arena, K
 from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_drift
 from jobs.evaluate.future import purchases_between
+from jobs.evaluate.mailing_facts import mailing_facts, popular_items
 from jobs.evaluate.quality_page import page
 from jobs.lake import Lake, commit_metadata
 from jobs.products import read_products
@@ -194,6 +195,9 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         "importance": {surface: dict(list(one.importance().items())[:20]) for surface, one in rankers.items()},
         "examples": facts.examples(subject, snapshot.truth),
         "surfaces": surface_facts.surfaces(known),
+        "mailing": mailing_facts(
+            topk, subject.products, future, as_of=as_of, spec=domain(context.domain), popular=popular_items(items)
+        ),
         "drift": [
             {name: row[name] for name in ("level", "name", "psi", "rows", "reference_rows")}
             for row in newest_drift(lake)
