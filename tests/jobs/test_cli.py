@@ -88,7 +88,7 @@ def test_what_reports_can_report_as_json() -> None:
 def test_readme_and_contributing_name_commands_that_exist() -> None:
     known, groups = set(commands()), {words.split()[0] for words in commands() if " " in words}
     for page in ("README.md", "CONTRIBUTING.md"):
-        for first, second in re.findall(r"^sluice ([\w-]+)(?: (\w+))?", (ROOT / page).read_text(), re.MULTILINE):
+        for first, second in re.findall(r"^sluice ([\w-]+)(?: (\w[\w-]*))?", (ROOT / page).read_text(), re.MULTILINE):
             assert (f"{first} {second}" if first in groups else first) in known, f"{page}: sluice {first} {second}"
 
 
