@@ -24,9 +24,16 @@ def catalogue() -> Any:
     return _clustered(4000)
 
 
+def _choose_as_if_large(vectors: Any) -> Any:
+    """The choice where a search is so long that what it costs beside its reading is nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(index_choice._FIXED, "ivf", 0.0)
+        return choose_index(vectors)
+
+
 @pytest.fixture(scope="module")
 def choice(catalogue: Any) -> Any:
-    return choose_index(catalogue)
+    return _choose_as_if_large(catalogue)
 
 
 def test_recall_is_the_share_of_the_true_hundred_by_brute_force(catalogue: Any) -> None:
@@ -65,10 +72,16 @@ def test_the_cheapest_that_passes_is_chosen(choice: Any) -> None:
 def test_the_choice_does_not_depend_on_time(choice: Any, catalogue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10**9))
     monkeypatch.setattr(index_choice.time, "thread_time", lambda: float(next(ticks)) ** 2)
-    slow = choose_index(catalogue)
+    slow = _choose_as_if_large(catalogue)
     assert slow.index.to_bytes() == choice.index.to_bytes()
     assert slow.options != choice.options
     assert [replace(one, p99_ms=0) for one in slow.options] == [replace(one, p99_ms=0) for one in choice.options]
+
+
+def test_flat_is_the_cheapest_where_a_search_takes_no_time(catalogue: Any, choice: Any) -> None:
+    costs = {one.kind: index_choice._FIXED[one.kind] for one in choice.options}
+    assert costs["flat"] + len(catalogue) < min(costs["ivf"], costs["lsh"])
+    assert choose_index(catalogue[:2000]).index.kind == "flat"
 
 
 def test_hash_tables_are_chosen_where_they_are_cheapest(catalogue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
