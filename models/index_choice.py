@@ -198,23 +198,26 @@ def choose_index(vectors: FloatArray, *, target: float = RECALL_TARGET, seed: in
         tuning, held_out = Sample.draw(flat, _SAMPLE, seed=seed)
     tried: list[tuple[IndexOption, VectorIndex]] = [(measure(flat, held_out, target=target), flat)]
     if len(flat) >= SMALLEST_CATALOGUE and len(tuning.rows):
-        tried.append(_try_ivf(vectors, tuning, held_out, target, seed))
+        with _alone():
+            lists = IvfIndex.build(vectors, lists=ivf_lists(len(vectors)), seed=seed)
+        tried.append(fit_ivf(lists, tuning, held_out, target=target))
         tried += _try_lsh(vectors, tuning, held_out, target, seed)
     passing = [one for one in tried if one[0].passes]
     option, index = min(passing or tried[:1], key=lambda one: (one[0].cost, one[0].size_bytes))
     return IndexChoice(index, flat, option, [one for one, _ in tried])
 
 
-def _try_ivf(
-    vectors: FloatArray, tuning: Sample, held_out: Sample, target: float, seed: int
-) -> tuple[IndexOption, VectorIndex]:
-    with _alone():
-        index = IvfIndex.build(vectors, lists=ivf_lists(len(vectors)), seed=seed)
+def fit_ivf(
+    index: IvfIndex, tuning: Sample, held_out: Sample, *, target: float = RECALL_TARGET
+) -> tuple[IndexOption, IvfIndex]:
+    """Tune on one sample, measure with the other; aims higher while the target is missed on the other."""
     for part in _ROUNDS:
-        option = measure(tune_ivf(index, tuning, aim=_aim(target, part)), held_out, target=target)
-        if option.passes:
+        with _alone():
+            tuned = tune_ivf(index, tuning, aim=_aim(target, part))
+        option = measure(tuned, held_out, target=target)
+        if option.passes or tuned.parameters["nprobe"] == tuned.lists:
             break
-    return option, index
+    return option, tuned
 
 
 def _try_lsh(
