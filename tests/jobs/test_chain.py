@@ -127,20 +127,33 @@ def test_without_any_lists_a_model_comes_first() -> None:
     assert [dag_id for dag_id, _ in airflow.triggered] == ["train_models", "publish_recommendations"]
 
 
-def test_a_chain_without_end_is_given_up_on() -> None:
-    airflow = ScriptedAirflow({"refine": ("running", [])})
-    chain = Chain(airflow, list)  # type: ignore[arg-type]
-    with pytest.raises(ChainError, match="nothing in the chain has begun or ended for 0 s"):
-        list(chain.follow(stall_seconds=0.01, poll_seconds=0.001))
+class Watch:
+    """Time that passes only while the chain sleeps: ten seconds between two looks."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += 10
 
 
-def test_a_slow_chain_is_followed_as_long_as_it_moves() -> None:
-    scenes = [
-        {"refine": ("running", [(f"task-{done}", "success", done) for done in range(1, n + 1)])} for n in range(6)
-    ]
-    airflow = ScriptedAirflow(*scenes, {"refine": ("success", [])})
+def test_a_chain_that_does_not_move_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_module, "time", Watch())
+    airflow = ScriptedAirflow({"refine": ("running", [("a", "running", 1)])})
     chain = Chain(airflow, list)  # type: ignore[arg-type]
-    for _ in chain.follow(stall_seconds=0.05, poll_seconds=0.02):  # longer in all than a stall may last
+    with pytest.raises(ChainError, match="nothing in the chain has begun or ended for 25 s"):
+        list(chain.follow(stall_seconds=25))
+
+
+def test_a_slow_chain_is_followed_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_module, "time", Watch())
+    done = [(f"task-{number}", "success", number) for number in range(1, 7)]
+    scenes = [{"refine": ("running", done[:count])} for count in range(7)]
+    airflow = ScriptedAirflow(*scenes, {"refine": ("success", done)})
+    for _ in Chain(airflow, list).follow(stall_seconds=25):  # type: ignore[arg-type]  # a minute in all
         airflow.next_scene()
 
 
