@@ -17,12 +17,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as C
+from jobs.bronze.dump_files import EXTRA
 from jobs.bronze.staging import StagedGroup, engine_folder
 from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS, TableSpec
 from jobs.lake import Lake
 
 JOB = "bronze.land_dumps"
-_EXTRA = "extra"
 _FILE_NUMBER = "file_number"
 # No text equals it: an empty field becomes NULL and a quoted empty text ("") stays one.
 _NO_TEXT_IS_NULL = "\u0000null\u0000"
@@ -103,8 +103,13 @@ def _read(spark: SparkSession, group: StagedGroup, path: str) -> DataFrame:
         rows = spark.read.parquet(path).withColumns(
             {C.SOURCE_ROW: F.col("_metadata.row_index") + 1, C.RAW: F.lit(None).cast("string")}
         )
+        # Extra columns were folded into one when the file was staged
+        as_json = F.col(EXTRA) if EXTRA in group.header else F.lit(None)
+        columns = [F.col(name) for name in wanted]
     else:
-        listed = ", ".join(f"`{name.replace('`', '``')}` STRING" for name in group.header)
+        # By place: a column that nobody expected may have any name, ours (`raw`, `source_row`) among them.
+        places = {name: F.col(f"_{place}") for place, name in enumerate(group.header)}
+        listed = ", ".join(f"_{place} STRING" for place in range(len(places)))
         rows = (
             spark.read.schema(f"{_FILE_NUMBER} INT, {C.SOURCE_ROW} BIGINT, {C.RAW} STRING, {listed}")
             .option("multiLine", True)
@@ -114,10 +119,11 @@ def _read(spark: SparkSession, group: StagedGroup, path: str) -> DataFrame:
             .option("mode", "PERMISSIVE")
             .csv(path)
         )
-    extra = [name for name in group.header if name not in wanted]
-    as_json = F.to_json(F.struct(*(f"`{name.replace('`', '``')}`" for name in extra))) if extra else F.lit(None)
+        extra = [column.alias(name) for name, column in places.items() if name not in wanted]
+        as_json = F.to_json(F.struct(*extra)) if extra else F.lit(None)
+        columns = [places[name].alias(name) for name in wanted]
     return rows.select(
-        F.col(_FILE_NUMBER).cast("int"), C.SOURCE_ROW, C.RAW, as_json.cast("string").alias(_EXTRA), *wanted
+        F.col(_FILE_NUMBER).cast("int"), C.SOURCE_ROW, C.RAW, as_json.cast("string").alias(EXTRA), *columns
     )
 
 

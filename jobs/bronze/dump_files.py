@@ -8,6 +8,7 @@ keeps its text in `raw` and gives no field, so nothing is shifted or lost. Spark
 import csv
 import gzip
 import io
+import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from jobs.catalog import DUMP_COLUMNS
 
 PARQUET_ENTITIES = frozenset({"promotions"})
 _KEY = re.compile(r"dumps/([^/]+)/([^/]+)/(\d{4}-\d{2}-\d{2})/part-\d{4,}\.(csv\.gz|parquet)\Z")
+EXTRA = "extra"
 _NAMED_ROWS = 3  # of ragged rows, in a reason
 _BOM = b"\xef\xbb\xbf"
 
@@ -135,20 +137,30 @@ def _check_utf8(key: str, body: bytes) -> None:
 
 
 def _header(key: str, line: bytes, columns: Sequence[str]) -> tuple[str, ...]:
-    header = tuple(next(csv.reader([line.decode().rstrip("\r")]), ()))
+    try:
+        header = tuple(next(csv.reader([line.decode().rstrip("\r")]), ()))
+    except csv.Error as error:  # lines that end in a bare carriage return, a megabyte without a line end
+        raise RefusedFile(
+            f"{key}: row 1 is not a header ({error}; it has {len(line):,} bytes): expected {','.join(columns)} and "
+            "lines that end in a line feed; export it again"
+        ) from None
     missing = [name for name in columns if name not in header]
     if missing:
         raise RefusedFile(
             f"{key}: row 1 lacks the column {', '.join(missing)}: expected the header {','.join(columns)}, got "
             f"{','.join(header)[:300]}; export it with every column and put it in its place"
         )
-    folded = [name.lower() for name in header]  # Spark's column names know no case
+    _check_names(key, header)
+    return header
+
+
+def _check_names(key: str, names: Sequence[str]) -> None:
+    folded = [name.lower() for name in names]  # Spark's column names know no case
     repeated = sorted({name for name in folded if folded.count(name) > 1})
-    if repeated or not all(header):
+    if repeated or not all(names):
         raise RefusedFile(
             f"{key}: row 1 names a column twice or not at all ({', '.join(repeated) or 'empty'}): give each a name"
         )
-    return header
 
 
 def _frame_plain(key: str, body: bytes, file_number: int, width: int, ragged: list[tuple[int, int]]) -> Iterator[bytes]:
@@ -208,7 +220,11 @@ def inspect_parquet(key: str, content: bytes, columns: dict[str, str]) -> Inspec
         columns: needed names and their kind: `BIGINT` (any integer) or `STRING`.
 
     Raises:
-        RefusedFile: not Parquet or cut off, a column is missing or of another kind.
+        RefusedFile: not Parquet or cut off, a column is missing, named twice or of another kind.
+
+    Returns:
+        With extra columns `framed` is the file anew: the needed columns and `extra`, the others as JSON (they may have
+        names and types that the engine cannot take).
     """
     if not content:
         raise RefusedFile(f"{key}: the file has 0 bytes: export it again and put it in its place")
@@ -225,11 +241,15 @@ def inspect_parquet(key: str, content: bytes, columns: dict[str, str]) -> Inspec
             f"{key}: lacks the column {', '.join(missing)}: expected {', '.join(columns)}, got "
             f"{', '.join(schema.names)[:300]}; export it with every column"
         )
+    _check_names(key, schema.names)
     for name, kind in columns.items():
         found = schema.field(name).type
         if isinstance(found, pa.DictionaryType):
             found = found.value_type
-        fits = pa.types.is_integer(found) if kind == "BIGINT" else pa.types.is_string(found)
+        if kind == "BIGINT":
+            fits = pa.types.is_integer(found) and not pa.types.is_uint64(found)  # half of uint64 is no BIGINT
+        else:
+            fits = pa.types.is_string(found) or pa.types.is_large_string(found)
         if not fits:
             raise RefusedFile(f"{key}: column {name} must be {kind}, got {found}: export it with that type")
     try:  # the footer may be whole and a page not: Spark would fail on it, run after run
@@ -240,5 +260,21 @@ def inspect_parquet(key: str, content: bytes, columns: dict[str, str]) -> Inspec
             f"{key}: its pages cannot be read ({str(error).splitlines()[0][:160]}): upload the whole file again"
         ) from None
     extra = [name for name in schema.names if name not in columns]
-    notes = (f"extra columns {', '.join(extra)} (kept as JSON in `extra`)",) if extra else ()
-    return Inspection(tuple(schema.names), int(file.metadata.num_rows), notes)
+    count = int(file.metadata.num_rows)
+    if not extra:
+        return Inspection(tuple(schema.names), count)
+    notes = (f"extra columns {', '.join(extra)} (kept as JSON in `extra`)",)
+    return Inspection((*columns, EXTRA), count, notes, framed=_folded(file, list(columns), extra))
+
+
+def _folded(file: pq.ParquetFile, columns: list[str], extra: list[str]) -> bytes:
+    """The file with its extra columns as one column of JSON."""
+    target = io.BytesIO()
+    schema = pa.schema([*(file.schema_arrow.field(name) for name in columns), pa.field(EXTRA, pa.string())])
+    with pq.ParquetWriter(target, schema) as writer:
+        for batch in file.iter_batches(batch_size=1 << 16):
+            texts = [json.dumps(row, default=str) for row in batch.select(extra).to_pylist()]
+            writer.write_table(
+                pa.table([*(batch.column(name) for name in columns), pa.array(texts, pa.string())], schema=schema)
+            )
+    return target.getvalue()

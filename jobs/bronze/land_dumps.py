@@ -210,7 +210,7 @@ class _Stager:
         if found.row_count:
             group = self.stage.group(key.entity, found.header, is_parquet=key.is_parquet)
             if key.is_parquet:
-                group.add_parquet(number, content)
+                group.add_parquet(number, found.framed or content)
             else:
                 group.add_csv(number, found.framed)
 

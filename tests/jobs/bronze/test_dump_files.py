@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 from datetime import date
 
 import pyarrow as pa
@@ -107,6 +108,11 @@ def test_a_missing_column_is_refused() -> None:
     assert "put it in its place" in message
 
 
+@pytest.mark.parametrize("body", [HEADER.strip() + "\r1,a,330,t\r", "x" * 200_000])
+def test_what_has_no_line_feed_is_refused_and_stops_nobody(body: str) -> None:
+    assert "row 1 is not a header" in refusal(gzip.compress(body.encode()))
+
+
 def test_a_column_named_twice_is_refused() -> None:
     assert "names a column twice" in refusal(gzip.compress(b"order_id,user_id,store_id,ordered_at,Store_Id\n"))
 
@@ -176,3 +182,36 @@ def test_parquet_with_a_whole_footer_and_a_torn_page_is_refused() -> None:
     content[200:2000] = bytes(1800)
     with pytest.raises(RefusedFile, match="pages cannot be read"):
         inspect_parquet("dumps/retail/promotions/2017-01-02/part-0000.parquet", bytes(content), PROMOTION_TYPES)
+
+
+def promotion_file(**extra: object) -> bytes:
+    columns = {name: [1, 2] if kind == "BIGINT" else ["a", "b"] for name, kind in PROMOTION_TYPES.items()}
+    target = io.BytesIO()
+    pq.write_table(pa.table({**columns, **extra}), target)
+    return target.getvalue()
+
+
+def test_extra_columns_of_parquet_become_json_whatever_their_name_and_type() -> None:
+    moment = pa.array([1, None], pa.timestamp("ns"))  # Spark does not read nanoseconds
+    found = inspect_parquet(KEY, promotion_file(raw=["r", "s"], file_number=[7, 8], at=moment), PROMOTION_TYPES)
+    assert found.reason is not None
+    assert "extra columns raw, file_number, at" in found.reason
+    staged = pq.read_table(io.BytesIO(found.framed))
+    assert staged.column_names == [*PROMOTION_TYPES, "extra"] == list(found.header)
+    assert [json.loads(text) for text in staged["extra"].to_pylist()] == [
+        {"raw": "r", "file_number": 7, "at": "1970-01-01 00:00:00.000000001"},
+        {"raw": "s", "file_number": 8, "at": None},
+    ]
+    plain = inspect_parquet(KEY, promotion_file(), PROMOTION_TYPES)
+    assert (plain.framed, plain.header) == (b"", tuple(PROMOTION_TYPES))
+
+
+def test_parquet_names_and_numbers_that_the_engine_cannot_take_are_refused() -> None:
+    for content, said in (
+        (promotion_file(WEEK=[1, 2]), "names a column twice"),
+        (promotion_file(week=pa.array([1, 2], pa.uint64())), "column week must be BIGINT, got uint64"),
+    ):
+        with pytest.raises(RefusedFile, match=said):
+            inspect_parquet(KEY, content, PROMOTION_TYPES)
+    texts = {"display_location": pa.array(["a", "b"], pa.large_string())}
+    assert inspect_parquet(KEY, promotion_file(**texts), PROMOTION_TYPES).row_count == 2

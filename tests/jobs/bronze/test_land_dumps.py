@@ -61,7 +61,8 @@ def test_a_day_of_every_kind_of_file(spark: Any, folder_store: Any, land: Any, j
     folder_store.put_csv(orders_key("2017-01-04"), "order_id,user_id,ordered_at\n6,g,t6\n")
     folder_store.put(orders_key("2017-01-05"), b"not gzip")
     folder_store.put(orders_key("2017-01-06"), b"")
-    folder_store.put_csv(orders_key("2017-01-07"), "till,ordered_at,store_id,user_id,order_id\n9,t7,330,h,7\n")
+    odd = "till,ordered_at,store_id,user_id,raw,order_id,source_row\n9,t7,330,h,x,7,5\n"
+    folder_store.put_csv(orders_key("2017-01-07"), odd)
     folder_store.put("dumps/retail/promotions/2017-01-02/part-0000.parquet", promotions(3, 2))
     folder_store.put("dumps/retail/readme.txt", b"hello")
 
@@ -80,7 +81,7 @@ def test_a_day_of_every_kind_of_file(spark: Any, folder_store: Any, land: Any, j
         (None, None, None, None, "5,f,330,t5,x", 4),
         ("7", "h", "330", "t7", None, 2),
     ]
-    assert [row.extra for row in orders] == [None] * 5 + ['{"till":"9"}']
+    assert [row.extra for row in orders] == [None] * 5 + ['{"till":"9","raw":"x","source_row":"5"}']
     assert orders[0].source_file == orders_key("2017-01-01")
     assert orders[0].source_size_bytes == len(folder_store.read(orders_key("2017-01-01")))
     promoted = rows(spark, context, BRONZE_DUMPS["promotions"])
@@ -92,7 +93,7 @@ def test_a_day_of_every_kind_of_file(spark: Any, folder_store: Any, land: Any, j
     assert "lacks the column store_id" in ledger[orders_key("2017-01-04")].reason
     assert "not readable as gzip" in ledger[orders_key("2017-01-05")].reason
     assert "0 bytes" in ledger[orders_key("2017-01-06")].reason
-    assert "extra columns till" in ledger[orders_key("2017-01-07")].reason
+    assert "extra columns till, raw, source_row" in ledger[orders_key("2017-01-07")].reason
     assert "not the name of a dump" in ledger["dumps/retail/readme.txt"].reason
 
     # Nothing new: decided without reading a file. A corrected file lands, the others stay.
