@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.batch_metrics import record_move
 from jobs.release_store import ReleaseError, check_release, connect, read_manifest
 from jobs.settings import Settings
 from serving.online_store import CorruptArtefactError, IncompleteReleaseError, Keys, check_release_id
@@ -142,7 +143,10 @@ def activate(domain: str, release_id: str, config: Settings) -> PointerMove:
         if release_id not in held:
             raise ReleaseError(f"there is no release {release_id}; Redis holds: {', '.join(held) or 'none'}")
         check_release(client, domain, release_id)
-        return move_pointer(client, domain, release_id, by_hand=True)
+        move = move_pointer(client, domain, release_id, by_hand=True)
+    if move.changed:
+        record_move(config, domain, release_id, is_rollback=False)
+    return move
 
 
 def rollback(domain: str, config: Settings) -> PointerMove:
@@ -156,4 +160,6 @@ def rollback(domain: str, config: Settings) -> PointerMove:
         if previous is None:
             raise ReleaseError(f"there is no previous release of {domain} to go back to (current: {current or 'none'})")
         check_release(client, domain, previous)
-        return move_pointer(client, domain, previous, by_hand=True)
+        move = move_pointer(client, domain, previous, by_hand=True)
+    record_move(config, domain, previous, is_rollback=True)
+    return move

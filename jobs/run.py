@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from jobs import clock
+from jobs.batch_metrics import record_report
 from jobs.catalog import JobSpec, UnknownNameError, job
 from jobs.lake import Lake
 from jobs.settings import Settings, reach_own_services_directly, settings
@@ -81,12 +82,20 @@ def run(context: JobContext) -> int:
     except Exception as error:
         said = str(error).partition("JVM stacktrace:")[0].strip()  # Connect errors carry the server's whole stack
         context.report.update(status="failed", error=f"{type(error).__name__}: {said}"[:2000])
-        context.report["seconds"] = round(time.monotonic() - started, 2)
-        print(json.dumps(context.report, default=str), flush=True)
+        _finish(context, started)
         raise
-    context.report["seconds"] = round(time.monotonic() - started, 2)
-    print(json.dumps(context.report, default=str), flush=True)
+    _finish(context, started)
     return code
+
+
+def _finish(context: JobContext, started: float) -> None:
+    """Metrics first: the report stays the last line, and a metric that cannot be written stops no job."""
+    context.report["seconds"] = round(time.monotonic() - started, 2)
+    try:
+        record_report(context.config, context.report)
+    except Exception as problem:
+        context.progress(f"metrics were not written: {type(problem).__name__}: {problem}")
+    print(json.dumps(context.report, default=str), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,7 @@ class ProblemResponse(Response):
         errors: Sequence[Mapping[str, Any]] = (),
         headers: Mapping[str, str] | None = None,
         request_id: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         phrase = HTTPStatus(status).phrase
         body: dict[str, Any] = {
@@ -40,6 +41,7 @@ class ProblemResponse(Response):
             "status": status,
             "detail": detail,
         }
+        body |= {name: value for name, value in (facts or {}).items() if name not in body}
         if errors:
             body["errors"] = errors
         if request_id:

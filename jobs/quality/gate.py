@@ -7,6 +7,7 @@ expectations on one row of figures. Nothing leaves the machine: analytics are of
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -141,9 +142,13 @@ class Gate:
         return [_verdict(table, item, by_place[_place(item)]) for item in wanted]
 
     def report(self) -> dict[str, Any]:
-        """Counts and every failure, for the job's report."""
+        """Counts, by suite too, and every failure, for the job's report."""
         failures = [asdict(verdict) for verdict in self.verdicts if not verdict.success]
-        return {"mode": self.mode, "expectations": len(self.verdicts), "failed": failures}
+        suites: dict[str, Counter[str]] = {}
+        for verdict in self.verdicts:
+            result = "passed" if verdict.success else verdict.severity
+            suites.setdefault(verdict.suite, Counter())[result] += 1
+        return {"mode": self.mode, "expectations": len(self.verdicts), "suites": suites, "failed": failures}
 
 
 def _one_row(table: str, wanted: list[Expected], profile: Mapping[str, float | None]) -> Any:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from features import event_schema
 from features.domains import domain as domain_spec
 from jobs import clock
+from jobs.batch_metrics import record
 from jobs.kafka_topics import TopicState, event_topic, open_producer, read_values, topic_state
 from jobs.settings import Settings
 from jobs.shop import source
@@ -86,6 +87,7 @@ def send_events(
         report.already_there = len(events) - len(missing)
         report.sent = _send(config, state.name, missing, progress)
         report.status = "sent" if missing else "unchanged"
+        record(config, {("ingest_acked_total", (config.domain,)): float(report.sent)})
         marker.write(topic_state(config, state.name))
     report.seconds = round(time.monotonic() - started, 2)
     progress(

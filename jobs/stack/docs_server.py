@@ -1,6 +1,6 @@
-"""Serves a folder of pages on loopback, and beside it keeps the services' logs short: one small process for both.
+"""Serves a folder of pages and the batch jobs' metrics on loopback, and keeps the services' logs short: one process.
 
-`python docs_server.py <host> <port> <pages> <logs>`. Standard library only: it runs all the time.
+`python docs_server.py <host> <port> <pages> <logs> <metrics>`. Standard library only: it runs all the time.
 """
 
 import functools
@@ -36,13 +36,31 @@ def _keep_short(folder: Path) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def serve(host: str, port: int, pages: Path, logs: Path) -> None:
+class _Pages(SimpleHTTPRequestHandler):
+    """Pages, and at `/metrics` what batch jobs tell Prometheus (nothing before the first job)."""
+
+    metrics = Path()
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/metrics":
+            super().do_GET()
+            return
+        body = self.metrics.read_bytes() if self.metrics.exists() else b""
+        self.send_response(200)
+        self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def serve(host: str, port: int, pages: Path, logs: Path, metrics: Path) -> None:
     """Serve until the process is ended."""
     threading.Thread(target=_keep_short, args=(logs,), daemon=True).start()
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(pages))
+    _Pages.metrics = metrics
+    handler = functools.partial(_Pages, directory=str(pages))
     with ThreadingHTTPServer((host, port), handler) as server:
         server.serve_forever()
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
+    serve(sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:6]))

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from jobs.batch_metrics import metrics_file
 from jobs.settings import Settings
 from jobs.stack.credentials import secret
 from jobs.stack.launch import Launch, private_folder
@@ -24,7 +25,8 @@ def prepare_docs(config: Settings) -> Launch:
     # As a file, not as a module of this package: it needs nothing that the package imports, and stays small.
     server = Path(__file__).with_name("docs_server.py")
     command = [sys.executable, "-P", str(server), config.host, str(config.port_docs)]
-    return Launch([*command, str(folder), str(config.home.resolve() / "logs")])
+    home = config.home.resolve()
+    return Launch([*command, str(folder), str(home / "logs"), str(metrics_file(config).resolve())])
 
 
 def prepare_api(config: Settings) -> Launch:

@@ -86,6 +86,7 @@ def addresses(config: Settings) -> dict[str, str]:
         "Airflow": config.airflow_base_url,
         "MLflow": config.mlflow_url,
         "Data Docs": f"http://{config.host}:{config.port_docs}",
+        "Metrics": f"{config.api_base_url}/metrics (API), http://{config.host}:{config.port_docs}/metrics (jobs)",
         "Spark Connect": config.spark_remote_url,
         "Kafka": config.kafka_servers,
         "Object storage": config.s3_url,

@@ -56,7 +56,14 @@ async def ready(request: Request, parts: PartsDep) -> Response:
     """200 once a release is in memory; it stays ready while Redis is away, since it still answers."""
     found = state(parts)
     if not found["ready"]:
-        return ProblemResponse(503, _WAITING, kind="no-release", request_id=request.scope["sluice.request_id"])
+        return ProblemResponse(
+            503,
+            _WAITING,
+            kind="no-release",
+            request_id=request.scope["sluice.request_id"],
+            # `ready`, `redis` and `release_id` stand where a ready API has them; `status` is the problem's
+            facts=found,
+        )
     return Response(orjson.dumps(found), media_type="application/json")
 
 

@@ -216,6 +216,8 @@ def test_not_ready_before_a_release_and_ready_soon_after(publish: Any, serve: An
         answer = api.get("/health/ready")
         assert answer.status_code == 503
         assert "no release" in answer.json()["detail"]
+        assert answer.json()["ready"] is False
+        assert answer.json()["status"] == 503  # the problem's own fields stay its own
         assert api.get("/health/live").status_code == 200
         assert api.get("/health").json()["status"] == "waiting"
         empty = api.get("/recommend", params={"user_id": "u1"})
