@@ -54,9 +54,8 @@ def kafka_source_key() -> Column:
 
 
 def claimed_time() -> Column:
-    """Event time that a raw record states, for windows; the time Kafka took it in when it states none that is one."""
-    stated = F.get_json_object(F.col(C.RAW).cast("string"), "$.ts")
-    return F.coalesce(F.try_to_timestamp(stated), F.col("kafka_time"))
+    """Event time that a raw record states, for windows; null when it states none that is one."""
+    return F.try_to_timestamp(F.get_json_object(F.col(C.RAW).cast("string"), "$.ts"))
 
 
 # Rules from the contract ------------------------------------------------------------------

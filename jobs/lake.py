@@ -21,6 +21,10 @@ from jobs.settings import Settings, settings
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 
+SEEN = "seen."
+"""Before an input's name in a commit: the version out of which explicit windows took rows since the last open run. The
+input's own version says nothing about them: `sluice verify` compares with this one, and counts what waits in bronze."""
+
 
 class LakeError(RuntimeError):
     """The lake is not in the state a job needs."""

@@ -61,14 +61,19 @@ def _again(spark: SparkSession, lake: Lake, table: str, keys: DataFrame) -> Data
 
 
 def _in_window(bronze: DataFrame, table: str, scope: Scope, domain: Domain) -> DataFrame:
-    """Dump rows by the business day in their file's path; events by the time that they state."""
+    """Dump rows by the business day in their file's path; events by the time that they state.
+
+    A record that states no time belongs to no window and would be looked at by none: every window takes it, and
+    quarantine holds it once.
+    """
     if table == "events":
-        kept = bronze
+        stated = claimed_time()
+        inside = F.lit(True)
         if scope.start is not None:
-            kept = kept.where(claimed_time() >= F.lit(scope.start))
+            inside = inside & (stated >= F.lit(scope.start))
         if scope.end is not None:
-            kept = kept.where(claimed_time() < F.lit(scope.end))
-        return kept
+            inside = inside & (stated < F.lit(scope.end))
+        return bronze.where(stated.isNull() | inside)
     zone = domain.calendar.zone
     day = F.to_date(F.regexp_extract(C.SOURCE_FILE, _DAY_IN_PATH, 1))
     kept = bronze

@@ -93,8 +93,12 @@ def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard
     return _Changes(marked, int(counted[0]), int(counted[1]))
 
 
-def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: DataFrame) -> None:
-    """Add refused rows by source key; a row that is there keeps one entry, reopened when it was replayed before."""
+def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: DataFrame) -> int:
+    """Add refused rows by source key; a row that is there keeps one entry, reopened when it was replayed before.
+
+    Returns:
+        Entries added or changed.
+    """
     spec = QUARANTINE[table]
     lake.ensure(spark, spec)
     reopened = "t.reason != s.reason OR t.replayed_at IS NOT NULL"
@@ -109,6 +113,7 @@ def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: Data
             f"WHEN NOT MATCHED THEN INSERT ({listed}) VALUES ({values})"
         ).collect()
     changes.rows.unpersist()
+    return changes.count
 
 
 def mark_replayed(spark: SparkSession, lake: Lake, table: str, accepted_keys: DataFrame) -> int:

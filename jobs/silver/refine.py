@@ -122,17 +122,20 @@ class Refinement:
         wanted = row_columns(table)
         judged = staged.rows.select(*wanted) if wanted and accounts.accepted > 0 else None
         self.gate.check(table, judged, staged.figures, row_count=accounts.accepted)
+        refused = 0
         if staged.rejected is not None and accounts.rejected:
-            write_quarantine(self.spark, self.lake, table, staged.rejected)
+            refused = write_quarantine(self.spark, self.lake, table, staged.rejected)
         incremental = self.scope.is_incremental
-        inputs = window.inputs(self.now, only_clock=not incremental)
+        inputs = window.inputs(self.now, open_run=incremental, window=self.scope.is_window)
         rows = staged.rows if has_rows else None
         written = write_silver(self.spark, self.lake, window, rows, inputs, record_unchanged=incremental)
         replayed = 0
         if staged.retried and accounts.accepted > 0:
             replayed = mark_replayed(self.spark, self.lake, table, staged.rows.select(C.SOURCE_KEY))
-        if replayed and not incremental and written.inserted + written.updated == 0:
-            record_inputs(self.spark, self.lake, window, inputs)  # today's clock let them pass
+        unchanged = written.inserted + written.updated == 0
+        if unchanged and not incremental and (replayed or (refused and self.scope.is_window)):
+            # Today's clock let rows pass, or a window refused rows: a rebuild has to know
+            record_inputs(self.spark, self.lake, window, inputs)
         return TableReport(
             read=accounts.read,
             inserted=written.inserted,

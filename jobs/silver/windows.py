@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.catalog import SILVER, TABLES, TableSpec
-from jobs.lake import Lake
+from jobs.lake import SEEN, Lake
 
 INPUTS: dict[str, tuple[str, ...]] = {
     "products": ("bronze.products",),
@@ -34,10 +34,22 @@ class Taking:
     def spec(self) -> TableSpec:
         return SILVER[self.table]
 
-    def inputs(self, now: datetime, *, only_clock: bool = False) -> dict[str, int]:
-        """What the commit will carry; `only_clock` keeps the input versions of the commit before."""
-        taken = {} if only_clock else {name: upto for name, (_, upto) in self.new.items()}
-        return {**self.committed, **taken, CLOCK: int(now.timestamp())}
+    def inputs(self, now: datetime, *, open_run: bool = True, window: bool = False) -> dict[str, int]:
+        """What the commit will carry.
+
+        Args:
+            now: event-time now, by which the run judged what is in the future.
+            open_run: everything new was taken; otherwise the input versions of the commit before stay.
+            window: rows of an explicit window were taken out of the newest versions.
+        """
+        upto = {name: newest for name, (_, newest) in self.new.items()}
+        committed = self.committed
+        if open_run:
+            committed = {name: version for name, version in committed.items() if not name.startswith(SEEN)}
+            committed |= upto
+        elif window:
+            committed = {**committed, **{f"{SEEN}{name}": version for name, version in upto.items()}}
+        return {**committed, CLOCK: int(now.timestamp())}
 
 
 def taking(lake: Lake, table: str) -> Taking:

@@ -1,6 +1,6 @@
 """The checks that compare tables with tables; each can fail and a test shows it failing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
@@ -130,6 +130,64 @@ def nothing_lost(table: str, bronze_rows: int, silver_rows: int, accounts: Accou
     got = silver_rows + duplicates + sum(open_.values())
     detail = f"{silver_rows} in silver + {duplicates} duplicates + quarantined {dict(sorted(open_.items()))}"
     return compare(f"nothing_lost.{table}", bronze_rows, got, detail)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What explicit windows have not asked for yet, and what should not be there at all."""
+
+    keys: int
+    """Keys of a rebuild that silver does not hold."""
+    refusals: int
+    """Rows that the rules refuse and quarantine does not hold."""
+    strangers: int
+    """Silver keys and open quarantine entries that no bronze row accounts for."""
+
+    @property
+    def is_over(self) -> bool:
+        return not (self.keys or self.refusals or self.strangers)
+
+
+def waiting_rows(
+    stored: DataFrame,
+    rebuilt: DataFrame,
+    quarantined: DataFrame,
+    refused: DataFrame,
+    *,
+    key: Sequence[str],
+    curable: str,
+) -> Waiting:
+    """Silver beside a rebuild of everything that bronze holds, when only windows of it were refined.
+
+    Args:
+        stored: the silver table.
+        rebuilt: the same table built from the whole of bronze.
+        quarantined: open entries: source key and reason.
+        refused: source keys of the bronze rows that the rules refuse.
+        key: of the silver table.
+        curable: reason that a later batch cures: an item whose order lies in another window waits for it, and a rebuild
+            of everything knows the order.
+    """
+    ours, theirs = stored.select(*key), rebuilt.select(*key)
+    lasting = quarantined.where(F.col(C.REASON) != curable)
+    return Waiting(
+        keys=theirs.join(ours, list(key), "left_anti").count(),
+        refusals=refused.join(quarantined, C.SOURCE_KEY, "left_anti").count(),
+        strangers=ours.join(theirs, list(key), "left_anti").count()
+        + lasting.join(refused, C.SOURCE_KEY, "left_anti").count(),
+    )
+
+
+def nothing_strange(table: str, waiting: Waiting) -> Check:
+    """Every row of silver and quarantine comes from a bronze row; the rest of bronze waits and is counted."""
+    return Check(
+        f"nothing_lost.{table}",
+        waiting.strangers == 0,
+        "0 rows without a bronze row",
+        str(waiting.strangers),
+        f"refined by windows: {waiting.keys} rows and {waiting.refusals} refused ones wait in bronze for theirs, "
+        "or for `python -m jobs.run silver.refine`",
+    )
 
 
 def open_by_reason(spark: SparkSession, lake: Lake, table: str) -> dict[str, int]:

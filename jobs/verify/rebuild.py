@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 
+from features import columns as C
 from features.domains import domain as domain_spec
 from jobs.catalog import SILVER
-from jobs.lake import Lake
+from jobs.lake import SEEN, Lake
 from jobs.silver.profile import Accounts, count_rows
 from jobs.silver.promotions import count_promotions
 from jobs.silver.tables import Silver, bronze_of, winners
@@ -24,6 +25,10 @@ class Rebuilt:
     rows: DataFrame
     accounts: Accounts
     bronze_rows: int
+    refused: DataFrame
+    """Source keys of the bronze rows that the rules refuse."""
+    by_windows: bool
+    """Explicit windows took rows since the last open run: what they did not ask for waits in bronze."""
 
 
 @contextmanager
@@ -55,9 +60,11 @@ def rebuild(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> Rebui
     now = datetime.fromtimestamp(committed.get(CLOCK, 0), tz=UTC)
     silver = Silver(spark, scratch, domain_spec(lake.domain), now)
     source = bronze_of(table)
-    accounts, parts, bronze_rows = Accounts(), [], 0
-    if source.name in committed:
-        bronze = lake.read(spark, source, committed[source.name])
+    accounts, parts, bronze_rows, refused = Accounts(), [], 0, None
+    seen = {name.removeprefix(SEEN): committed[name] for name in committed if name.startswith(SEEN)}
+    versions = {**committed, **seen}
+    if source.name in versions:
+        bronze = lake.read(spark, source, versions[source.name])
         cleaned = silver.clean(table, bronze)
         if table == "promotions":
             accounts, _ = count_promotions(cleaned.marked, SILVER[table].key)
@@ -65,19 +72,23 @@ def rebuild(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> Rebui
             accounts = count_rows(cleaned.marked, SILVER[table].key)
         bronze_rows = bronze.count()
         parts.append(cleaned.accepted)
-    if table == "events" and "silver.order_items" in committed:
+        refused = cleaned.rejected.select(C.SOURCE_KEY)
+    if table == "events" and "silver.order_items" in versions:
         parts.append(silver.purchases_of(silver.read("order_items")))
     if not parts:
         return None
     rows = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
     if table == "events" or accounts.keys < accounts.accepted:
         rows = winners(table, rows)
-    if table in ("products", "orders", "order_items"):
-        scratch.ensure(spark, SILVER[table])
+    if table in JOINED:
         rows.write.format("delta").mode("append").save(scratch.path(SILVER[table]))
         rows = silver.read(table)
-    return Rebuilt(rows, accounts, bronze_rows)
+    refused = spark.createDataFrame([], f"{C.SOURCE_KEY} STRING") if refused is None else refused
+    return Rebuilt(rows, accounts, bronze_rows, refused, by_windows=bool(seen))
 
+
+JOINED = ("products", "orders", "order_items")
+"""Tables that later ones join with: they are in the scratch lake, empty where silver has none of their rows yet."""
 
 ORDER = tuple(INPUTS)
 """Tables in the order in which they can be rebuilt."""

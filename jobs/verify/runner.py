@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as C
@@ -11,18 +11,22 @@ from jobs.lake import Lake
 from jobs.quarantine import list_quarantine
 from jobs.session import connect
 from jobs.settings import Settings
+from jobs.silver.tables import WAITING
 from jobs.verify.checks import (
     Check,
+    Waiting,
     compare,
     content_of,
     files_landed,
     nothing_lost,
+    nothing_strange,
     offsets_contiguous,
     open_by_reason,
     same_content,
     unique_by_key,
+    waiting_rows,
 )
-from jobs.verify.rebuild import ORDER, rebuild, scratch_lake
+from jobs.verify.rebuild import JOINED, ORDER, Rebuilt, rebuild, scratch_lake
 from jobs.verify.release import release_checks
 
 
@@ -67,6 +71,7 @@ def silver_checks(spark: SparkSession, lake: Lake) -> list[Check]:
     """Per silver table: unique by key, nothing lost on the way, equal to a rebuild."""
     checks: list[Check] = []
     with scratch_lake(lake) as scratch:
+        scratch.ensure(spark, *(SILVER[table] for table in JOINED))
         for table in ORDER:
             if lake.data_version(SILVER[table]) is None:
                 checks.append(Check(f"silver.{table}", False, "a table with rows", "none", "run silver.refine"))
@@ -85,6 +90,10 @@ def table_checks(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> 
             unique,
             Check(f"rebuild.silver.{table}", False, "a commit with its inputs", "none", "run silver.refine"),
         ]
+    if rebuilt.by_windows:
+        waiting = _waiting(spark, lake, table, stored, rebuilt)
+        if not waiting.is_over:
+            return [unique, nothing_strange(table, waiting)]
     own = stored.where(F.col(C.CHANNEL) == "kafka") if table == "events" else stored
     content = content_of(stored)
     silver_rows = own.count() if table == "events" else content.rows
@@ -98,6 +107,16 @@ def table_checks(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> 
         nothing_lost(table, rebuilt.bronze_rows, silver_rows, rebuilt.accounts, open_),
         same_content(table, content, content_of(rebuilt.rows)),
     ]
+
+
+def _waiting(spark: SparkSession, lake: Lake, table: str, stored: DataFrame, rebuilt: Rebuilt) -> Waiting:
+    """What of bronze the windows that were refined so far have not asked for."""
+    spec = QUARANTINE[table]
+    entries = spark.createDataFrame([], f"{C.SOURCE_KEY} STRING, {C.REASON} STRING")
+    if lake.version(spec) is not None:
+        entries = lake.read(spark, spec).where(F.col(C.REPLAYED_AT).isNull()).select(C.SOURCE_KEY, C.REASON)
+    key, curable = SILVER[table].key, WAITING.get(table, "")
+    return waiting_rows(stored, rebuilt.rows, entries, rebuilt.refused, key=key, curable=curable)
 
 
 def quarantine_countable(spark: SparkSession, lake: Lake, config: Settings) -> Check:

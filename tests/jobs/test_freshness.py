@@ -53,6 +53,14 @@ def test_only_the_stage_whose_input_has_grown_is_behind(lake: Lake) -> None:
     assert behind(lake) == {"refine": (), "build_features": ("silver.events",), "publish_recommendations": ()}
 
 
+def test_what_explicit_windows_left_is_behind(lake: Lake) -> None:
+    commit(lake, "bronze.events")
+    commit(lake, "silver.events", {"seen.bronze.events": 0, "clock": 1})
+    assert behind(lake)["refine"] == ("bronze.events",)
+    commit(lake, "silver.events", {"bronze.events": 0, "clock": 1})
+    assert behind(lake)["refine"] == ()
+
+
 def test_compaction_wakes_nobody(lake: Lake) -> None:
     for _ in range(2):
         commit(lake, "bronze.events")

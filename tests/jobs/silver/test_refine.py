@@ -168,13 +168,34 @@ def test_future_rows_wait_for_the_clock(bench):
 
 def test_a_window_takes_the_events_that_state_a_time_inside_it(bench):
     """Kafka took both in on one day, years after they happened: that day says nothing."""
+    from jobs.verify.runner import silver_checks
+
+    def checks(table="events"):
+        found = [one for one in silver_checks(bench.spark, bench.lake) if one.name.endswith(table)]
+        return {one.name.split(".")[0]: (one.ok, one.detail) for one in found}
+
     bench.land("products", [{}])
     bench.send([{}, {"event_id": "e2", "ts": "2017-11-22T12:00:00Z"}, b"no time at all"])
     first, second = datetime(2017, 11, 21, 5, tzinfo=UTC), datetime(2017, 11, 22, 5, tzinfo=UTC)
     bench.refine(start=first, end=second)
     assert set(by_id(bench.rows("events"))) == {"e1"}
+    # A record that states no time belongs to no window: every window takes it
+    assert bench.open_quarantine() == {("events", "invalid_json"): 1}
+    # Verify says what waits, and does not call it lost
+    found = checks()
+    assert found["nothing_lost"][0]
+    assert "1 rows and 0 refused ones wait in bronze" in found["nothing_lost"][1]
+    assert "rebuild" not in found
+    name = bench.lake.sql_name(SILVER["events"])
+    bench.spark.sql(f"INSERT INTO {name} SELECT 'nowhere' AS event_id, * EXCEPT (event_id) FROM {name}")
+    assert not checks()["nothing_lost"][0]  # negative control: a row that bronze does not account for
+    bench.spark.sql(f"DELETE FROM {name} WHERE event_id = 'nowhere'")
+
     bench.refine(start=second, end=datetime(2017, 11, 23, 5, tzinfo=UTC))
     assert set(by_id(bench.rows("events"))) == {"e1", "e2"}
+    assert {name: ok for name, (ok, _) in checks().items()} == {
+        "unique": True, "nothing_lost": True, "rebuild": True,  # all of bronze is in: compared as a whole
+    }  # fmt: skip
     assert bench.has_work()  # a window is no proof that everything was taken: the next open run looks again
     bench.refine()
     assert bench.open_quarantine() == {("events", "invalid_json"): 1}
