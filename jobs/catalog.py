@@ -283,9 +283,10 @@ GOLD_TOPK = TableSpec(
     name="gold.topk",
     columns="as_of TIMESTAMP NOT NULL, user_id STRING NOT NULL, surface STRING NOT NULL, rank INT NOT NULL, "
     "item_id STRING NOT NULL, score FLOAT NOT NULL, source STRING NOT NULL, model_version STRING NOT NULL",
-    key=("as_of", "user_id", "surface", "rank"),
+    # The lists of one moment, the one scored last; `as_of` says which.
+    key=("user_id", "surface", "rank"),
     writer="publish.score_users",
-    layout_why="a run replaces one as_of and is read whole by the release builder",
+    layout_why="a run replaces the whole table, and the release builder reads the whole of it",
 )
 GOLD: dict[str, TableSpec] = {
     spec.name: spec
@@ -294,7 +295,8 @@ GOLD: dict[str, TableSpec] = {
         GOLD_POPULARITY, GOLD_TRAINING_SET, GOLD_TOPK,
     )
 }  # fmt: skip
-"""Gold tables hold one set of rows per `as_of`; a run replaces its own (`replaceWhere as_of = …`)."""
+"""Gold tables hold one set of rows per `as_of`; a run replaces its own (`replaceWhere as_of = …`). Without a moment:
+baskets; of one moment alone: the lists."""
 
 OPS_DRIFT = TableSpec(
     name="ops.drift",

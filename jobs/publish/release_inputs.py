@@ -19,6 +19,8 @@ from jobs.lake import Lake, LakeError
 from jobs.products import Products
 from jobs.settings import Settings
 
+_REBUILD = "`python -m jobs.run gold.build_features --end {0}`, then `publish.score_users --end {0}`, then this"
+
 
 @dataclass(frozen=True)
 class TopK:
@@ -105,6 +107,11 @@ def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:
     columns = ["surface", "user_id", "rank", "item_id", "score", "source", "model_version"]
     rows = _arrow(lake, table("gold.topk"), columns, pc.field("as_of") == pc.scalar(as_of))
     versions = sorted(set(rows["model_version"].to_pylist()))
+    if not versions:
+        raise LakeError(
+            f"gold.topk holds the lists of {newest_as_of(lake).isoformat()}, not of {as_of.isoformat()}: features and "
+            f"lists of that moment come first, {_REBUILD.format(as_of.isoformat())}"
+        )
     if len(versions) != 1:
         raise LakeError(f"gold.topk of {as_of.isoformat()} must hold the lists of one model, got {versions}")
     rows = rows.sort_by([(name, "ascending") for name in ("surface", "user_id", "rank")])
@@ -168,7 +175,11 @@ def read_parts(folder: Path) -> dict[str, Any]:
 
 
 def read_features(lake: Lake, table_name: str, id_column: str, names: list[str], as_of: datetime) -> FeatureRows:
-    """Online features of an as_of in the ranker's order; none when the catalog or the ranker names none."""
+    """Online features of an as_of in the ranker's order; none when the catalog or the ranker names none.
+
+    Raises:
+        LakeError: gold holds no features of that moment (any more): its live features would be empty.
+    """
     import pyarrow.compute as pc
 
     try:
@@ -178,5 +189,9 @@ def read_features(lake: Lake, table_name: str, id_column: str, names: list[str],
     if not names or lake.version(spec) is None:
         return FeatureRows.none()
     rows = _arrow(lake, spec, [id_column, *names], pc.field("as_of") == pc.scalar(as_of))
+    if not rows.num_rows:
+        raise LakeError(
+            f"{table_name} holds nothing as of {as_of.isoformat()} (any more): {_REBUILD.format(as_of.isoformat())}"
+        )
     columns = [rows[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in names]
     return FeatureRows(names, rows[id_column].to_pylist(), np.column_stack(columns))

@@ -2,7 +2,7 @@
 
 Reads the gold features of `as_of` and the champion's ranker; fits the candidate generators of `as_of` (seconds) into
 `<home>/state/<domain>/<as_of>/`, which the release builder reads too; then each Spark worker loads both once and ranks
-its share of the users. One row per (as_of, user, surface, rank); a run replaces its `as_of`.
+its share of the users. One row per (user, surface, rank) of one `as_of`; a run replaces the whole table.
 """
 
 import shutil

@@ -401,6 +401,29 @@ def test_a_missing_part_is_named_with_the_job_that_writes_it(
     assert pointer(redis_server.client(), "retail") == (None, None)
 
 
+def test_a_moment_that_gold_does_not_hold_is_refused_with_its_commands(own_home: Path, lake_of: Any) -> None:
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    from jobs.lake import Lake, LakeError
+    from jobs.publish.release_inputs import read_features, read_topk
+
+    lake, held = Lake.of("retail", Settings(home=own_home)), lake_of().as_of
+    other = held - timedelta(days=7)
+    assert read_topk(lake, held)[1] == "1"
+    commands = f"gold.build_features --end {other.isoformat()}`, then `publish.score_users --end"
+    with pytest.raises(LakeError, match=rf"holds the lists of {held.isoformat()[:10]}") as refused:
+        read_topk(lake, other)
+    assert commands in str(refused.value)
+    moment = pa.array([held], pa.timestamp("us", "UTC"))
+    features = pa.table({"as_of": moment, "user_id": ["u1"], "baskets": pa.array([2.0], pa.float32())})
+    write_deltalake(str(own_home / "lake/retail/gold/user_features"), features)
+    assert read_features(lake, "gold.user_features", "user_id", ["baskets"], held).values.tolist() == [[2.0]]
+    with pytest.raises(LakeError, match="holds nothing as of") as refused:
+        read_features(lake, "gold.user_features", "user_id", ["baskets"], other)
+    assert commands in str(refused.value)
+
+
 def test_a_booster_that_was_changed_is_refused(own_home: Path, make_inputs: Any) -> None:
     from jobs.lake import LakeError
     from jobs.publish.release_inputs import read_parts
