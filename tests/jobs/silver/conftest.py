@@ -64,15 +64,19 @@ class Workbench:
             self._offset += 1
         self._append(BRONZE_EVENTS, rows)
 
-    def refine(self, *, start=None, end=None, options=None, **settings):
-        """Run silver.refine on the local session; returns its report."""
+    def refine(self, *, start=None, end=None, options=None, pages=False, **settings):
+        """Run silver.refine on the local session; returns its report. `pages` builds Data Docs too, as a run does."""
         from jobs.silver import refine
 
         context = JobContext(job("silver.refine"), "retail", start, end, options or {}, self.config(**settings))
-        try:
-            refine.refine(self.spark, context)
-        finally:
-            self.report = context.report
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(refine, "_ENGINE", {})  # sizes for millions of rows
+            if not pages:
+                patch.setattr(refine, "build_docs", lambda config: "not built")
+            try:
+                refine.refine(self.spark, context)
+            finally:
+                self.report = context.report
         return context.report
 
     def has_work(self):
@@ -102,15 +106,25 @@ class Workbench:
         return {(row.table, row.reason): row.open for row in list_quarantine("retail", self.config()) if row.open}
 
 
+_SMALL = {
+    # A handful of rows: compiling each plan to Java takes longer than interpreting it, and so does planning it anew
+    # after each stage.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+}
+
+
 @pytest.fixture(autouse=True)
 def interpreted(spark):
-    """A handful of rows: compiling each plan to Java takes longer than interpreting it."""
-    changed = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-    for name, value in changed.items():
+    """The session set up for few rows while a test of this folder runs."""
+    before = {name: spark.conf.get(name) for name in _SMALL}
+    for name, value in _SMALL.items():
         spark.conf.set(name, value)
     yield
-    for name in changed:
-        spark.conf.unset(name)
+    for name, value in before.items():
+        spark.conf.set(name, value)
 
 
 @pytest.fixture

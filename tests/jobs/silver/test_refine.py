@@ -216,7 +216,7 @@ def test_the_gate_refuses_a_bad_catalog_and_keeps_the_last_good_version(bench):
     bench.land("users", [{}])
     bench.land("order_items", [{"product_id": "p700"}], day=DAY_2)
     with pytest.raises(GateFailedError, match=r"suite products: expect_column_values_to_not_be_null\(price\)") as red:
-        bench.refine()
+        bench.refine(pages=True)
     assert "30.00 %" in str(red.value)
     assert "mostly=0.95" in str(red.value)
     after = bench.versions()
