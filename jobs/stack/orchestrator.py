@@ -73,7 +73,20 @@ def prepare_api(config: Settings) -> Launch:
 
 def prepare_scheduler(config: Settings) -> Launch:
     """Scheduler with its LocalExecutor; no log server, the API server reads the files itself."""
-    return _prepare(config, "scheduler", "--skip-serve-logs")
+    launch = _prepare(config, "scheduler", "--skip-serve-logs")
+    _retire_killed_schedulers(config)
+    return launch
+
+
+def _retire_killed_schedulers(config: Settings) -> None:
+    """Whoever was the scheduler before is gone (the stack ended it): its tasks are taken over at once.
+
+    Airflow alone waits until the killed one has been silent for `scheduler_health_check_threshold`.
+    """
+    import psycopg
+
+    with psycopg.connect(config.postgres_dsn("airflow"), autocommit=True) as connection:
+        connection.execute("UPDATE job SET state = 'failed' WHERE job_type = 'SchedulerJob' AND state = 'running'")
 
 
 def prepare_dags(config: Settings) -> Launch:
