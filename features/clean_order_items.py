@@ -5,6 +5,8 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from features.clean_rules import (
+    MAX_AMOUNT,
+    MAX_QUANTITY,
     Cleaned,
     Rule,
     bad_ids,
@@ -19,6 +21,7 @@ from features.clean_rules import (
     source_key,
     split,
     text,
+    too_large,
 )
 from features.domains.spec import Domain
 
@@ -60,6 +63,8 @@ def clean_order_items(bronze: DataFrame, orders: DataFrame, products: DataFrame,
         *bad_ids("order_id", "product_id"),
         Rule("bad_id", F.length("order_id") + F.length("product_id") > 63, F.lit("event_id longer than 64")),
         *numbers(*AMOUNTS, negative={"quantity": "negative_quantity", "sales_value": "negative_price"}),
+        too_large("quantity", number("quantity"), MAX_QUANTITY),
+        *(too_large(name, number(name), MAX_AMOUNT) for name in AMOUNTS if name != "quantity"),
         Rule("missing_value", text("quantity").isNull() | text("sales_value").isNull()),
     ]
     known_orders = orders.select(

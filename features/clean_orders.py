@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from features.clean_rules import (
+    EARLIEST,
     Cleaned,
     Rule,
     bad_ids,
@@ -37,6 +38,7 @@ def clean_orders(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned
         *bad_ids("order_id", "user_id", optional=("store_id",)),
         Rule("missing_time", text("ordered_at").isNull()),
         typed("ordered_at", ordered_at),
+        Rule("bad_time", ordered_at < F.lit(EARLIEST), F.col("ordered_at")),
         Rule("future_event", ordered_at > horizon, F.col("ordered_at")),
     ]
     marked = mark(prepared, rules)

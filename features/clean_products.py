@@ -5,6 +5,7 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from features.clean_rules import (
+    MAX_AMOUNT,
     Cleaned,
     Rule,
     bad_ids,
@@ -20,6 +21,7 @@ from features.clean_rules import (
     source_key,
     split,
     text,
+    too_large,
     truth,
     typed,
     whole_number,
@@ -49,6 +51,7 @@ def clean_products(bronze: DataFrame) -> Cleaned:
         *broken_text(bronze, RAW_COLUMNS),
         *bad_ids("product_id"),
         *numbers("price", negative={"price": "negative_price"}),
+        too_large("price", number("price"), MAX_AMOUNT),
         typed("stock", whole_number("stock")),
         Rule("negative_stock", whole_number("stock") < 0, F.col("stock")),
         typed("is_active", truth("is_active")),

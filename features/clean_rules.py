@@ -7,6 +7,7 @@ casts are `try_` casts, because Spark 4 runs in ANSI mode and one poison row wou
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import reduce
 from typing import NamedTuple
 
@@ -21,6 +22,13 @@ JAVA_ID_PATTERN = ID_PATTERN[:-1] + r"\z"
 
 MAX_RAW_CHARACTERS = 4096
 """Of a refused row as much is copied into quarantine; the whole of it stays in bronze."""
+
+MAX_QUANTITY = 200_000
+"""Fuel is sold by the thousandth: 89,638 is real. One row beyond is refused by itself, not with its whole batch."""
+MAX_AMOUNT = 100_000
+"""Of money, in one row: what is larger is a unit error, and would outweigh everything that a user ever paid."""
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""No event of a shop lies before it: a moment that does is a broken clock."""
 
 QUARANTINE_COLUMNS = (
     C.SOURCE_KEY, C.REASON, C.DETAIL, C.RAW, C.SOURCE_FILE, C.EVENT_TIME, C.INGESTED_AT,
@@ -119,6 +127,11 @@ def _quoted(name: str) -> Column:
 def is_bad_id(column: Column) -> Column:
     """True where an id is missing or not 1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric."""
     return ~F.coalesce(column.rlike(JAVA_ID_PATTERN), F.lit(False))
+
+
+def too_large(name: str, value: Column, limit: float) -> Rule:
+    """`out_of_range` for a number above its limit."""
+    return Rule("out_of_range", value > limit, F.concat(F.lit(f"{name} above {limit:,}: "), value.cast("string")))
 
 
 def bad_ids(*names: str, optional: Sequence[str] = ()) -> list[Rule]:

@@ -2,7 +2,8 @@
 
 The rules are compiled from the event contract (`features/event_schema/v<N>.json`), so that the producer's validator
 and this parser cannot drift apart. Beyond the contract a record is refused when it is larger than `MAX_RAW_BYTES`,
-holds a NUL character, names an impossible moment (30 February) or one that lies in the future.
+holds a NUL character, names an impossible moment (30 February), one before 1970 or in the future, or an amount that
+cannot be.
 
 `from_json` alone is no validator: it reads the number 7 as the text "7", skips unknown fields, stops at the first value
 and takes single quotes and NaN. Hence fields are read as VARIANT (which keeps the JSON type), keys are listed apart,
@@ -19,7 +20,19 @@ from pyspark.sql import functions as F
 from features import columns as C
 from features import event_schema
 from features.clean_order_items import catalog_of, item_flags
-from features.clean_rules import MAX_RAW_CHARACTERS, Cleaned, Rule, all_of, is_bad_id, mark, split
+from features.clean_rules import (
+    EARLIEST,
+    MAX_AMOUNT,
+    MAX_QUANTITY,
+    MAX_RAW_CHARACTERS,
+    Cleaned,
+    Rule,
+    all_of,
+    is_bad_id,
+    mark,
+    split,
+    too_large,
+)
 from features.domains.spec import Domain
 
 MAX_RAW_BYTES = 64 * 1024
@@ -247,7 +260,9 @@ def clean_events(bronze: DataFrame, products: DataFrame, *, domain: Domain, now:
     free_text = F.concat_ws("", _as("context.referrer", "string"), _as("context.device", "string"))
     safety = [
         Rule("nul_byte", F.contains(free_text, F.lit("\x00"))),
-        Rule("bad_time", event_time.isNull(), text_time),
+        Rule("bad_time", event_time.isNull() | (event_time < F.lit(EARLIEST)), text_time),
+        too_large("context.quantity", _as("context.quantity", "double"), MAX_QUANTITY),
+        too_large("context.price", _as("context.price", "double"), MAX_AMOUNT),
         Rule("future_event", event_time > F.lit(now + domain.future_tolerance), text_time),
     ]
     marked = mark(_parsed(bronze), [*_envelope_rules(), *_contract_rules(), *safety])

@@ -66,6 +66,7 @@ def test_products(bronze):
         ({"price": "Infinity"}, "not_finite"),
         ({"price": "1e999"}, "not_finite"),
         ({"price": "-1"}, "negative_price"),
+        ({"price": "1e12"}, "out_of_range"),
         ({"price": None}, None),
         ({"stock": "many"}, "wrong_type"),
         ({"stock": "-1"}, "negative_stock"),
@@ -97,6 +98,8 @@ def test_users_and_orders(bronze):
         ({"ordered_at": "2017-02-30T00:00:00Z"}, "wrong_type"),
         ({"ordered_at": "2017-11-27T05:04:59Z"}, None),  # within the tolerance of five minutes
         ({"ordered_at": "2017-11-27T05:05:01Z"}, "future_event"),
+        ({"ordered_at": "9999-12-31T23:59:59Z"}, "future_event"),
+        ({"ordered_at": "0001-01-01T00:00:00Z"}, "bad_time"),
     ]
     orders = clean_orders(bronze("orders", [row for row, _ in rows]), domain=RETAIL, now=NOW)
     assert reasons(orders) == [reason for _, reason in rows]
@@ -117,6 +120,8 @@ def test_order_items_take_user_and_time_from_their_order(bronze, spark):
         ({"sales_value": "-1"}, "negative_price", None),
         ({"sales_value": ""}, "missing_value", None),
         ({"quantity": "1,5"}, "wrong_type", None),
+        ({"quantity": "1e12"}, "out_of_range", None),
+        ({"sales_value": "100001"}, "out_of_range", None),
         ({"order_id": "o" * 40, "product_id": "p" * 40}, "bad_id", None),
     ]
     frame = bronze("order_items", [row for row, _, _ in rows])

@@ -89,6 +89,9 @@ BEYOND = {
     "10 MB": (b'{"a": "' + b"x" * 10_000_000 + b'"}', "too_large"),
     "NUL in text": (context(referrer="a\x00b"), "nul_byte"),
     "30 February": (event(ts="2017-02-30T00:00:00Z"), "bad_time"),
+    "year 1": (event(ts="0001-01-01T00:00:00Z"), "bad_time"),
+    "quantity 1e12": (context(quantity=1e12), "out_of_range"),
+    "price 1e300": (context(price=1e300), "out_of_range"),
     "future": (event(ts="2017-11-27T05:05:01Z"), "future_event"),
     "null value": (None, "empty"),
 }
