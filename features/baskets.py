@@ -1,12 +1,13 @@
 """Events -> baskets: numbered per user in time, and the basket statistics of a user as of each cut."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from features import columns as c
+from features.domains.spec import Signal, goals_of
 from features.interactions import (
     AGE_DAYS,
     GAP_DAYS,
@@ -21,42 +22,44 @@ from features.interactions import (
 
 BASKET_NO = "basket_no"
 BASKET_START = "basket_start"
-PURCHASE = "purchase"
+_IS_GOAL = "is_goal"
 
 
-def number_baskets(events: DataFrame) -> DataFrame:
+def number_baskets(events: DataFrame, *, signals: Mapping[str, Signal]) -> DataFrame:
     """Events, purchases among them with the running number (from 1) of their basket within the user.
+
+    A purchase is an event of the domain's strongest signal (`goals_of`): the spec's weights say what that is.
 
     A number counts earlier baskets only, so it is the same whatever comes later; a basket is as old as its first
     item. Events that are no purchase have no number. Purchases without a session are baskets of their own.
     """
-    named = _with_sessions(events)
-    bought = named.where(F.col(c.EVENT_TYPE) == PURCHASE)
-    started = bought.groupBy(c.USER_ID, c.SESSION_ID).agg(F.min(c.EVENT_TIME).alias(BASKET_START))
+    named = _with_sessions(events, signals)
+    started = named.where(_IS_GOAL).groupBy(c.USER_ID, c.SESSION_ID).agg(F.min(c.EVENT_TIME).alias(BASKET_START))
     in_time = Window.partitionBy(c.USER_ID).orderBy(BASKET_START, c.SESSION_ID)
     return _numbered(named, started.withColumn(BASKET_NO, F.row_number().over(in_time)))
 
 
-def recall_basket_numbers(events: DataFrame, baskets: DataFrame) -> DataFrame:
+def recall_basket_numbers(events: DataFrame, baskets: DataFrame, *, signals: Mapping[str, Signal]) -> DataFrame:
     """`number_baskets` of events whose baskets are built already: a small join instead of a sort of all events.
 
     Args:
         baskets: output of `build_basket_features` on the same events.
     """
-    return _numbered(_with_sessions(events), baskets)
+    return _numbered(_with_sessions(events, signals), baskets)
 
 
-def _with_sessions(events: DataFrame) -> DataFrame:
-    bought = F.col(c.EVENT_TYPE) == PURCHASE
+def _with_sessions(events: DataFrame, signals: Mapping[str, Signal]) -> DataFrame:
+    bought = F.col(c.EVENT_TYPE).isin(*goals_of(signals))
     session = F.when(bought, F.coalesce(c.SESSION_ID, c.EVENT_ID)).otherwise(c.SESSION_ID)
     return events.select(
-        c.USER_ID, c.ITEM_ID, c.EVENT_TYPE, c.EVENT_TIME, c.QUANTITY, c.PRICE, session.alias(c.SESSION_ID)
-    )
+        c.USER_ID, c.ITEM_ID, c.EVENT_TYPE, c.EVENT_TIME, c.QUANTITY, c.PRICE, session.alias(c.SESSION_ID),
+        F.coalesce(bought, F.lit(False)).alias(_IS_GOAL),
+    )  # fmt: skip
 
 
 def _numbered(named: DataFrame, baskets: DataFrame) -> DataFrame:
-    numbers = baskets.select(c.USER_ID, c.SESSION_ID, F.lit(PURCHASE).alias(c.EVENT_TYPE), BASKET_NO)
-    return named.join(numbers, on=[c.USER_ID, c.SESSION_ID, c.EVENT_TYPE], how="left")
+    numbers = baskets.select(c.USER_ID, c.SESSION_ID, F.lit(True).alias(_IS_GOAL), BASKET_NO)
+    return named.join(numbers, on=[c.USER_ID, c.SESSION_ID, _IS_GOAL], how="left").drop(_IS_GOAL)
 
 
 def build_basket_features(numbered: DataFrame) -> DataFrame:

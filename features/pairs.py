@@ -11,8 +11,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.baskets import BASKET_NO, PURCHASE
-from features.domains.spec import Signal
+from features.baskets import BASKET_NO
+from features.domains.spec import Signal, goals_of
 from features.interactions import (
     AGE_DAYS,
     GAP_DAYS,
@@ -51,7 +51,7 @@ def build_pair_features(
     """
     weighing = [name for name, signal in sorted(signals.items()) if signal.weight > 0]
     of_pair = Window.partitionBy(c.USER_ID, c.ITEM_ID, c.EVENT_TYPE).orderBy(c.EVENT_TIME, BASKET_NO)
-    bought = F.col(c.EVENT_TYPE) == PURCHASE
+    bought = F.col(c.EVENT_TYPE).isin(*goals_of(signals))
     # Divided by user once: windows, joins and sums below all find their rows in place. Left to itself, each would
     # divide anew, and sum every group twice, around a shuffle of five copies of the events.
     divided = numbered.where(F.col(c.EVENT_TYPE).isin(weighing)).repartition(slices, c.USER_ID)

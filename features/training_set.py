@@ -10,16 +10,24 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.baskets import PURCHASE
+from features.domains.spec import Signal, goals_of
 from features.interactions import CutError
 
 
-def build_labels(events: DataFrame, *, windows: Mapping[datetime, datetime], known_until: datetime) -> DataFrame:
+def build_labels(
+    events: DataFrame,
+    *,
+    windows: Mapping[datetime, datetime],
+    known_until: datetime,
+    signals: Mapping[str, Signal],
+) -> DataFrame:
     """One row per (as_of, user, item) bought or shown in the window of a cut; `label` counts the purchases.
 
     `position` is the best place (from 1) that the item was shown at: of its impressions, and of clicks and purchases
     that name the impression they come from. It is null where nothing says that the item was shown; rows that were shown
     and not bought have label 0.
+
+    A purchase is an event of the domain's strongest signal: the weights of the spec say what is to be foretold.
 
     Args:
         windows: for each cut the end of its label window, exclusive.
@@ -40,7 +48,7 @@ def build_labels(events: DataFrame, *, windows: Mapping[datetime, datetime], kno
         *(F.struct(F.lit(cut).alias("start"), F.lit(end).alias("end")) for cut, end in sorted(windows.items()))
     )
     holding = F.filter(pairs, lambda one: (one["start"] <= F.col(c.EVENT_TIME)) & (F.col(c.EVENT_TIME) < one["end"]))
-    is_bought = F.col(c.EVENT_TYPE) == PURCHASE
+    is_bought = F.col(c.EVENT_TYPE).isin(*goals_of(signals))
     is_shown = F.col(c.IMPRESSION_ID).isNotNull() & (F.col(c.POSITION) >= 1)
     telling = events.where((is_bought | is_shown) & (F.col(c.EVENT_TIME) < F.lit(known_until)))
     labelled = telling.withColumn("window", F.explode(holding)).withColumn(c.AS_OF, F.col("window.start"))

@@ -7,9 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.ranking import PAIR_STATISTICS, USER_FEATURES
-from jobs.catalog import GOLD, TableSpec
+from jobs.catalog import GOLD, SILVER, TableSpec
 from jobs.lake import Lake, LakeError
-from models.snapshot import Histories, ItemTable
+from models.segments import segments_of
+from models.snapshot import PAIR_WEIGHT, Histories, ItemTable
+
+SEGMENT_COLUMNS = ("income",)
+"""What users are told apart by; of age, income, household size and children, alone and in pairs, it did best."""
 
 
 def columns_at(lake: Lake, spec: TableSpec, as_of: datetime, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
@@ -53,7 +57,7 @@ def read_items(lake: Lake, as_of: datetime, *, min_users: int) -> ItemTable:
 
 def read_histories(lake: Lake, as_of: datetime, items: ItemTable) -> Histories:
     """Every user with a purchase before a moment, with the pairs of recommendable items."""
-    pairs = columns_at(lake, GOLD["gold.pair_features"], as_of, ["user_id", "item_id", *PAIR_STATISTICS])
+    pairs = columns_at(lake, GOLD["gold.pair_features"], as_of, ["user_id", "item_id", PAIR_WEIGHT, *PAIR_STATISTICS])
     users = columns_at(lake, GOLD["gold.user_features"], as_of, ["user_id", *USER_FEATURES])
     bought = np.asarray(pairs["purchases"], dtype=np.float32) > 0
     return Histories.from_columns({name: values[bought] for name, values in pairs.items()}, users, items)
@@ -67,3 +71,15 @@ def read_labels(lake: Lake, cut: datetime) -> dict[str, NDArray[Any]]:
     names = ["user_id", "item_id", "label", "position"]
     found = columns_at(lake, GOLD["gold.training_set"], cut, names)
     return {**found, "position": np.asarray(found["position"], dtype=np.float64)}
+
+
+def read_segments(lake: Lake) -> dict[str, str]:
+    """User id -> what the shop knows of the user; empty when it knows nobody."""
+    from deltalake import DeltaTable
+
+    found = lake.delta(SILVER["users"])
+    if found is None:
+        return {}
+    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=["user_id", *SEGMENT_COLUMNS])
+    columns = {name: rows[name].to_pylist() for name in rows.column_names}
+    return segments_of(columns["user_id"], columns, SEGMENT_COLUMNS)

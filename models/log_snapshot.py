@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
+from models.base import ModelError
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
-from models.snapshot import Histories, ItemTable
+from models.snapshot import PAIR_WEIGHT, Histories, ItemTable
 
 Columns = dict[str, NDArray[Any]]
 _WINDOW_DAYS = 28
+_WEIGHT_HALF_LIFE_DAYS = 112.0
+"""A log has one kind of event, which fades as the strongest signal of the retail spec does; a test compares the two."""
 _DESCRIPTIONS = ("category", "product_type", "brand", "manufacturer_id", "package_size")
 
 
@@ -25,10 +28,15 @@ def snapshot_of(
 ) -> tuple[Histories, ItemTable]:
     """Histories and items of a log whose rows are all known.
 
+    Raises:
+        ModelError: when the log holds nothing: the cut lies before its first event.
+
     Args:
         as_of: seconds; one moment for everybody, or one per user position (the next basket of each user).
         catalog: `item_id` and any of the catalog's descriptions; without it every item is a group of its own.
     """
+    if len(log) == 0:
+        raise ModelError("no event lies before the cut: choose a later one, or bring older events")
     moments = np.broadcast_to(np.asarray(as_of, dtype=np.float64), (len(log.user_map),))
     pairs = pair_columns(log, moments)
     items = item_columns(pairs, catalog or {})
@@ -53,6 +61,7 @@ def pair_columns(log: InteractionLog, as_of: NDArray[np.float64]) -> Columns:
     opens = _opens(age, gap, _WINDOW_DAYS)
     squares = np.where(first_of_pair, 0.0, gap * gap)
     found: Columns = {
+        PAIR_WEIGHT: total(log.weights[order] * 0.5 ** (age / _WEIGHT_HALF_LIFE_DAYS)),
         "purchases": total(np.ones(len(age))),
         "last_days": age[ends],
         "first_days": age[starts],
@@ -71,7 +80,7 @@ def pair_columns(log: InteractionLog, as_of: NDArray[np.float64]) -> Columns:
         "weeks_8": total(_opens(age, gap, 7) & (age < 56)),
     }
     undefined = np.full(len(starts), np.nan, dtype=np.float32)
-    columns = {name: found.get(name, undefined).astype(np.float32) for name in PAIR_STATISTICS}
+    columns = {name: found.get(name, undefined).astype(np.float32) for name in (PAIR_WEIGHT, *PAIR_STATISTICS)}
     ids: Columns = {"user_id": log.user_map.ids[users[starts]], "item_id": log.item_map.ids[items[starts]]}
     return ids | columns
 

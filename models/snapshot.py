@@ -29,6 +29,9 @@ _GROUP_COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 _PRIVATE_BRAND = "Private"
 
+PAIR_WEIGHT = "weight"
+"""Summed signals of a pair, each with the weight and half-life that the domain spec gives it: the ALS confidence."""
+
 
 @dataclass(frozen=True)
 class ItemTable:
@@ -112,7 +115,7 @@ class Histories:
 
     Attributes:
         items: item position of each pair, ascending within a user; items that may not be recommended are left out.
-        statistics: per name of `PAIR_STATISTICS` one float32 per pair.
+        statistics: per name of `PAIR_STATISTICS` one float32 per pair; from tables of a cut also `PAIR_WEIGHT`.
         user_statistics: per name of `USER_FEATURES` one float32 per user.
     """
 
@@ -136,24 +139,32 @@ class Histories:
     ) -> Self:
         """From columns of gold.pair_features and gold.user_features of one as_of.
 
+        Args:
+            pairs: with `PAIR_WEIGHT` where generators are to be fitted; users who are scored need none.
+
         Raises:
-            ModelError: when a user comes twice.
+            ModelError: when a user or a pair comes twice.
         """
         names = np.asarray(users["user_id"], dtype=np.str_)
         order = np.argsort(names, kind="stable")
         known = IdMap(names)
         if len(known) != len(names):
             raise ModelError(f"user features must hold one row per user, got {len(names)} rows of {len(known)} users")
+        names_of_pairs = (*PAIR_STATISTICS, *((PAIR_WEIGHT,) if PAIR_WEIGHT in pairs else ()))
         owner = known.positions(np.asarray(pairs["user_id"], dtype=np.str_))
         position = items.ids.positions(np.asarray(pairs["item_id"], dtype=np.str_))
         kept = np.flatnonzero((owner >= 0) & (position >= 0))
         kept = kept[np.lexsort((position[kept], owner[kept]))]
+        keys = owner[kept] * max(len(items), 1) + position[kept]
+        twice = int((keys[1:] == keys[:-1]).sum())
+        if twice:
+            raise ModelError(f"pairs must hold each (user, item) once, got {twice} twice: sum them first")
         counts = np.bincount(owner[kept], minlength=len(known))
         return cls(
             user_ids=known.ids,
             indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             items=position[kept],
-            statistics={name: np.asarray(pairs[name], dtype=np.float32)[kept] for name in PAIR_STATISTICS},
+            statistics={name: np.asarray(pairs[name], dtype=np.float32)[kept] for name in names_of_pairs},
             user_statistics={name: np.asarray(users[name], dtype=np.float32)[order] for name in USER_FEATURES},
         )
 
@@ -181,6 +192,19 @@ class Histories:
             items=self.items[low:high],
             statistics={name: values[low:high] for name, values in self.statistics.items()},
             user_statistics={name: values[start:end] for name, values in self.user_statistics.items()},
+        )
+
+    def take(self, rows: Ints) -> "Histories":
+        """The users at the given positions, in that order."""
+        lengths = np.diff(self.indptr)[rows]
+        ends = np.cumsum(lengths)
+        pairs = np.repeat(self.indptr[rows] - (ends - lengths), lengths) + np.arange(int(lengths.sum()))
+        return Histories(
+            user_ids=self.user_ids[rows],
+            indptr=np.concatenate([[0], ends]).astype(np.int64),
+            items=self.items[pairs],
+            statistics={name: values[pairs] for name, values in self.statistics.items()},
+            user_statistics={name: values[rows] for name, values in self.user_statistics.items()},
         )
 
     def matrix(self, values: Floats, width: int) -> sp.csr_matrix:

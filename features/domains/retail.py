@@ -14,13 +14,16 @@ RETAIL = Domain(
         "view": Signal(weight=0.1, half_life_days=14),
         "click": Signal(weight=0.2, half_life_days=14),
         "add_to_cart": Signal(weight=0.5, half_life_days=28),
-        "purchase": Signal(weight=1.0, half_life_days=56),
+        # Sixteen weeks, not eight: on the validation cut ALS finds 0.194 of the new pairs (300 items), 0.184 at eight.
+        "purchase": Signal(weight=1.0, half_life_days=112),
     },
     rules=ListRules(
         hidden_departments=frozenset({"FUEL", "MISCELLANEOUS", "COUPON"}),
         max_price=None,
         require_stock=True,
         max_per_category=6,
+        explore_places=1,
+        explore_surfaces=frozenset({"discover"}),
     ),
     quantity_not_count=frozenset({"FUEL", "MISCELLANEOUS"}),
     min_item_users=10,

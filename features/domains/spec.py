@@ -4,6 +4,7 @@ Standard library only, so that DAGs, serving and Spark workers can read it for n
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -21,6 +22,18 @@ class Signal:
 
     weight: float
     half_life_days: float
+
+
+def goals_of(signals: Mapping[str, Signal]) -> tuple[str, ...]:
+    """The event types of the largest weight: what lists are made for. Labels, trends and truth are made of them.
+
+    Raises:
+        ValueError: when no signal weighs anything.
+    """
+    strongest = max((signal.weight for signal in signals.values()), default=0.0)
+    if not strongest > 0:
+        raise ValueError(f"at least one signal must weigh more than 0, got {dict(signals)}: there is nothing to aim at")
+    return tuple(sorted(name for name, signal in signals.items() if signal.weight == strongest))
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class ListRules:
     max_price: float | None = None
     require_stock: bool = True
     max_per_category: int | None = None
+    explore_places: int = 0  # of each twenty places, for items too new to be candidates (models.exploration)
+    explore_surfaces: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -114,3 +129,8 @@ class Domain:
     event_types: frozenset[str] = field(
         default_factory=lambda: frozenset({"view", "click", "add_to_cart", "purchase", "impression"})
     )
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """Event types that lists are made for, see `goals_of`."""
+        return goals_of(self.signals)

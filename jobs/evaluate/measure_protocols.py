@@ -40,7 +40,7 @@ def purchases_before(lake: Lake, cut: datetime) -> Table:
     """Purchases of silver.events before a moment, one row per (basket, item)."""
     import pyarrow.compute as pc
 
-    wanted = (pc.field("event_type") == "purchase") & (pc.field("event_time") < pc.scalar(cut))
+    wanted = pc.field("event_type").isin(list(domain(lake.domain).goals)) & (pc.field("event_time") < pc.scalar(cut))
     rows = _rows(lake, SILVER["events"], ["user_id", "item_id", "event_time", "session_id"], wanted)
     return _table(rows, "session_id")
 

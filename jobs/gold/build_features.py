@@ -126,14 +126,14 @@ class _Builder:
     def baskets(self) -> None:
         """Baskets: first, since their numbers are what pairs are counted by."""
         begun = time.monotonic()
-        baskets = build_basket_features(number_baskets(self._events))
+        baskets = build_basket_features(number_baskets(self._events, signals=self.spec.signals))
         baskets.write.format("delta").mode("overwrite").save(self.lake.path(GOLD["gold.basket_features"]))
         self._done("basket_features", begun)
 
     def pairs(self) -> None:
         """What each user's history says of each item."""
         plan, signals = self.plan, self.spec.signals
-        numbered = recall_basket_numbers(self._events, self._baskets())
+        numbered = recall_basket_numbers(self._events, self._baskets(), signals=signals)
         slices = plan.slices(self.context.config.spark_cores)
         pairs = build_pair_features(numbered, cuts=plan.stale, signals=signals, slices=slices)
         self._write("pair_features", pairs, plan.stale, plan.wanted)
@@ -160,7 +160,7 @@ class _Builder:
         plan = self.plan
         windows = {cut: end for cut, end in plan.windows.items() if cut in plan.stale_labels}
         if windows:
-            labels = build_labels(self._events, windows=windows, known_until=plan.as_of)
+            labels = build_labels(self._events, windows=windows, known_until=plan.as_of, signals=self.spec.signals)
             self._write("training_set", labels, plan.stale_labels, tuple(plan.windows))
 
     def _items(self) -> None:

@@ -67,7 +67,7 @@ def build(spark: Any, events: Any, cuts: tuple[datetime, ...] = (EARLIER, CUT)) 
     from features.trending import build_popularity, build_promotion_features
     from features.users import build_user_features
 
-    numbered = number_baskets(events)
+    numbered = number_baskets(events, signals=domain("retail").signals)
     pairs = build_pair_features(numbered, cuts=cuts, signals=domain("retail").signals)
     users = build_user_features(pairs, build_user_baskets(build_basket_features(numbered), cuts=cuts))
     products, promotions = catalog_of(spark)
@@ -99,7 +99,7 @@ def test_pair_statistics_by_hand(built: dict[str, dict[tuple[Any, ...], Any]]) -
     assert milk["gap_square"] == 20.0**2 + 25.0**2
     assert milk["baskets_since"] == 0
     assert milk["decay_28d"] == pytest.approx(sum(0.5 ** (age / 28) for age in (50, 30, 5)), abs=1e-4)
-    assert milk["weight"] == pytest.approx(sum(0.5 ** (age / 56) for age in (50, 30, 5)), abs=1e-4)
+    assert milk["weight"] == pytest.approx(sum(0.5 ** (age / 112) for age in (50, 30, 5)), abs=1e-4)
     assert milk["basket_decay"] == pytest.approx(1 + 0.95 + 0.95**2, abs=1e-4)
     # windows of 28 days back from the cut: 5 -> the first, 30 and 50 -> both in the second
     assert (milk["windows"], milk["windows_3"]) == (2, 2)
@@ -160,18 +160,21 @@ def test_softer_signals_weigh_but_are_no_purchases(spark: Any) -> None:
 
 
 def test_labels_are_the_window_alone(spark: Any) -> None:
+    from features.domains import domain
     from features.interactions import CutError
     from features.training_set import build_labels
 
     end = CUT + timedelta(days=10)
-    rows = build_labels(events_of(spark, [*PURCHASES, *FUTURE]), windows={CUT: end}, known_until=end).collect()
+    signals = domain("retail").signals
+    events = events_of(spark, [*PURCHASES, *FUTURE])
+    rows = build_labels(events, windows={CUT: end}, known_until=end, signals=signals).collect()
     assert {(row["user_id"], row["item_id"]): row["label"] for row in rows} == {
         ("ann", "milk"): 1,
         ("ann", "tea"): 1,
         ("eve", "milk"): 1,
     }
     with pytest.raises(CutError, match="earlier cut"):
-        build_labels(events_of(spark, PURCHASES), windows={CUT: end}, known_until=CUT)
+        build_labels(events_of(spark, PURCHASES), windows={CUT: end}, known_until=CUT, signals=signals)
 
 
 def test_labels_say_where_an_item_was_shown(spark: Any) -> None:
@@ -193,7 +196,7 @@ def test_labels_say_where_an_item_was_shown(spark: Any) -> None:
         "user_id string, item_id string, event_type string, event_time timestamp, impression_id string, position int",
     )
     end = CUT + 10 * day
-    rows = build_labels(events, windows={CUT: end}, known_until=end).collect()
+    rows = build_labels(events, windows={CUT: end}, known_until=end, signals=domain("retail").signals).collect()
     assert {(row["user_id"], row["item_id"]): (row["label"], row["position"]) for row in rows} == {
         ("ann", "milk"): (1, 3),
         ("ann", "bread"): (0, 1),

@@ -72,7 +72,7 @@ def build(spark: Any, rows: Rows, *, promoted_until: int) -> Tables:
     from features.users import build_user_features
 
     cuts, spec = (CUT,), domain("retail")
-    numbered = number_baskets(spark.createDataFrame(rows, _EVENTS))
+    numbered = number_baskets(spark.createDataFrame(rows, _EVENTS), signals=spec.signals)
     pairs = build_pair_features(numbered, cuts=cuts, signals=spec.signals, slices=1).cache()
     users = build_user_features(pairs, build_user_baskets(build_basket_features(numbered), cuts=cuts))
     products = spark.createDataFrame(
@@ -171,6 +171,7 @@ def test_the_builders_are_red_when_the_future_is_dated_back(spark: Any, built: d
 
 
 def test_labels_come_from_their_window_alone(spark: Any) -> None:
+    from features.domains import domain
     from features.training_set import build_labels
 
     end = CUT + timedelta(days=14)
@@ -183,6 +184,7 @@ def test_labels_come_from_their_window_alone(spark: Any) -> None:
             ),
             windows={CUT: end},
             known_until=end,
+            signals=domain("retail").signals,
         ).collect
         found.append({(row["user_id"], row["item_id"]) for row in labels() if row["label"]})
     assert found[0] == found[1] == found[2] != set()

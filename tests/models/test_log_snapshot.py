@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from features.domains import domain
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_snapshot import item_columns, pair_columns, snapshot_of, user_columns
 
@@ -30,6 +31,9 @@ def test_pairs_users_and_items_have_the_answers_of_the_spark_builders() -> None:
     milk = {name: values[row] for name, values in pairs.items()}
     assert (milk["purchases"], milk["last_days"], milk["first_days"], milk["previous_gap"]) == (3, 5, 50, 25)
     assert milk["gap_square"] == 20**2 + 25**2
+    spec = domain("retail").signals["purchase"]
+    weight = spec.weight * sum(0.5 ** (age / spec.half_life_days) for age in (50, 30, 5))
+    assert milk["weight"] == pytest.approx(weight)
     assert milk["basket_decay"] == pytest.approx(1 + 0.95 + 0.95**2)
     assert (milk["windows"], milk["windows_3"], milk["weeks_8"], milk["baskets_since"]) == (2, 2, 3, 0)
     assert (milk["count_14d"], milk["count_28d"], milk["count_56d"]) == (1, 1, 3)
