@@ -394,6 +394,12 @@ JOBS: dict[str, JobSpec] = {
             summary="E1 of every baseline and the whole of E2, kept for the quality report; minutes, weekly at most",
         ),
         JobSpec(
+            name="evaluate.measure_sources",
+            reads=("silver.products", "silver.users", "silver.orders", "silver.promotions", *GOLD),
+            writes=(),
+            summary="every candidate source on the validation cut, kept for the quality report; by hand or weekly",
+        ),
+        JobSpec(
             name="maintain.optimize",
             reads=(),
             writes=(),

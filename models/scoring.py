@@ -60,6 +60,22 @@ class ScoringRecommender(ABC):
         """Scores of the whole catalogue for users given by position."""
         return self._scores(self.interactions.weights[positions], positions)
 
+    def scores_of(self, users: Sequence[str] | NDArray[Any]) -> Floats:
+        """Scores of the whole catalogue for users given by id; `-inf` throughout where the model has nothing to say."""
+        names = np.asarray(users, dtype=np.str_)
+        asked = self.interactions.users.positions(names)
+        scores = np.full((len(asked), len(self.items)), -np.inf, dtype=np.float32)
+        known = asked >= 0
+        if known.any():
+            scores[known] = self.score_users(asked[known])
+        if not self.is_personal and not known.all():
+            scores[~known] = self._stranger_scores(names[~known])
+        return scores
+
+    def _stranger_scores(self, users: NDArray[np.str_]) -> Floats:
+        """Scores for users that `fit` has not seen, of a model that has something to say to them."""
+        return self._scores(sp.csr_matrix((len(users), len(self.items))), np.full(len(users), -1, dtype=np.int64))
+
     def recommend(self, users: Sequence[str], *, k: int, filter_seen: bool) -> RankedLists:
         """Ranked lists of the asked users; see `Recommender` for unknown users and large `k`."""
         positions = self.interactions.users.positions(users)
@@ -67,12 +83,7 @@ class ScoringRecommender(ABC):
         blocks = []
         for start in range(0, len(positions), _BLOCK):
             asked = positions[start : start + _BLOCK]
-            scores = np.full((len(asked), len(self.items)), -np.inf, dtype=np.float32)
-            known = asked >= 0
-            if known.any():
-                scores[known] = self.score_users(asked[known])
-            if not self.is_personal and not known.all():
-                scores[~known] = self._scores(sp.csr_matrix((int((~known).sum()), len(self.items))), asked[~known])
+            scores, known = self.scores_of(users[start : start + _BLOCK]), asked >= 0
             if filter_seen:
                 seen = weights[np.where(known, asked, 0)].tocoo()
                 keep = known[seen.row]

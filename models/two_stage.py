@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from models.als import ALSRecommender
 from models.base import PAD, IntArray, ModelError
 from models.candidate_features import feature_matrix
 from models.candidates import SOURCES, Candidates, assemble
@@ -105,7 +106,9 @@ def position_matrix(
     return sp.coo_matrix((places[kept][best].astype(np.int32), at), shape=(len(user_ids), len(items))).tocsr()
 
 
-def fit(snapshots: Sequence[LabelledSnapshot], recipe: Recipe) -> dict[str, Ranker]:
+def fit(
+    snapshots: Sequence[LabelledSnapshot], recipe: Recipe, *, als: Callable[..., ALSRecommender] = ALSRecommender
+) -> dict[str, Ranker]:
     """Train the ranker of each surface of `TRAINED` on past cuts.
 
     Raises:
@@ -115,7 +118,7 @@ def fit(snapshots: Sequence[LabelledSnapshot], recipe: Recipe) -> dict[str, Rank
         raise ModelError("at least one past cut with labels is needed to train on, got none: load more history")
     parts: dict[str, list[TrainingRows]] = {surface: [] for surface in TRAINED}
     for number, snapshot in enumerate(snapshots):
-        generators = Generators.fit(snapshot.histories, snapshot.items, recipe)
+        generators = Generators.fit(snapshot.histories, snapshot.items, recipe, als=als)
         for surface, rows in training_rows(generators, snapshot, recipe, salt=number):
             parts[surface].append(rows)
     settings = {HOME: recipe.all_booster, DISCOVER: recipe.new_booster}

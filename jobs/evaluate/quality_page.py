@@ -7,6 +7,7 @@ from typing import Any
 from jobs.evaluate import quality_plots as plots
 from jobs.evaluate import surface_facts
 from jobs.evaluate.mailing_facts import section as mailing_section
+from jobs.evaluate.source_table import source_table
 from models.drift import MOVED, QUIET
 
 TARGETS = {
@@ -172,19 +173,11 @@ def _beside_accuracy(report: Mapping[str, Any]) -> str:
 
 
 def _why(report: Mapping[str, Any]) -> str:
-    shares = [
-        [
-            name.replace("_", " "),
-            *(_percent(report["sources"][surface].get(name, 0.0)) for surface in report["sources"]),
-        ]
-        for name in sorted({name for found in report["sources"].values() for name in found})
-    ]
-    head = ["source", *report["sources"]]
     return (
         "<h2>What the lists rest on</h2>"
         + plots.importance(report["importance"])
-        + "<h3>Which candidate source put the first twenty places forward</h3>"
-        + _table(head, shares)
+        + "<h3>Candidate sources, each alone: what it finds, what it costs, and its share of the first 20 places</h3>"
+        + source_table(report["source_quality"])
     )
 
 

@@ -24,6 +24,7 @@ from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_dri
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.mailing_facts import mailing_facts, popular_items
 from jobs.evaluate.quality_page import page
+from jobs.evaluate.source_facts import source_facts
 from jobs.lake import Lake, commit_metadata
 from jobs.products import read_products
 from jobs.run import JobContext, NothingToDo
@@ -191,7 +192,8 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         "e2": json.loads(e2.read_text()) if e2.exists() else None,
         "lists": facts.shape_of_lists(arena, subject),
         "calibration": facts.calibrated(subject, snapshot.truth),
-        "sources": _shares(topk),
+        "sources": (shares := _shares(topk)),
+        "source_quality": source_facts(generators, snapshot, shares, config.home),
         "importance": {surface: dict(list(one.importance().items())[:20]) for surface, one in rankers.items()},
         "examples": facts.examples(subject, snapshot.truth),
         "surfaces": surface_facts.surfaces(known),

@@ -10,14 +10,18 @@ import scipy.sparse as sp
 
 from models.als import ALSRecommender
 from models.base import PAD, ArtefactError, ModelError, NotFittedError, top_k
+from models.content import ContentRecommender, Word2VecRecommender
 from models.cooccurrence import CooccurrenceRecommender
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.personal_frequency import PersonalFrequencyRecommender
 from models.popularity import PopularityRecommender
+from models.segments import SegmentPopularityRecommender, segments_of
 from models.tifu import TIFUKNNRecommender
 from models.user_knn import UserKNNRecommender
 
 SIZE = 30
+PARITY_TEXTS = {name: "odd number" if int(name) % 2 else "even figure" for name in (f"{n:02d}" for n in range(SIZE))}
+PARITY_TEXTS["i"] = "a single item"
 ALL: dict[str, Callable[[], Any]] = {
     "als": lambda: ALSRecommender(factors=4, regularization=0.1, alpha=5.0, iterations=20, num_threads=1),
     "cosine": lambda: CooccurrenceRecommender(neighbours=SIZE),
@@ -25,10 +29,13 @@ ALL: dict[str, Callable[[], Any]] = {
     "lift": lambda: CooccurrenceRecommender(neighbours=SIZE, weighting="lift"),
     "user_knn": lambda: UserKNNRecommender(neighbours=10, use_idf=False),
     "tifu": lambda: TIFUKNNRecommender(neighbours=10),
+    "content": lambda: ContentRecommender(PARITY_TEXTS),
+    "word2vec": lambda: Word2VecRecommender(dimensions=4),
     "personal": lambda: PersonalFrequencyRecommender(),
     "popularity": lambda: PopularityRecommender(),
+    "segments": lambda: SegmentPopularityRecommender({"00": "even", "01": "odd", "02": "even"}),
 }
-LEARN_FROM_OTHERS = ["als", "cosine", "lift", "user_knn", "tifu"]
+LEARN_FROM_OTHERS = ["als", "cosine", "lift", "user_knn", "tifu", "content", "word2vec"]
 
 
 def checkerboard() -> InteractionMatrix:
@@ -50,7 +57,7 @@ def test_the_missing_item_of_the_users_parity_is_recommended_first(name: str) ->
     assert lists.items[:, 0].tolist() == list(range(SIZE))
 
 
-@pytest.mark.parametrize("name", ["als", "cosine", "bm25", "lift", "user_knn"])
+@pytest.mark.parametrize("name", ["als", "cosine", "bm25", "lift", "user_knn", "content", "word2vec"])
 def test_similar_items_share_the_parity_and_leave_the_item_out(name: str) -> None:
     lists = ALL[name]().fit(checkerboard()).similar_items(["04", "07", "nobody"], k=5)
     assert all(item % 2 == 0 and item != 4 for item in lists.of(0))
@@ -150,3 +157,20 @@ def test_settings_out_of_range_are_refused_by_name(build: Callable[[], Any], wor
 def test_top_k_settles_ties_by_position_and_skips_what_is_not_finite() -> None:
     lists = top_k(np.array([[1.0, np.nan, 2.0, 1.0, -np.inf]]), 4)
     assert lists.items[0].tolist() == [2, 0, 3, PAD]
+
+
+def test_segments_say_what_their_users_buy_and_everybody_else_what_the_shop_buys() -> None:
+    users, items = ["a", "a", "b", "c", "d"], ["rum", "tea", "rum", "milk", "milk"]
+    matrix = InteractionMatrix.from_triples(users, items, np.array([1.0, 1.0, 1.0, 1.0, 1.0]))
+    segments = {"a": "young", "b": "young", "c": "old", "newcomer": "young"}
+    model = SegmentPopularityRecommender(segments, prior=1.0).fit(matrix)
+    lists = model.recommend(["newcomer", "stranger", "c"], k=3, filter_seen=False)
+    named = [[str(matrix.items.ids[item]) for item in lists.of(row)] for row in range(3)]
+    # rum: two of two young users, and half of the one average user beside them; milk, the shop's tie, by position
+    assert named == [["rum", "tea", "milk"], ["milk", "rum", "tea"], ["milk", "rum", "tea"]]
+    assert lists.scores[0, 0] == pytest.approx((2 + 0.5) / 3)
+    assert lists.scores[2, 0] == pytest.approx((1 + 0.5) / 2)
+    columns = {"age": ["20", None, None], "income": ["low", "high", None]}
+    assert segments_of(["a", "b", "c"], columns, ["age", "income"]) == {"a": "20|low", "b": "?|high"}
+    with pytest.raises(ModelError, match="prior"):
+        SegmentPopularityRecommender(prior=0)

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from features.domains import domain
+from features.ranking import GENERATORS
 from jobs.evaluate import quality_facts as facts
 from jobs.evaluate.arena import Arena
 from jobs.evaluate.drift_facts import list_drift
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.quality_readme import MARKERS, QualityError, markdown, write_readme
 from jobs.evaluate.report_quality import positions
+from jobs.evaluate.source_facts import source_facts, sources_file
+from jobs.evaluate.source_table import source_table
 from jobs.products import Products
 from models.drift import MOVED, QUIET
 from models.evaluation import ModelLists
@@ -74,6 +77,9 @@ def subject(snapshots: list[LabelledSnapshot]) -> facts.Subject:
     )
 
 
+SHARES = {HOME: {"history": 0.9, "als": 0.1}, DISCOVER: {"als": 1.0}}
+
+
 @pytest.fixture(scope="module")
 def report(arena: Arena, subject: facts.Subject, snapshots: list[LabelledSnapshot]) -> dict[str, Any]:
     truth = snapshots[-1].truth
@@ -84,7 +90,8 @@ def report(arena: Arena, subject: facts.Subject, snapshots: list[LabelledSnapsho
         "domain": "retail", "as_of": "2017-11-27T05:00:00+00:00", "model_version": "7", "profile": "fast",
         "items": len(subject.generators.items), "e1": compared, "e2": compared | {"protocol": {"moment": "previous"}},
         "lists": facts.shape_of_lists(arena, subject), "calibration": facts.calibrated(subject, truth),
-        "sources": {HOME: {"history": 0.9, "als": 0.1}, DISCOVER: {"als": 1.0}},
+        "sources": SHARES,
+        "source_quality": source_facts(subject.generators, snapshots[-1], SHARES, Path("nowhere")),
         "importance": {surface: one.importance() for surface, one in subject.rankers.items()},
         "examples": facts.examples(subject, truth),
         "surfaces": {
@@ -128,6 +135,27 @@ def test_explanations_add_up_to_the_score(subject: facts.Subject, report: dict[s
     assert told == pytest.approx(subject.rankers[HOME].score(rows), abs=1e-4)
     assert len(report["examples"]) == 3
     assert all(len(one["why"]) == 3 for one in report["examples"])
+
+
+def test_every_source_is_measured_and_shown_beside_its_share(report: dict[str, Any], tmp_path: Path) -> None:
+    found = report["source_quality"]
+    assert set(found["sources"]) == set(GENERATORS)
+    assert found["hybrid"] > 0
+    assert all(0 <= one["recall"]["20"] <= one["recall"]["300"] <= 1 for one in found["sources"].values())
+    assert all(one["hybrid_without"] is not None for one in found["sources"].values())
+    text = page(report)
+    assert "90.0%" in text
+    assert "evaluate.measure_sources" in text
+    extra = {"content": found["sources"]["als"] | {"production": False, "hybrid_without": None}}
+    cold = {"demographics only": {"users": 12, "ndcg": {"popularity": 0.1, "segment": 0.2}}}
+    kept = {"as_of": "2017-10-30", "users": 9, "hybrid": 0.2, "sources": found["sources"] | extra, "cold": cold}
+    sources_file(tmp_path).parent.mkdir()
+    sources_file(tmp_path).write_text(json.dumps(kept))
+    stored = json.loads(sources_file(tmp_path).read_text())
+    text = source_table(found | {"validation": stored})
+    assert "content (not in lists)" in text
+    assert "demographics only" in text
+    assert "measure_sources" not in text
 
 
 def test_the_page_holds_everything_and_needs_nothing(report: dict[str, Any]) -> None:
