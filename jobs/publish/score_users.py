@@ -91,6 +91,7 @@ def whole_users(batches: Iterator["pd.DataFrame"], *, rows: int = _ROWS_AT_ONCE)
 
 def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     """Fit the generators of `as_of` and put the ranker beside them; complete or not there at all."""
+    from jobs.mllib_als import als_of
     from jobs.snapshots import read_histories, read_items
     from models.generators import Generators
     from models.ranker import load_rankers
@@ -102,7 +103,9 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     # Candidates as in the champion's training: its recipe, not the one that the next training would use
     recipe = Recipe.from_dict(load_rankers(ranker)[1].get("recipe", {}))
     items = read_items(context.lake, as_of, min_users=recipe.min_item_users)
-    Generators.fit(read_histories(context.lake, as_of, items), items, recipe).save(staged / "generators")
+    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
+    histories = read_histories(context.lake, as_of, items)
+    Generators.fit(histories, items, recipe, als=als).save(staged / "generators")
     shutil.copytree(ranker, staged / "ranker")
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)

@@ -17,8 +17,10 @@ from jobs.cuts import label_end
 from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
+from jobs.mllib_als import als_of
 from jobs.recipes import chosen_recipe
 from jobs.run import JobContext, NothingToDo
+from jobs.session import connect
 from jobs.settings import code_commit
 from jobs.tracking import Challenger, RegisteredModel, champion, promote, register
 from jobs.train.evidence import gather, red_gates
@@ -111,12 +113,13 @@ def main(context: JobContext) -> None:
     timings["read"] = time.monotonic() - begun
     context.progress(f"training on cuts {[f'{cut:%Y-%m-%d}' for cut in cuts[:-1]]}")
     begun = time.monotonic()
-    rankers = fit(training, recipe)
+    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
+    rankers = fit(training, recipe, als=als)
     timings["fit"] = time.monotonic() - begun
     failpoint("fit_models.after_fit")
     begun = time.monotonic()
     snapshot = read_snapshot(lake, cuts[-1], recipe)
-    generators = Generators.fit(snapshot.histories, snapshot.items, recipe)
+    generators = Generators.fit(snapshot.histories, snapshot.items, recipe, als=als)
     calendar = domain(context.domain).calendar
     learnt_until = max(label_end(calendar, cut) for cut in cuts[:-1][-recipe.training_cuts :])
     evidence = gather(
