@@ -74,8 +74,10 @@ def measure_truths(lists: ModelLists, truths: Mapping[View, sp.csr_matrix], ks: 
     for view, truth in truths.items():
         chosen = lists.of(view)
         found[view] = {}
+        # Beyond the list and the largest truth every k says the same: no need to hold lists of a million places.
+        enough = max(chosen.shape[1], int(np.diff(sp.csr_matrix(truth).indptr).max(initial=1)))
         for k in sorted(ks):
-            per_user = measure(padded(chosen, k), truth, k)
+            per_user = measure(padded(chosen, min(k, enough)), truth, min(k, enough))
             found[view] |= {f"{metric}@{k}": getattr(per_user, metric) for metric in METRICS}
     return Measured(found)
 

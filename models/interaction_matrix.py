@@ -23,8 +23,9 @@ class InteractionError(ValueError):
 class IdMap:
     """Ids <-> positions, in sorted order of ids, so that equal data gives equal positions."""
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        self.ids: NDArray[np.str_] = np.unique(np.asarray(list(ids), dtype=np.str_))
+    def __init__(self, ids: Iterable[str] | NDArray[Any]) -> None:
+        given = ids if isinstance(ids, np.ndarray) else list(ids)
+        self.ids: NDArray[np.str_] = np.unique(np.asarray(given, dtype=np.str_))
 
     def __len__(self) -> int:
         return len(self.ids)

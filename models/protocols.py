@@ -8,6 +8,7 @@ Nothing of a truth ever reaches what is known; a test of the protocols holds the
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import numpy as np
@@ -64,14 +65,27 @@ def global_time(log: InteractionLog, *, cut: float, window_days: float = 28.0, m
     """
     past = log.before(cut)
     if len(past) == 0:
-        raise ModelError(f"the cut {cut:.0f} lies before the first event ({log.times.min():.0f}): choose a later one")
+        raise ModelError(
+            f"no event lies before the cut {moment_text(cut)}, the first one is at "
+            f"{moment_text(float(log.times.min()))}: choose a later one"
+        )
     future = log.between(cut, cut + window_days * DAY_SECONDS)
     if len(future) == 0:
-        raise ModelError(f"no event lies in the {window_days:g} days after the cut {cut:.0f}: choose an earlier one")
+        raise ModelError(
+            f"no event lies in the {window_days:g} days after the cut {moment_text(cut)}, the last one is at "
+            f"{moment_text(float(log.times.max()))}: choose an earlier one"
+        )
     kept = past.users_per_item() >= min_item_users
     if not kept.any():
         raise ModelError(f"no item has {min_item_users} users before the cut: lower min_item_users")
     return _split(past.of_items(kept), future.of_items(kept), cut, past=past)
+
+
+def moment_text(seconds: float) -> str:
+    """A moment as people read it; numbers that are no dates stay numbers."""
+    if not -6e10 < seconds < 2.5e11:
+        return f"{seconds:.0f}"
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def last_basket(
@@ -109,7 +123,7 @@ def last_basket(
     if len(known) == 0:
         raise ModelError(
             f"no user is left with {min_baskets} known baskets of items bought {min_item_purchases} times: "
-            "lower the limits or bring more data"
+            "lower min_baskets or min_item_purchases, or bring more data"
         )
     # Items that do not qualify stay in the truth: nobody can find them, and recall must not forget that.
     truth = last.where(enough[last.users])

@@ -18,7 +18,7 @@ def _moment(text: str) -> float | None:
     """Seconds of an ISO 8601 moment or of a number; a moment without a time zone is taken as UTC."""
     from datetime import UTC, datetime
 
-    from jobs.evaluate.interactions_file import InputError
+    from jobs.evaluate.file_columns import InputError
 
     if not text:
         return None
@@ -37,7 +37,8 @@ def _moment(text: str) -> float | None:
 
 def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
     interactions: Annotated[
-        Path | None, typer.Option(help="Parquet or CSV: user, item, time[, weight][, basket].")
+        Path | None,
+        typer.Option(help="Parquet (a file or Spark's folder) or CSV: user, item, time[, weight][, basket]."),
     ] = None,
     protocol: Annotated[str, typer.Option(help="global-time | last-basket | given-split")] = "global-time",
     train: Annotated[Path | None, typer.Option(help="Train file of a published split.")] = None,
@@ -46,6 +47,8 @@ def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
     window_days: Annotated[float, typer.Option(help="Days after the cut that hold the truth.")] = 28.0,
     k: Annotated[list[int] | None, typer.Option(help="List lengths; repeat it. Default: 10 and 20.")] = None,
     min_item_users: Annotated[int, typer.Option(min=1, help="Users an item needs before the cut.")] = 10,
+    min_baskets: Annotated[int, typer.Option(min=1, help="last-basket: baskets a user needs before the last.")] = 3,
+    min_item_purchases: Annotated[int, typer.Option(min=1, help="last-basket: purchases an item needs.")] = 5,
     moment: Annotated[
         str, typer.Option(help="last-basket: lists made at the previous or at the next basket.")
     ] = "previous",
@@ -63,7 +66,7 @@ def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure our lists beside every baseline on any data set; exit 2 names what is wrong with the input."""
-    from jobs.evaluate.interactions_file import InputError
+    from jobs.evaluate.file_columns import InputError
     from jobs.evaluate.outsiders import evaluate as run
     from jobs.evaluate.requests import Request
 
@@ -81,6 +84,8 @@ def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
                 window_days=window_days,
                 ks=tuple(sorted(set(k or (10, 20)))),
                 min_item_users=min_item_users,
+                min_baskets=min_baskets,
+                min_item_purchases=min_item_purchases,
                 moment=moment,  # type: ignore[arg-type]
                 catalog=items_catalog,
                 profile=profile,

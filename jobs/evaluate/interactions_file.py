@@ -4,6 +4,8 @@ What cannot be used is refused with the column, what was expected, what was foun
 without guessing (doubled rows, rows of weight 0) is mended and said.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,19 +13,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jobs.evaluate.file_columns import InputError, described, ids, seconds, weights
 from models.interaction_matrix import InteractionLog
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "user": ("user_id", "user", "userid", "customer_id", "household_id", "visitorid"),
+    "user": ("user_id", "user", "userid", "customer_id", "household_id", "visitorid", "visitor_id"),
     "item": ("item_id", "item", "itemid", "product_id", "movie_id", "movieid", "article_id"),
     "time": ("event_time", "time", "ts", "timestamp", "datetime", "date", "transaction_timestamp"),
     "weight": ("weight",),
     "basket": ("basket_id", "basket", "order_id", "session_id", "transaction_id"),
 }
-"""Names that a column is looked for under, in this order, compared in lower case."""
+"""Names that a column is looked for under, in this order, compared in lower case with `_` for spaces."""
 
 REQUIRED = ("user", "item", "time")
 _CATALOG: Mapping[str, tuple[str, ...]] = {
@@ -35,12 +37,8 @@ _CATALOG: Mapping[str, tuple[str, ...]] = {
     "package_size": ("package_size", "size"),
     "department": ("department",),
 }
-_MILLISECONDS = 1e11
-"""Seconds reach this in the year 5138, milliseconds passed it in 1973."""
-
-
-class InputError(ValueError):
-    """A file or an option that an evaluation cannot use: says what, what was expected, what was got and the cure."""
+_WEIGHT_LIKE = frozenset({"rating", "quantity", "count", "plays", "play_count", "score", "value", "amount"})
+"""Columns that may be meant as weights: said when they are not used, never guessed."""
 
 
 @dataclass(frozen=True)
@@ -83,26 +81,54 @@ class Table:
 
 
 def read_arrow(file: Path) -> pa.Table:
-    """A Parquet or CSV file.
+    """A Parquet file (or a folder of them, as Spark writes it) or a CSV file.
 
     Raises:
-        InputError: no such file, another ending, or not what its ending says.
+        InputError: no such file, another ending, not what its ending says, or two columns of one name.
     """
-    if not file.is_file():
+    kind = next((one for one in reversed(file.suffixes) if one.lower() not in (".gz", ".bz2", ".zst")), "").lower()
+    if not file.is_file() and not (file.is_dir() and kind in (".parquet", ".pq")):
         raise InputError(f"{file}: expected a Parquet or CSV file, got nothing there: check the path")
+    if kind not in (".parquet", ".pq", ".csv", ".tsv", ".txt"):
+        raise InputError(f"{file}: expected .parquet or .csv, got {kind or 'no ending'!r}: convert the file first")
     try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            import pyarrow.parquet as pq
+        rows = _read_parquet(file) if kind in (".parquet", ".pq") else _read_csv(file)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
+        told = " ".join(str(problem).split())[:300]
+        raise InputError(f"{file}: expected a readable {kind} file, got {told}: write it anew") from problem
+    _check_names(file, rows.column_names)
+    return rows
 
-            return pq.read_table(file)
-        if file.suffix.lower() in (".csv", ".tsv", ".txt", ".gz"):
-            from pyarrow import csv
 
-            tabs = ".tsv" in file.suffixes
-            return csv.read_csv(file, parse_options=csv.ParseOptions(delimiter="\t" if tabs else ","))
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise InputError(f"{file}: expected a readable {file.suffix} file, got {problem}: write it anew") from problem
-    raise InputError(f"{file}: expected .parquet or .csv, got {file.suffix or 'no ending'!r}: convert the file first")
+def _check_names(file: Path, names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{file}: expected every column once, got {', '.join(map(repr, twice))} twice: rename one")
+
+
+def _read_parquet(file: Path) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    if file.is_file():
+        _check_names(file, pq.read_schema(file).names)
+    return pq.read_table(file)
+
+
+def _read_csv(file: Path) -> pa.Table:
+    """The delimiter is the one that the header holds most of; ids stay the text that they are (`007` is not `7`)."""
+    from pyarrow import csv
+
+    with pa.input_stream(str(file)) as stream:
+        header = stream.read(1 << 16).decode("utf-8-sig", errors="replace").split("\n", 1)[0].strip()
+    delimiter = max((",", "\t", ";", "|"), key=header.count)
+    names = [name.strip('"') for name in header.split(delimiter)]
+    chosen = _columns(file, names, {})
+    text = {chosen[name]: pa.string() for name in ("user", "item", "basket") if name in chosen}
+    return csv.read_csv(
+        file,
+        parse_options=csv.ParseOptions(delimiter=delimiter),
+        convert_options=csv.ConvertOptions(column_types=text),
+    )
 
 
 def read_table(file: Path, names: Mapping[str, str] | None = None, *, needs_time: bool = True) -> Table:
@@ -128,16 +154,17 @@ def read_table(file: Path, names: Mapping[str, str] | None = None, *, needs_time
         raise InputError(f"{file}: expected at least one interaction, got an empty table: check how it was exported")
     notes: list[str] = []
     if "time" in chosen:
-        times = _seconds(file, chosen["time"], rows[chosen["time"]])
+        times = seconds(file, chosen["time"], rows[chosen["time"]])
     else:
         times = np.zeros(rows.num_rows)
         notes.append(f"{file.name} has no time column: all its rows count as simultaneous")
+    notes += _unused(file, rows.column_names, chosen)
     found = Table(
-        _ids(file, chosen["user"], rows[chosen["user"]]),
-        _ids(file, chosen["item"], rows[chosen["item"]]),
+        ids(file, chosen["user"], rows[chosen["user"]]),
+        ids(file, chosen["item"], rows[chosen["item"]]),
         times,
-        _weights(file, chosen["weight"], rows[chosen["weight"]]) if "weight" in chosen else None,
-        _ids(file, chosen["basket"], rows[chosen["basket"]]) if "basket" in chosen else None,
+        weights(file, chosen["weight"], rows[chosen["weight"]]) if "weight" in chosen else None,
+        ids(file, chosen["basket"], rows[chosen["basket"]]) if "basket" in chosen else None,
         notes,
     )
     return _merged(_positive(found, file.name), file.name)
@@ -150,28 +177,39 @@ def read_catalog(file: Path) -> dict[str, NDArray[Any]]:
         InputError: no item column, or an item described twice.
     """
     rows = read_arrow(file)
-    lower = {name.lower(): name for name in reversed(rows.column_names)}
+    lower = {_folded(name): name for name in reversed(rows.column_names)}
     chosen = {name: lower[one] for name, known in _CATALOG.items() for one in reversed(known) if one in lower}
     if "item_id" not in chosen:
         raise InputError(
             f"{file}: expected a column for the item (one of {', '.join(SYNONYMS['item'])}), got {rows.column_names}: "
             "rename it"
         )
-    ids = _ids(file, chosen["item_id"], rows[chosen["item_id"]])
-    if len(np.unique(ids)) != len(ids):
+    items = ids(file, chosen["item_id"], rows[chosen["item_id"]])
+    if len(np.unique(items)) != len(items):
         raise InputError(
-            f"{file}: expected one row per item, got {len(ids)} rows of {len(np.unique(ids))}: deduplicate"
+            f"{file}: expected one row per item, got {len(items)} rows of {len(np.unique(items))}: deduplicate"
         )
-    described = {
-        name: rows[column].cast(pa.string()).to_numpy(zero_copy_only=False)
-        for name, column in chosen.items()
-        if name != "item_id"
-    }
-    return {"item_id": ids, **described}
+    told = {name: described(rows[column]) for name, column in chosen.items() if name != "item_id"}
+    return {"item_id": items, **told}
+
+
+def _folded(name: str) -> str:
+    """A column name as it is compared: `User ID` and `user-id` are `user_id`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+
+
+def _unused(file: Path, present: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
+    if "weight" in chosen:
+        return []
+    return [
+        f"column {name!r} of {file.name} is not used, every row counts once: name it with --weight if it is one"
+        for name in present
+        if _folded(name) in _WEIGHT_LIKE and name not in chosen.values()
+    ]
 
 
 def _columns(file: Path, present: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
-    lower = {name.lower(): name for name in reversed(present)}
+    lower = {_folded(name): name for name in reversed(present)}
     chosen = {}
     for name, known in SYNONYMS.items():
         asked = names.get(name)
@@ -186,63 +224,6 @@ def _columns(file: Path, present: Sequence[str], names: Mapping[str, str]) -> di
         if found:
             chosen[name] = found[0]
     return chosen
-
-
-def _ids(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[Any]:
-    if column.null_count:
-        raise InputError(
-            f"{file}: expected an id in every row of {name!r}, got {column.null_count} empty ones: drop those rows"
-        )
-    if pa.types.is_floating(column.type):  # integers with a missing value somewhere become floats in many exports
-        column = pc.cast(column, pa.int64(), safe=False)
-    return np.asarray(pc.cast(column, pa.string()).to_numpy(zero_copy_only=False), dtype=np.str_)
-
-
-def _seconds(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
-    if column.null_count:
-        raise InputError(
-            f"{file}: expected a time in every row of {name!r}, got {column.null_count} empty ones: drop those rows"
-        )
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        micros = pc.cast(pc.cast(column, pa.timestamp("us")), pa.int64()).to_numpy(zero_copy_only=False)
-        return np.asarray(micros, dtype=np.float64) / 1e6
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        numbers = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-        if not np.isfinite(numbers).all():
-            bad = int((~np.isfinite(numbers)).sum())
-            raise InputError(f"{file}: expected finite numbers in {name!r}, got {bad} that are not: drop those rows")
-        return numbers / 1000 if len(numbers) and np.median(np.abs(numbers)) > _MILLISECONDS else numbers
-    return _parsed(file, name, column)
-
-
-def _parsed(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
-    import pandas as pd
-
-    text = column.to_pandas()
-    moments = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
-    bad = moments.isna()
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
-        raise InputError(
-            f"{file}: expected seconds, milliseconds, ISO 8601 or timestamps in {name!r}, got {text.iloc[row]!r} at "
-            f"row {row} ({int(bad.sum())} such rows): convert the column"
-        )
-    return np.asarray(moments.astype("int64"), dtype=np.float64) / 1e9
-
-
-def _weights(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
-    try:
-        values = np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-    except pa.ArrowInvalid as problem:
-        raise InputError(f"{file}: expected numbers in {name!r}, got {problem}: convert the column") from problem
-    bad = ~np.isfinite(values) | (values < 0)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"{file}: expected finite weights of at least 0 in {name!r}, got {values[row]} at row {row} "
-            f"({int(bad.sum())} such rows): fix or drop them"
-        )
-    return values
 
 
 def _positive(table: Table, file: str) -> Table:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from jobs.evaluate.interactions_file import InputError, read_catalog
+from jobs.evaluate.file_columns import InputError
+from jobs.evaluate.interactions_file import read_catalog
 from jobs.evaluate.requests import Catalog, Prepared, Request, data_notes, prepare
 from models.base import PAD, IntArray, ModelError
 from models.baselines import BASELINES, baseline_lists
@@ -88,7 +89,8 @@ def _all_lists(
     request: Request, prepared: Prepared, catalog: Catalog, say: Say
 ) -> tuple[dict[str, ModelLists], str, list[str]]:
     """Lists by model, ours first; the name of ours; what was fallen back to."""
-    split, k = prepared.split, max(request.ks)
+    split = prepared.split
+    k = min(max(request.ks), len(split.known.item_map))
     found: dict[str, ModelLists] = {}
     notes: list[str] = []
     histories, items = snapshot_to_rank(

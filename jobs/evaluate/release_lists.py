@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.evaluate.interactions_file import InputError
+from jobs.evaluate.file_columns import InputError
 from models.base import PAD, IntArray
 from models.evaluation import ModelLists
 from models.protocols import Split

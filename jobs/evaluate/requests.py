@@ -1,5 +1,6 @@
 """What an evaluation is asked for, and the split and past cuts that a protocol makes of the files."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.evaluate.interactions_file import InputError, Table, read_table
+from jobs.evaluate.file_columns import InputError, seconds_of
+from jobs.evaluate.interactions_file import Table, read_table
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
 from models.log_training import cuts_by_basket, cuts_in_time
-from models.protocols import Moment, Split, given_split, global_time, last_basket
+from models.protocols import Moment, Split, given_split, global_time, last_basket, moment_text
 from models.recipe import Recipe
 from models.two_stage import LabelledSnapshot
 
@@ -30,6 +32,7 @@ class Request:
         train, test: the published files, for `given-split`.
         cut: seconds; None is one window before the end of the log.
         min_item_users: users that an item must have before the cut (`global-time`).
+        min_baskets, min_item_purchases: `last-basket`: what users and items must have before their last basket.
         moment: `last-basket`: lists are made at the `previous` basket, or at the `next` one.
         columns: own names of the columns user, item, time, weight, basket.
         release: `current` or the id of a release: its published lists stand for ours; empty: ours are trained here.
@@ -43,6 +46,8 @@ class Request:
     window_days: float = 28.0
     ks: tuple[int, ...] = (10, 20)
     min_item_users: int = 10
+    min_baskets: int = 3
+    min_item_purchases: int = 5
     moment: Moment = "previous"
     catalog: Path | None = None
     profile: str = "fast"
@@ -56,8 +61,12 @@ class Request:
             raise InputError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}: choose one")
         if not self.ks or min(self.ks) < 1:
             raise InputError(f"--k: expected numbers from 1, got {list(self.ks)}: for example --k 10 --k 20")
-        if self.window_days <= 0:
+        if not 0 < self.window_days < math.inf:
             raise InputError(f"--window-days: expected more than 0, got {self.window_days:g}: for example 28")
+        if self.cut is not None and not math.isfinite(self.cut):
+            raise InputError(f"--cut: expected a moment, got {self.cut}: for example 2017-11-27T05:00:00Z")
+        if min(self.min_baskets, self.min_item_purchases, self.min_item_users) < 1:
+            raise InputError("--min-…: expected numbers from 1, got less: for example --min-baskets 3")
         if self.protocol == "given-split" and (self.train is None or self.test is None):
             raise InputError("given-split: expected --train and --test, got only one or none: name both files")
         if self.protocol != "given-split" and self.interactions is None:
@@ -89,14 +98,14 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
     log = table.log()
     facts: dict[str, Any] = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map)}
     if request.protocol == "last-basket":
-        split = last_basket(log, moment=request.moment)
+        limits = {"min_baskets": request.min_baskets, "min_item_purchases": request.min_item_purchases}
+        split = last_basket(log, **limits, moment=request.moment)
 
         def by_basket(made: Recipe) -> list[LabelledSnapshot]:
             return cuts_by_basket(split.known, count=made.training_cuts, moment=request.moment, catalog=catalog)
 
-        return Prepared(split, by_basket, 1, {**facts, "moment": request.moment}, table.notes)
-    end = np.floor(float(log.times.max())) + 1.0  # windows leave their end out, and the last row is to be in
-    cut = request.cut if request.cut is not None else end - request.window_days * DAY_SECONDS
+        return Prepared(split, by_basket, 1, {**facts, **limits, "moment": request.moment}, table.notes)
+    cut = _cut(request, log)
     split = global_time(log, cut=cut, window_days=request.window_days, min_item_users=request.min_item_users)
 
     def in_time(made: Recipe) -> list[LabelledSnapshot]:
@@ -107,6 +116,33 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
 
     facts |= {"cut": cut, "window_days": request.window_days, "min_item_users": request.min_item_users}
     return Prepared(split, in_time, request.min_item_users, facts, table.notes)
+
+
+def _cut(request: Request, log: InteractionLog) -> float:
+    """The asked cut, or one window before the end of the log."""
+    if request.cut is not None:
+        return float(seconds_of(np.array([request.cut]))[0])
+    first, last = float(log.times.min()), float(log.times.max())
+    days = (last - first) / DAY_SECONDS
+    if last == first:
+        raise InputError(
+            "time: expected rows at different moments, got one moment for all of them: nothing lies before a cut; "
+            "bring the real times, or a published split (--protocol given-split)"
+        )
+    if days <= request.window_days:
+        raise InputError(
+            f"--window-days: expected a window shorter than the log, got {request.window_days:g} days of a log of "
+            f"{days:.3g}: name a smaller one (times may be in another unit: days or years are taken for seconds)"
+        )
+    end = np.floor(last) + 1.0  # windows leave their end out, and the last row is to be in
+    cut = float(end - request.window_days * DAY_SECONDS)
+    quiet = (cut - float(log.times[log.times < cut].max())) / DAY_SECONDS
+    if quiet > max(request.window_days, days / 2):
+        raise InputError(
+            f"time: expected events before the last {request.window_days:g} days, got none in {quiet:.0f} days: "
+            f"name --cut, or drop the rows at {moment_text(last)} if that time is wrong"
+        )
+    return cut
 
 
 def _given(request: Request, catalog: Catalog) -> Prepared:
@@ -155,7 +191,7 @@ def _check_users(table: Table) -> None:
     users = np.unique(table.users)
     if len(users) < 2:
         raise InputError(
-            f"user: expected at least 2 users, got 1 ({users[0]!r} alone): nobody's lists can learn from nobody else; "
+            f"user: expected at least 2 users, got 1 ({str(users[0])!r} alone): lists are learnt from others, too; "
             "bring more users"
         )
 

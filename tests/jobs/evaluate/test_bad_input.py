@@ -59,10 +59,58 @@ def test_times_and_ids_that_are_none(refused: Refused, write: Write, columns: Co
 
 def test_cuts_outside_the_log(refused: Refused, write: Write, columns: Columns) -> None:
     log = write(columns)
-    assert "lies before the first event" in refused("--interactions", log, "--cut", "2001-01-01")
+    assert "no event lies before the cut 2001-01-01T00:00:00Z, the first one is at" in refused(
+        "--interactions", log, "--cut", "2001-01-01"
+    )
     assert "choose an earlier one" in refused("--interactions", log, "--cut", "2030-01-01T00:00:00Z")
     assert "expected ISO 8601 or seconds, got 'tomorrow'" in refused("--interactions", log, "--cut", "tomorrow")
     assert "lower min_item_users" in refused("--interactions", log, "--min-item-users", "1000")
+
+
+def test_windows_and_times_that_make_no_cut(refused: Refused, write: Write, columns: Columns) -> None:
+    log = write(columns)
+    assert "expected a window shorter than the log, got 1000 days" in refused(
+        "--interactions", log, "--window-days", "1000"
+    )
+    for odd in ("nan", "inf", "-1"):
+        assert "--window-days: expected more than 0" in refused("--interactions", log, "--window-days", odd)
+    assert "--cut: expected a moment, got nan" in refused("--interactions", log, "--cut", "nan")
+    same = {**columns, "ts": [1.5e9] * len(columns["ts"])}
+    assert "got one moment for all of them" in refused("--interactions", write(same))
+    outlier = {**columns, "ts": [4e9, *columns["ts"][1:]]}
+    assert "name --cut, or drop the rows at 2096" in refused("--interactions", write(outlier))
+    mixed = {**columns, "ts": [moment * (1000 if place % 3 == 0 else 1) for place, moment in enumerate(columns["ts"])]}
+    assert "expected one unit of time in 'ts', got" in refused("--interactions", write(mixed))
+
+
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        ([1.5, 2.0], "got 1.5 at row 0"),
+        ([float("nan"), 2.0], "got nan at row 0"),
+        ([["a"], ["b"]], "got list<"),
+        ([" ", "b"], "got 1 blank ones, the first at row 0"),
+        (["a\0", "b"], "got NUL characters"),
+        ([b"\xff\xfe", b"b"], "that is not UTF-8"),
+    ],
+)
+def test_ids_that_are_none_are_refused_not_merged(refused: Refused, write: Write, users: list[Any], said: str) -> None:
+    assert said in refused("--interactions", write({"user": users, "item": ["x", "y"], "ts": [1.0, 2.0]}))
+
+
+def test_columns_of_one_name(refused: Refused, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values = [pa.array(["a", "b"])] * 3 + [pa.array([1.0, 2.0])]
+    pq.write_table(pa.table(values, names=["user", "user", "item", "ts"]), tmp_path / "log.parquet")
+    assert "expected every column once, got 'user' twice" in refused("--interactions", str(tmp_path / "log.parquet"))
+
+
+def test_a_column_that_may_be_a_weight_is_not_guessed(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    rated = write({**columns, "rating": [float(1 + place % 5) for place in range(len(columns["ts"]))]})
+    assert noted(evaluate("--interactions", rated), "column 'rating' of log.parquet is not used")
+    assert evaluate("--interactions", rated, "--weight", "rating")["notes"] == []
 
 
 def test_options_that_do_not_go_together(refused: Refused, write: Write, columns: Columns) -> None:

@@ -1,0 +1,170 @@
+"""Columns of an outsider's file -> arrays: ids as text, times as seconds, weights as numbers.
+
+What cannot be used is refused with the column, what was expected, what was found and what to do.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (0.0, 1.0))
+"""From this number on a time is in parts of a second: seconds reach 1e11 in the year 5138, milliseconds passed it in
+1973; micro- and nanoseconds likewise."""
+
+
+class InputError(ValueError):
+    """A file or an option that an evaluation cannot use: says what, what was expected, what was got and the cure."""
+
+
+def seconds_of(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Seconds since the epoch of numbers in seconds, milli-, micro- or nanoseconds, all in the same unit."""
+    size = float(np.median(np.abs(numbers))) if len(numbers) else 0.0
+    return numbers / next(parts for least, parts in _UNITS if size >= least)
+
+
+def ids(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.str_]:
+    """A column of ids as text.
+
+    Raises:
+        InputError: on ids that are absent, empty, fractional, not text or of a nested type.
+    """
+    column = _plain(file, name, column)
+    if pa.types.is_nested(column.type):
+        raise InputError(f"{file}: expected text or whole numbers in {name!r}, got {column.type}: flatten the column")
+    if pa.types.is_floating(column.type):
+        column = _whole(file, name, column)
+    try:
+        text = pc.cast(column, pa.large_string())
+    except pa.ArrowInvalid as problem:
+        raise InputError(
+            f"{file}: expected ids that are text in {name!r}, got {column.type} that is not UTF-8 ({problem}): "
+            "encode the column"
+        ) from problem
+    empty = np.asarray(pc.equal(pc.utf8_trim_whitespace(text), ""))
+    if empty.any():
+        raise InputError(
+            f"{file}: expected an id in every row of {name!r}, got {int(empty.sum())} blank ones, the first at row "
+            f"{int(np.flatnonzero(empty)[0])}: drop those rows"
+        )
+    if pc.any(pc.match_substring(text, "\0")).as_py():
+        raise InputError(f"{file}: expected ids of printable text in {name!r}, got NUL characters: clean the column")
+    encoded = text.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    known = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), dtype=np.str_)
+    return known[encoded.indices.to_numpy(zero_copy_only=False)]
+
+
+def _plain(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Without a dictionary, and without gaps."""
+    if column.null_count:
+        row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0])
+        raise InputError(
+            f"{file}: expected a value in every row of {name!r}, got {column.null_count} empty ones, the first at row "
+            f"{row}: drop those rows"
+        )
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _whole(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Integers with a missing value somewhere become floats in many exports: whole numbers are taken back."""
+    numbers = column.to_numpy(zero_copy_only=False)
+    bad = ~np.isfinite(numbers) | (numbers != np.floor(numbers)) | (np.abs(numbers) >= 2**53)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{file}: expected text or whole numbers in {name!r}, got {numbers[row]} at row {row} "
+            f"({int(bad.sum())} such rows): write the ids as text or integers"
+        )
+    return pc.cast(column, pa.int64())
+
+
+def seconds(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """A column of times as seconds since the epoch; those without a time zone count as UTC.
+
+    Raises:
+        InputError: on times that are absent, of mixed units, or none at all.
+    """
+    column = _plain(file, name, column)
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        micros = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64()).to_numpy(zero_copy_only=False)
+        return np.asarray(micros, dtype=np.float64) / 1e6
+    if pa.types.is_decimal(kind):
+        column = pc.cast(column, pa.float64())
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        try:
+            column = pc.cast(pc.cast(column, pa.string()), pa.float64())
+        except pa.ArrowInvalid:
+            return _parsed(file, name, column)
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise InputError(
+            f"{file}: expected seconds, milliseconds, ISO 8601 or timestamps in {name!r}, got {kind}: convert it"
+        )
+    numbers = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        bad = int((~np.isfinite(numbers)).sum())
+        raise InputError(f"{file}: expected finite numbers in {name!r}, got {bad} that are not: drop those rows")
+    return _of_one_unit(file, name, numbers)
+
+
+def _of_one_unit(file: Path, name: str, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    bounds = np.array(sorted(least for least, _ in _UNITS))
+    unit = np.searchsorted(bounds, np.abs(numbers), side="right")
+    usual = int(np.bincount(unit).argmax())
+    odd = np.flatnonzero(unit != usual)
+    if len(odd):
+        raise InputError(
+            f"{file}: expected one unit of time in {name!r}, got {numbers[odd[0]]:.0f} at row {odd[0]} among numbers "
+            f"like {float(np.median(numbers)):.0f} ({len(odd)} such rows): convert or drop them"
+        )
+    return seconds_of(numbers)
+
+
+def _parsed(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+    import pandas as pd
+
+    text = column.to_pandas()
+    moments = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
+    bad = moments.isna()
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        raise InputError(
+            f"{file}: expected seconds, milliseconds, ISO 8601 or timestamps in {name!r}, got {text.iloc[row]!r} at "
+            f"row {row} ({int(bad.sum())} such rows): convert the column"
+        )
+    return np.asarray(moments.astype("int64"), dtype=np.float64) / 1e9
+
+
+def weights(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """A column of weights.
+
+    Raises:
+        InputError: on weights that are no numbers, not finite or negative.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    try:
+        values = np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
+        raise InputError(f"{file}: expected numbers in {name!r}, got {problem}: convert the column") from problem
+    bad = ~np.isfinite(values) | (values < 0)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{file}: expected finite weights of at least 0 in {name!r}, got {values[row]} at row {row} "
+            f"({int(bad.sum())} such rows): fix or drop them"
+        )
+    return values
+
+
+def described(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of descriptions as text, None where there is none."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    found: NDArray[Any] = column.cast(pa.string()).to_numpy(zero_copy_only=False)
+    return found
