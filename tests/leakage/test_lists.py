@@ -60,6 +60,12 @@ def lists_of(rows: Rows, recipe: Recipe) -> dict[str, bytes]:
     for surface, lists in Scorer(generators, rankers).rank(histories, k=10).items():
         named = np.where(lists.items >= 0, table.ids.ids[lists.items], "")
         found[surface] = named.astype("<U8").tobytes() + lists.scores.tobytes()
+    # What the lists of a release that belong to nobody are made from: popular, trending, similar and bought together.
+    for name, (of_users, of_items) in generators.factors.items():
+        found[f"factors {name}"] = of_users.tobytes() + of_items.tobytes()
+    likeness = generators.likeness
+    found["likeness"] = b"".join(part.tobytes() for part in (likeness.indptr, likeness.indices, likeness.data))
+    found |= {f"items {name}": values.tobytes() for name, values in generators.items.statistics.items()}
     for surface, shown in hybrid_lists(generators, histories, k=10).items():
         found[f"hybrid {surface}"] = np.where(shown >= 0, table.ids.ids[shown], "").astype("<U8").tobytes()
     return found
