@@ -11,7 +11,17 @@ from typing import Any
 
 from jobs import clock
 from jobs.settings import Settings
-from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, TrackingError, client, model_name
+from jobs.tracking import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    AliasedVersion,
+    TrackingError,
+    client,
+    model_name,
+    move_champion,
+    registered_tag,
+)
 
 _REASON_LENGTH = 500
 
@@ -44,7 +54,7 @@ class Choice:
     """One move of the champion by a person, as the log keeps it."""
 
     at: str  # event time
-    action: str  # promote | rollback
+    action: str  # promote | rollback | moved in MLflow
     version: str
     before: str
     gate: str
@@ -120,9 +130,36 @@ def _move(domain: str, version: str, action: str, reason: str, config: Settings)
     registry.set_model_version_tag(name, version, "chosen_by_hand", json.dumps(asdict(choice)))
     registry.set_tag(chosen.run_id, "chosen_by_hand", f"{action}: {choice.reason}")
     _remember(config, choice)
-    if before and before != str(version):
-        registry.set_registered_model_alias(name, PREVIOUS, before)
-    registry.set_registered_model_alias(name, CHAMPION, version)
+    move_champion(registry, name, str(version), before)
+    return choice
+
+
+def notice_move(domain: str, config: Settings, found: AliasedVersion) -> Choice | None:
+    """Log a champion that was made by moving the alias in MLflow itself, past the gate and past `sluice model`.
+
+    The champion before becomes `previous`, so that `sluice model rollback` can go back to it.
+
+    Args:
+        found: the version that `champion` names now.
+
+    Returns:
+        The choice as it was logged; None when the gate or a command made this champion.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    settled = registered_tag(domain, config, CHAMPION)
+    if not settled or found.version in settled.split(","):
+        return None
+    registry, name, before = client(config), model_name(domain), settled.split(",")[-1]
+    reason = "the alias was moved in MLflow, without a reason"
+    gate = found.tags.get("gate", "unknown")
+    choice = Choice(clock.now(config).isoformat(), "moved in MLflow", found.version, before, gate, reason)
+    registry.set_model_version_tag(name, found.version, "chosen_by_hand", json.dumps(asdict(choice)))
+    registry.set_tag(found.run_id, "chosen_by_hand", f"{choice.action}: {choice.reason}")
+    _remember(config, choice)
+    registry.set_registered_model_alias(name, PREVIOUS, before)
+    registry.set_registered_model_tag(name, CHAMPION, found.version)
     return choice
 
 

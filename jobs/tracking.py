@@ -40,6 +40,7 @@ class Challenger:
         facts: parameters, nested ones as JSON.
         tags: on the run and on the version: the gate's verdict, `as_of`, versions of the inputs, the code's commit.
         importance: per surface the gain of each feature.
+        description: what a person should read on the version's page.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Challenger:
     metrics: dict[str, float]
     tags: dict[str, str]
     importance: dict[str, dict[str, float]]
+    description: str = ""
 
 
 def model_name(domain: str) -> str:
@@ -161,6 +163,8 @@ def register(domain: str, config: Settings, challenger: Challenger) -> str:
         logged = mlflow.lightgbm.log_model(booster, name="booster", pip_requirements=["lightgbm"])
         version = mlflow.register_model(logged.model_uri, name, tags=challenger.tags)
     registry = client(config)
+    registry.update_registered_model(name, description=_ABOUT.format(domain=domain))
+    registry.update_model_version(name, version.version, description=challenger.description)
     registry.set_registered_model_alias(name, CHALLENGER, version.version)
     return str(version.version)
 
@@ -205,13 +209,61 @@ class TuningRuns:
         self._client.set_terminated(self.run_id)
 
 
+_ABOUT = """\
+Two-stage recommender of the domain `{domain}`: candidates of many generators, ranked by LightGBM, a ranker per surface.
+
+* `champion` is what the next publish scores with, within half an hour; `challenger` is the newest version, `previous`
+  the champion before.
+* The gate moves `champion` when a challenger passes. The tag `gate` of a version says `passed`, or the rules that
+  refused it with their figures (`gate.<rule>`).
+* To promote by hand, move the alias `champion` here, or better `sluice model promote VERSION --reason "why"`, which
+  keeps the reason. A move made here is noticed and logged by the next publish. `sluice model rollback` goes back,
+  without training.
+* The run of a version holds the metrics of the validation cut (`validation_*`) beside the baselines (`baseline_*`), E1
+  (`e1_*`, reported only) and the report among its artifacts, `quality/report.html`.
+"""
+
+
+def registered_tag(domain: str, config: Settings, key: str) -> str:
+    """A tag of the registered model itself, empty without one; asked over HTTP like `version_by_alias`.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    import httpx
+
+    try:
+        address = f"{config.mlflow_url}/api/2.0/mlflow/registered-models/get"
+        said = httpx.get(address, params={"name": model_name(domain)}, timeout=30).json()
+    except (httpx.HTTPError, ValueError) as problem:
+        raise TrackingError(
+            f"MLflow does not answer at {config.mlflow_url}: `make up`, or set SLUICE_MLFLOW_URI ({problem})"
+        ) from problem
+    tags = said.get("registered_model", {}).get("tags", [])
+    return next((str(tag["value"]) for tag in tags if tag["key"] == key), "")
+
+
+def passed_tags(domain: str, config: Settings, key: str, *, most: int = 5) -> list[str]:
+    """Values of a tag on the newest versions that passed the gate, newest first; empty without such versions."""
+    versions = client(config).search_model_versions(f"name = '{model_name(domain)}'")
+    passed = [one for one in versions if one.tags.get("gate") == "passed" and key in one.tags]
+    return [one.tags[key] for one in sorted(passed, key=lambda one: -int(one.version))[:most]]
+
+
 def promote(domain: str, config: Settings, version: str) -> None:
     """Move `champion` to a version; the one before becomes `previous`."""
     registry, name = client(config), model_name(domain)
     before = version_by_alias(domain, config, CHAMPION)
-    if before is not None and before.version != version:
-        registry.set_registered_model_alias(name, PREVIOUS, before.version)
+    move_champion(registry, name, version, before.version if before is not None else "")
+
+
+def move_champion(registry: Any, name: str, version: str, before: str) -> None:
+    """Move the alias; the registered model's tag `champion` says who was moved on purpose, while it happens both."""
+    registry.set_registered_model_tag(name, CHAMPION, f"{before},{version}")
+    if before and before != version:
+        registry.set_registered_model_alias(name, PREVIOUS, before)
     registry.set_registered_model_alias(name, CHAMPION, version)
+    registry.set_registered_model_tag(name, CHAMPION, version)
 
 
 def run_of_version(domain: str, config: Settings, version: str) -> Any:

@@ -3,6 +3,8 @@
 It needs no labels, so it is also what an evaluation falls back to where no ranker can be trained.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from models.base import IntArray
@@ -24,13 +26,22 @@ def hybrid_scores(candidates: Candidates, histories: Histories) -> Floats:
     return np.where(candidates.is_new, blend, floor + own).astype(np.float32)
 
 
+def block_lists(
+    candidates: Candidates, histories: Histories, *, k: int, surfaces: Sequence[str] = SURFACES
+) -> dict[str, IntArray]:
+    """Item positions of each surface for one block of users and its candidates."""
+    scores = hybrid_scores(candidates, histories)
+    found = {}
+    for surface in surfaces:
+        rows = eligible_rows(surface, candidates)
+        found[surface] = ranked_lists(candidates, rows, scores[rows], users=len(histories), k=k).items
+    return found
+
+
 def hybrid_lists(generators: Generators, histories: Histories, *, k: int) -> dict[str, IntArray]:
     """Item positions of each surface, shape (users, k), `PAD` after the end of a list."""
     found: dict[str, list[IntArray]] = {surface: [] for surface in SURFACES}
     for block in histories.blocks(generators.recipe.user_block):
-        candidates = assemble(generators, block)
-        scores = hybrid_scores(candidates, block)
-        for surface in SURFACES:
-            rows = eligible_rows(surface, candidates)
-            found[surface].append(ranked_lists(candidates, rows, scores[rows], users=len(block), k=k).items)
+        for surface, lists in block_lists(assemble(generators, block), block, k=k).items():
+            found[surface].append(lists)
     return {surface: np.concatenate(parts) if parts else np.empty((0, k), np.int64) for surface, parts in found.items()}

@@ -15,6 +15,8 @@ COLD_BASKETS = 5
 
 _ONE_PURPOSE_ITEMS = 3
 _YOUNG_DAYS = 28.0
+_THIN_SHARE = 0.1
+"""Of the median user's number of items: accounts that were aged and dressed with a few purchases stay this thin."""
 _OVER_OTHERS = 5.0
 
 
@@ -47,7 +49,8 @@ class PushedItem:
     Attributes:
         item: position.
         exposure: share of the established users' lists that hold it.
-        suspects: its buyers with at most three items, or without a purchase older than four weeks.
+        suspects: its buyers with at most three items or a tenth of the usual number, or without a purchase older than
+            four weeks.
         suspect_share: their share of its buyers.
     """
 
@@ -76,7 +79,8 @@ def pushed_items(
     distinct = np.bincount(owners, minlength=len(histories))
     oldest = np.zeros(len(histories))
     np.maximum.at(oldest, owners, np.nan_to_num(histories.statistics["first_days"][bought]))
-    suspect = (distinct <= _ONE_PURPOSE_ITEMS) | (oldest < _YOUNG_DAYS)
+    few = max(_ONE_PURPOSE_ITEMS, _THIN_SHARE * float(np.median(distinct)) if len(distinct) else 0.0)
+    suspect = (distinct <= few) | (oldest < _YOUNG_DAYS)
     buyers = np.bincount(items, minlength=width)
     suspects = np.bincount(items, suspect[owners], minlength=width)
     among_suspects = suspects / max(int(suspect.sum()), 1)

@@ -204,9 +204,18 @@ class Scorer:
         return cls(Generators.load(state), load_rankers(ranker)[0])
 
     def rank(
-        self, histories: Histories, *, k: int, surfaces: Sequence[str] = SURFACES, threads: int = 1
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        surfaces: Sequence[str] = SURFACES,
+        threads: int = 1,
+        watch: Callable[[int, Histories, Candidates], None] | None = None,
     ) -> dict[str, ScoredLists]:
         """The `k` best candidates of each user on each surface; the same for any number of threads.
+
+        Args:
+            watch: is shown the number, the users and the candidates of every block, which cost most to make.
 
         Raises:
             ModelError: on k below 1 or a surface that no ranker was trained for.
@@ -217,6 +226,8 @@ class Scorer:
 
         def lists_of(number: int, block: Histories) -> dict[str, ScoredLists]:
             candidates = assemble(self.generators, block)
+            if watch is not None:
+                watch(number, block, candidates)
             scores = self._scores(candidates, feature_matrix(candidates, block, self.generators.items), surfaces)
             found = {}
             for surface in surfaces:

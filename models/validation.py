@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from models.als import ALSRecommender
 from models.base import PAD, IntArray
 from models.generators import Generators
+from models.hybrid import block_lists
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.metrics import PerUser, coverage, measure, popularity_share
 from models.personal_frequency import PersonalFrequencyRecommender
@@ -32,7 +34,9 @@ class Judged:
     Attributes:
         lists: item positions by surface, shape (users, K).
         finite: whether all scores of the lists are; `broken_factors` names the ALS whose factors are not.
+        tied_users: share of users whose home list has one score for all of its places: an order that says nothing.
         cpu_ms_per_user: processor time of ranking, all surfaces together.
+        hybrid: the first stage alone on the same candidates, where it was asked for.
     """
 
     per_user: dict[str, PerUser]
@@ -43,7 +47,9 @@ class Judged:
     source_shares: dict[str, float] = field(default_factory=dict)
     lists: dict[str, IntArray] = field(default_factory=dict)
     broken_factors: tuple[str, ...] = ()
+    tied_users: float = 0.0
     cpu_ms_per_user: float = 0.0
+    hybrid: "Judged | None" = None
 
     def means(self) -> dict[str, float]:
         """`<surface>_<metric>_at_20`, for MLflow and reports."""
@@ -63,13 +69,22 @@ def truths(snapshot: LabelledSnapshot) -> dict[str, sp.csr_matrix]:
     return {HOME: snapshot.truth, DISCOVER: sp.csr_matrix(new)}
 
 
-def judge(generators: Generators, rankers: Mapping[str, Ranker], snapshot: LabelledSnapshot) -> Judged:
-    """Rank the users of a snapshot and measure the lists."""
-    from models.candidates import SOURCES
+def judge(
+    generators: Generators, rankers: Mapping[str, Ranker], snapshot: LabelledSnapshot, *, with_hybrid: bool = False
+) -> Judged:
+    """Rank the users of a snapshot and measure the lists; the weighted hybrid too, on the same candidates."""
+    from models.candidates import SOURCES, Candidates
+
+    blended: dict[int, dict[str, IntArray]] = {}
+
+    def blend(number: int, block: Histories, candidates: Candidates) -> None:
+        blended[number] = block_lists(candidates, block, k=K, surfaces=TRAINED)
 
     begun = time.process_time()
     scorer, threads = Scorer(generators, rankers), generators.recipe.num_threads
-    lists = scorer.rank(snapshot.histories, k=K, surfaces=TRAINED, threads=threads)
+    lists = scorer.rank(
+        snapshot.histories, k=K, surfaces=TRAINED, threads=threads, watch=blend if with_hybrid else None
+    )
     spent = time.process_time() - begun
     popularity = np.asarray(snapshot.items.statistics["popularity_28d"], dtype=np.float64)
     wanted = truths(snapshot)
@@ -85,8 +100,24 @@ def judge(generators: Generators, rankers: Mapping[str, Ranker], snapshot: Label
         source_shares={name: float(count / max(counts.sum(), 1)) for name, count in zip(SOURCES, counts, strict=True)},
         lists={surface: lists[surface].items for surface in TRAINED},
         broken_factors=_broken(generators),
+        tied_users=_tied(home.scores, placed),
         cpu_ms_per_user=1000 * spent / max(len(snapshot.histories), 1),
+        hybrid=_judged_hybrid(blended, wanted) if blended else None,
     )
+
+
+def _judged_hybrid(blended: dict[int, dict[str, IntArray]], wanted: dict[str, sp.csr_matrix]) -> Judged:
+    parts = [blended[number] for number in sorted(blended)]
+    lists: dict[str, IntArray] = {name: np.concatenate([part[name] for part in parts]) for name in TRAINED}
+    return Judged({surface: measure(lists[surface], wanted[surface], K) for surface in TRAINED}, lists=lists)
+
+
+def _tied(scores: NDArray[np.float32], placed: NDArray[np.bool_]) -> float:
+    """Share of the lists of two places and more whose scores are all the same."""
+    several = placed.sum(axis=1) > 1
+    highest = np.where(placed, scores, -np.inf).max(axis=1)
+    lowest = np.where(placed, scores, np.inf).min(axis=1)
+    return float((highest == lowest)[several].mean()) if several.any() else 0.0
 
 
 def _broken(generators: Generators) -> tuple[str, ...]:

@@ -120,6 +120,7 @@ def main(context: JobContext) -> None:
     Raises:
         NothingToDo: no features or champion yet, or the lists of both are written already.
     """
+    from jobs.registry import notice_move
     from jobs.tracking import CHAMPION, local_model, version_by_alias
     from models.two_stage import BUY_AGAIN, HOME
 
@@ -131,6 +132,11 @@ def main(context: JobContext) -> None:
     reigning = version_by_alias(context.domain, context.config, CHAMPION)
     if reigning is None:
         raise NothingToDo("the registry has no champion yet: train.fit_models comes first")
+    moved = notice_move(context.domain, context.config, reigning)
+    if moved is not None:
+        was = f"the gate had said: {moved.gate}"
+        context.progress(f"champion was moved from version {moved.before} to {moved.version} in MLflow by hand; {was}")
+        context.report["moved_by_hand"] = {"from": moved.before, "to": moved.version, "gate": moved.gate}
     version = lake.version(GOLD["gold.user_features"])
     inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(reigning.version)}
     if lake.committed_inputs(topk) == inputs:

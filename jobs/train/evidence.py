@@ -6,7 +6,7 @@ from datetime import datetime
 
 from jobs.quality.docs import results_folder
 from jobs.settings import Settings
-from jobs.train.gate import Evidence
+from jobs.train.gate import HYBRID, Evidence
 from models.generators import Generators
 from models.list_checks import pushed_items, segments
 from models.ranker import Ranker
@@ -23,24 +23,32 @@ def gather(
     label_end: datetime | None = None,
     validation_cut: datetime | None = None,
     red_gates: tuple[str, ...] = (),
+    training_rows: float = 0.0,
+    earlier_rows: tuple[float, ...] = (),
 ) -> Evidence:
     """Measure challenger, champion and baselines on one cut.
 
     Args:
         generators: fitted on the snapshot by the challenger's recipe.
         reigning: the champion judged on the same snapshot, None when there is none.
+        training_rows, earlier_rows: labelled pairs a cut, of the challenger and of versions before it.
     """
-    challenger = judge(generators, rankers, snapshot)
+    challenger = judge(generators, rankers, snapshot, with_hybrid=True)
+    baselines = judge_baselines(snapshot)
+    if challenger.hybrid is not None:
+        baselines[HYBRID] = challenger.hybrid
     return Evidence(
         challenger=challenger,
         champion=reigning,
-        baselines=judge_baselines(snapshot),
+        baselines=baselines,
         segments=segments(snapshot.histories),
         pushed=pushed_items(snapshot.histories, challenger.lists, width=len(snapshot.items)),
         label_end=label_end,
         validation_cut=validation_cut,
         size_bytes=sum(len(ranker.text().encode()) for ranker in rankers.values()),
         red_gates=red_gates,
+        training_rows=training_rows,
+        earlier_rows=earlier_rows,
     )
 
 

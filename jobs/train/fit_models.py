@@ -22,9 +22,9 @@ from jobs.recipes import chosen_recipe
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.settings import code_commit
-from jobs.tracking import Challenger, RegisteredModel, champion, promote, register
+from jobs.tracking import Challenger, RegisteredModel, champion, passed_tags, promote, register
 from jobs.train.evidence import gather, red_gates
-from jobs.train.gate import Refusal, refusals
+from jobs.train.gate import Evidence, Refusal, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
 from models.base import ArtefactError
 from models.generators import Generators
@@ -122,6 +122,7 @@ def main(context: JobContext) -> None:
     generators = Generators.fit(snapshot.histories, snapshot.items, recipe, als=als)
     calendar = domain(context.domain).calendar
     learnt_until = max(label_end(calendar, cut) for cut in cuts[:-1][-recipe.training_cuts :])
+    pairs_a_cut = sum(one.truth.nnz for one in training) / len(training)
     evidence = gather(
         generators,
         rankers,
@@ -130,6 +131,8 @@ def main(context: JobContext) -> None:
         label_end=learnt_until,
         validation_cut=cuts[-1],
         red_gates=red_gates(context.config),
+        training_rows=pairs_a_cut,
+        earlier_rows=tuple(map(float, passed_tags(context.domain, context.config, "training_rows"))),
     )
     judged, baselines = evidence.challenger, dict(evidence.baselines)
     timings["validate"] = time.monotonic() - begun
@@ -145,7 +148,8 @@ def main(context: JobContext) -> None:
                 folder=Path(folder),
                 facts=facts,
                 metrics=_metrics(judged, baselines),
-                tags=_tags(lake, refused, as_of) | chosen.tags(),
+                tags=_tags(lake, refused, as_of) | chosen.tags() | {"training_rows": f"{pairs_a_cut:.0f}"},
+                description=_described(evidence, refused, as_of, reigning),
                 importance={surface: ranker.importance() for surface, ranker in rankers.items()},
             ),
         )
@@ -161,6 +165,30 @@ def _tags(lake: Lake, refused: list[Refusal], as_of: datetime) -> dict[str, str]
     verdict = "; ".join(map(str, refused)) or "passed"
     rules = {f"gate.{one.rule}": one.figures[:4900] for one in refused}
     return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": code_commit(), **rules, **versions}
+
+
+def _described(evidence: Evidence, refused: list[Refusal], as_of: datetime, reigning: RegisteredModel | None) -> str:
+    """The version's page in MLflow: what the gate said, and the figures it said it on."""
+    rows = {"this version": evidence.challenger, **evidence.baselines}
+    if evidence.champion is not None and reigning is not None:
+        rows = {
+            "this version": evidence.challenger,
+            f"champion (version {reigning.version})": evidence.champion,
+            **rows,
+        }
+    verdict = "passed the gate: it became champion" if not refused else "refused by the gate"
+    lines = [
+        f"Trained as of {as_of:%Y-%m-%d}: **{verdict}**.",
+        *(f"* {one}" for one in refused),
+        "",
+        "| validation cut | home ndcg@20 | discover ndcg@20 |",
+        "|---|---|---|",
+    ]
+    for name, one in rows.items():
+        means = one.means()
+        figures = " | ".join(f"{means[f'{surface}_ndcg_at_20']:.4f}" for surface in ("home", "discover"))
+        lines.append(f"| {name.replace('_', ' ')} | {figures} |")
+    return "\n".join(lines)
 
 
 def _report(

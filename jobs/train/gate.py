@@ -18,13 +18,18 @@ from models.validation import Judged
 _RIVALS = {HOME: "personal_frequency", DISCOVER: "popularity"}
 """What a model must at least hold its own against on each surface."""
 
+HYBRID = "hybrid"
+"""The first stage alone: reported beside the baselines, but it is ours and would share a leak with the challenger."""
+
 
 @dataclass(frozen=True)
 class Bounds:
     """What a champion must keep to; jobs/README.md has the real champion's figures beside each bound.
 
     Attributes:
+        max_rows_change: labelled pairs a cut, against the mean of the versions before; reliability asks for 30 %.
         min_distinct_scores: of a surface's lists; a constant model has one.
+        max_tied_users: share of users whose list has one score throughout; a model that is constant per user has 1.
         min_coverage: share of the catalogue in somebody's home list.
         max_popularity_share: share of places that the most popular 1 % take.
         max_lift, max_gap_closed: home nDCG over the best baseline's, and the part of the baseline's gap to a perfect
@@ -34,7 +39,9 @@ class Bounds:
         max_bytes, max_cpu_ms_per_user: budgets of the rankers' text and of ranking one user.
     """
 
+    max_rows_change: float = 0.3
     min_distinct_scores: int = 50
+    max_tied_users: float = 0.2
     min_coverage: float = 0.05
     max_popularity_share: float = 0.85
     max_lift: float = 1.4
@@ -59,6 +66,7 @@ class Evidence:
         validation_cut: what the challenger must not have learnt beyond.
         size_bytes: of the rankers.
         red_gates: data gates of the newest batch that failed, in words.
+        training_rows, earlier_rows: labelled pairs a training cut, of the challenger and of the versions before it.
     """
 
     challenger: Judged
@@ -70,6 +78,8 @@ class Evidence:
     validation_cut: datetime | None = None
     size_bytes: int = 0
     red_gates: Sequence[str] = ()
+    training_rows: float = 0.0
+    earlier_rows: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,20 @@ def _data_gates(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
         yield Refusal("data_gates_green", f"{len(evidence.red_gates)} blocking failed: {'; '.join(evidence.red_gates)}")
 
 
+def _usual_rows(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    """Half of the data lost, or all of it twice, on the way to the training set."""
+    if not evidence.earlier_rows:
+        return
+    usual = float(np.mean(evidence.earlier_rows))
+    change = evidence.training_rows / max(usual, 1e-9) - 1
+    if abs(change) > bounds.max_rows_change:
+        yield Refusal(
+            "training_rows",
+            f"{evidence.training_rows:.0f} labelled pairs a cut, {change:+.0%} against the mean of "
+            f"{len(evidence.earlier_rows)} versions before ({usual:.0f}), at most {bounds.max_rows_change:.0%} off",
+        )
+
+
 def _trained_before_the_cut(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
     if evidence.label_end and evidence.validation_cut and evidence.label_end > evidence.validation_cut:
         yield Refusal(
@@ -105,7 +129,7 @@ def _trained_before_the_cut(evidence: Evidence, bounds: Bounds) -> Iterator[Refu
 def _plausible_lift(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
     ours = evidence.challenger.per_user[HOME].mean()["ndcg"]
     name, best = max(
-        ((name, one.per_user[HOME].mean()["ndcg"]) for name, one in evidence.baselines.items()),
+        ((name, one.per_user[HOME].mean()["ndcg"]) for name, one in evidence.baselines.items() if name != HYBRID),
         key=lambda pair: pair[1],
     )
     closed = (ours - best) / max(1.0 - best, 1e-9)
@@ -130,6 +154,15 @@ def _distinct_scores(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
         yield Refusal(
             "distinct_scores",
             f"{evidence.challenger.distinct_scores} distinct scores, at least {bounds.min_distinct_scores}",
+        )
+
+
+def _untied(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.challenger.tied_users > bounds.max_tied_users:
+        yield Refusal(
+            "tied_lists",
+            f"{evidence.challenger.tied_users:.0%} of the users have one score for their whole home list, at most "
+            f"{bounds.max_tied_users:.0%}",
         )
 
 
@@ -205,10 +238,12 @@ def _budgets(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
 
 _RULES: tuple[Callable[[Evidence, Bounds], Iterator[Refusal]], ...] = (
     _data_gates,
+    _usual_rows,
     _trained_before_the_cut,
     _plausible_lift,
     _finite,
     _distinct_scores,
+    _untied,
     _pushed_items,
     _not_below,
     _segments_not_below,

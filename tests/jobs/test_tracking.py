@@ -34,6 +34,7 @@ def challenger(folder: Path, seed: int) -> Challenger:
         metrics={"validation_home_ndcg_at_20": 0.37},
         tags={"as_of": AS_OF.isoformat(), "gate": "passed"},
         importance={"home": {"purchases": 1.0}},
+        description="what the gate said",
     )
 
 
@@ -118,3 +119,40 @@ def test_trials_are_runs_nested_in_one_run_that_goes_on(config: Settings) -> Non
     )
     told = sorted((run.info.run_name, run.data.params["factors"], run.data.metrics["value"]) for run in nested)
     assert told == [("als 0", "64", 0.2), ("als 1", "32", 0.3)]
+
+
+def test_a_move_of_the_alias_in_the_ui_is_noticed_once(
+    config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate's and the command's own moves are none; afterwards the command can go back."""
+    from jobs import registry as by_hand
+
+    domain = "moved"
+    monkeypatch.setattr(by_hand.clock, "now", lambda _: AS_OF)
+    versions = [register(domain, config, challenger(tmp_path / f"v{seed}", seed=seed)) for seed in (1, 2, 3)]
+
+    def noticed() -> by_hand.Choice | None:
+        found = tracking.version_by_alias(domain, config, CHAMPION)
+        assert found is not None
+        return by_hand.notice_move(domain, config, found)
+
+    promote(domain, config, versions[0])
+    assert noticed() is None
+    by_hand.promote_by_hand(domain, versions[1], "a trial", config)
+    assert noticed() is None
+    tracking.client(config).set_registered_model_alias("moved-two-stage", CHAMPION, versions[2])
+    move = noticed()
+    assert move is not None
+    assert (move.action, move.before, move.version) == ("moved in MLflow", versions[1], versions[2])
+    assert noticed() is None
+    assert [one.action for one in by_hand.choices(config)] == ["promote", "moved in MLflow"]
+    assert "moved in MLflow" in by_hand.list_versions(domain, config)[0].by_hand
+    assert by_hand.rollback(domain, config).version == versions[1]
+
+
+def test_the_registry_says_how_to_promote(config: Settings, tmp_path: Path) -> None:
+    version = register(DOMAIN, config, challenger(tmp_path / "told", seed=9))
+    registered = tracking.client(config).get_registered_model("trial-two-stage")
+    assert "sluice model promote VERSION --reason" in registered.description
+    told = tracking.client(config).get_model_version("trial-two-stage", version)
+    assert told.description == "what the gate said"

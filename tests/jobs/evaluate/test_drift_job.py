@@ -56,6 +56,27 @@ def test_drift_of_another_champion_or_day_asks_for_nothing(fill: Callable[..., L
     assert retraining_reason(fill_none(lake), "5") == ""
 
 
+def test_drift_asks_for_a_training_before_the_week_is_over(fill: Callable[..., Lake], tmp_path: Any) -> None:
+    """The way that train.fit_models takes: only a champion that is older than the features, and only one that moved."""
+    from dataclasses import replace as changed
+    from types import SimpleNamespace
+
+    from jobs.tracking import RegisteredModel
+    from jobs.train.fit_models import _asked_for
+
+    said: list[str] = []
+    lake = fill(*features(0.9, 0.9, 0.01))
+    context: Any = SimpleNamespace(lake=lake, options={}, progress=said.append)
+    reigning = RegisteredModel("retail-two-stage", "4", "run", tmp_path, AS_OF)
+    assert _asked_for(context, reigning, AS_OF + timedelta(days=1))
+    assert not _asked_for(context, reigning, AS_OF)  # it has seen all there is
+    assert not _asked_for(context, changed(reigning, version="5"), AS_OF + timedelta(days=1))
+    assert len(said) == 1
+    assert "2 of 3 features have moved" in said[0]
+    quiet: Any = SimpleNamespace(lake=fill_none(lake), options={}, progress=said.append)
+    assert not _asked_for(quiet, reigning, AS_OF + timedelta(days=1))
+
+
 def fill_none(lake: Lake) -> Lake:
     return Lake(root=lake.root + "/empty", domain="retail")
 

@@ -5,16 +5,18 @@ The good challenger passes (negative control), against the baselines and against
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from features.ranking import RANKER_FEATURES
 from jobs.train.evidence import gather
 from jobs.train.gate import Evidence, refusals
 from models.generators import Generators
+from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_training import cuts_in_time
 from models.ranker import Ranker
@@ -99,11 +101,13 @@ def constant(clean: list[LabelledSnapshot], recipe: Recipe) -> dict[str, Ranker]
     return fit(clean[:1], replace(recipe, all_booster=stuck, new_booster={**stuck, "objective": "lambdarank"}))
 
 
-def shuffled(snapshot: LabelledSnapshot, seed: int) -> LabelledSnapshot:
-    """The same number of true items per user, drawn anew."""
+def shuffled(snapshot: LabelledSnapshot, seed: int, share: float = 1.0) -> LabelledSnapshot:
+    """The same number of true items per user, drawn anew for a share of the users."""
     random = np.random.default_rng(seed)
-    sizes = np.diff(snapshot.truth.indptr)
-    columns = [random.choice(len(snapshot.items), size, replace=False) for size in sizes]
+    own = np.split(snapshot.truth.indices, snapshot.truth.indptr[1:-1])
+    columns = [
+        random.choice(len(snapshot.items), len(of), replace=False) if random.random() < share else of for of in own
+    ]
     flat = np.concatenate(columns)
     truth = sp.csr_matrix((np.ones(len(flat), np.float32), flat, snapshot.truth.indptr), shape=snapshot.truth.shape)
     return replace(snapshot, truth=truth)
@@ -139,15 +143,50 @@ def test_constant_scores_are_refused(
     assert [one.figures for one in found] == ["1 distinct scores, at least 50"]
 
 
-def test_a_model_trained_on_the_future_is_refused(
+class ConstantPerUser:
+    """Scores of one number a user: many distinct scores, and an order that says nothing."""
+
+    def __init__(self, ranker: Ranker) -> None:
+        self.text = ranker.text
+
+    def score(self, features: Any) -> Any:
+        return np.nan_to_num(features[:, RANKER_FEATURES.index("user_items")]).astype(np.float32)
+
+
+def test_scores_that_are_constant_per_user_are_refused(
+    judged: Callable[..., Evidence], good: dict[str, Ranker]
+) -> None:
+    poisoned: Any = {surface: ConstantPerUser(ranker) for surface, ranker in good.items()}
+    found = {one.rule: one.figures for one in refusals(judged(poisoned))}
+    assert found["tied_lists"].startswith("100% of the users have one score")
+
+
+def test_labels_of_half_the_users_shuffled_are_refused(
     judged: Callable[..., Evidence], clean: list[LabelledSnapshot], recipe: Recipe
+) -> None:
+    """Worse, but not absurd: it takes the champion, measured per user on the same cut, to see it."""
+    poisoned = fit([shuffled(one, seed, share=0.5) for seed, one in enumerate(clean[:-1])], recipe)
+    assert rules(judged(poisoned)) & {"home_not_below_champion", "discover_not_below_champion"}
+
+
+def test_the_weighted_hybrid_is_measured_beside_the_baselines(
+    judged: Callable[..., Evidence], good: dict[str, Ranker], clean: list[LabelledSnapshot], now: Generators
+) -> None:
+    hybrid = judged(good).baselines["hybrid"]
+    expected = hybrid_lists(now, clean[-1].histories, k=20)
+    assert all(np.array_equal(hybrid.lists[surface], expected[surface]) for surface in hybrid.lists)
+
+
+@pytest.mark.parametrize("days", [7, 28])
+def test_a_model_trained_on_the_future_is_refused(
+    judged: Callable[..., Evidence], clean: list[LabelledSnapshot], recipe: Recipe, days: int
 ) -> None:
     """It learnt the labels of the validation window itself, and so may look good: its windows give it away."""
     cheat = fit(clean[-1:], recipe)
-    later = datetime(2017, 11, 27, 5, tzinfo=UTC)
+    later = VALIDATION + timedelta(days=days)
     found = refusals(judged(cheat, label_end=later, validation_cut=VALIDATION))
     assert found[0].rule == "trained_before_the_cut"
-    assert "2017-11-27" in found[0].figures
+    assert f"{later:%Y-%m-%d}" in found[0].figures
     assert "trained_before_the_cut" not in rules(judged(cheat, label_end=VALIDATION, validation_cut=VALIDATION))
 
 

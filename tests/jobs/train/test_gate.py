@@ -67,6 +67,16 @@ def test_constant_scores_are_refused(baselines: dict[str, Judged]) -> None:
     assert _rules(replace(_judged(0.4, 0.07), distinct_scores=1), None, baselines) == ["distinct_scores"]
 
 
+def test_scores_that_order_nobodys_list_are_refused(baselines: dict[str, Judged]) -> None:
+    assert _rules(replace(_judged(0.4, 0.07), tied_users=1.0), None, baselines) == ["tied_lists"]
+
+
+def test_the_hybrid_is_no_rival(baselines: dict[str, Judged]) -> None:
+    """It is our own first stage: a leak would lift it too, and hide behind it."""
+    with_hybrid = {**baselines, "hybrid": _judged(0.59, 0.05)}
+    assert _rules(_judged(0.6, 0.06), None, with_hybrid) == ["plausible_lift"]
+
+
 def test_lists_of_a_few_items_for_everybody_are_refused(baselines: dict[str, Judged]) -> None:
     narrow = replace(
         _judged(0.4, 0.07), coverage={HOME: 0.001, DISCOVER: 0.2}, popularity_share={HOME: 0.99, DISCOVER: 1}
@@ -92,6 +102,10 @@ SHOWN = np.arange(USERS * 20).reshape(USERS, 20)
         ({"label_end": CUT, "validation_cut": CUT}, None),
         ({"size_bytes": 2**30}, "size_budget"),
         ({"size_bytes": 2**20}, None),
+        ({"training_rows": 60_000.0, "earlier_rows": (100_000.0, 110_000.0)}, "training_rows"),
+        ({"training_rows": 160_000.0, "earlier_rows": (100_000.0, 110_000.0)}, "training_rows"),
+        ({"training_rows": 90_000.0, "earlier_rows": (100_000.0, 110_000.0)}, None),
+        ({"training_rows": 9.0, "earlier_rows": ()}, None),  # the first version has nothing to be compared with
         ({"pushed": (PushedItem(3, 0.4, 500, 0.9),)}, "no_pushed_item"),
     ],
 )
