@@ -8,6 +8,8 @@ from serving.release import LoadedRelease
 from serving.rules import ServedList
 from serving.snapshot import Snapshot
 
+SEGMENT: Final = "segment"
+"""Reason of a list made for users of a kind; also the source name that such lists carry in a release."""
 NO_RELEASE: Final = "no_release"
 REDIS_AWAY: Final = "redis_unavailable"
 RELEASE_GONE: Final = "release_missing"
@@ -18,6 +20,7 @@ WANTED: Final = frozenset({"own_list", "similar_items", "bought_together", "goes
 
 DETAILS: Final = {
     "own_list": "list of this user in this release",
+    SEGMENT: "no purchases of this user yet: what users like this one buy",
     "unknown_user": "this release has no list for this user: popular items",
     "no_history": "this release knows of nothing that this user has bought and may buy again: popular items",
     "similar_items": "items nearest to this one in the release's item vectors",

@@ -13,6 +13,7 @@ from serving.answers import (
     CORRUPT,
     REDIS_AWAY,
     RELEASE_GONE,
+    SEGMENT,
     WANTED,
     Answer,
     Question,
@@ -113,7 +114,10 @@ class Recommendations:
         ranked = (await self._read(question, release, [key]))[0]
         if ranked is None:
             return None
-        return answer_of(release, "personal", "own_list", self._filled(question, release, ranked))
+        # A user without purchases has the list of users like this one: built like any other, and marked by its source.
+        of_segment = len(ranked) > 0 and release.manifest.sources[ranked.sources[0]] == SEGMENT
+        reason = SEGMENT if of_segment else "own_list"
+        return answer_of(release, "personal", reason, self._filled(question, release, ranked))
 
     async def _recent(self, question: Question) -> Answer | None:
         release = question.release

@@ -32,13 +32,15 @@ from jobs.release_store import check_release, retire
 from jobs.releases import PointerMove, move_pointer, pointer, publisher
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
+from jobs.snapshots import read_segments
 from models.index_choice import CHOICE_VERSION, RECALL_TARGET
 from serving.online_store import FORMAT_VERSION, Keys, Manifest
 
 
 def rules_digest(rules: ListRules) -> str:
     """Short hash of the rules and of the sizes that shape lists: a change of either makes another release."""
-    facts = {**asdict(rules), "hidden_departments": sorted(rules.hidden_departments)}
+    sets = {name: sorted(value) for name, value in asdict(rules).items() if isinstance(value, frozenset)}
+    facts: dict[str, Any] = {**asdict(rules), **sets}
     facts["sizes"] = [*list_sizes(), FORMAT_VERSION]
     facts["index"] = [RECALL_TARGET, CHOICE_VERSION, EXACT_LISTS]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
@@ -64,7 +66,9 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
     """Everything of one as_of, read from the lake and the parts folder."""
     lake = ctx.lake
     topk, model_version = release_inputs.read_topk(lake, as_of)
-    parts = release_inputs.read_parts(release_inputs.parts_folder(ctx.config, ctx.domain, as_of))
+    folder = release_inputs.parts_folder(ctx.config, ctx.domain, as_of)
+    parts = release_inputs.read_parts(folder, read_segments(lake))
+    explores = domain_spec(ctx.domain).rules.explore_places > 0
     users, items = _ranker_features("USER_FEATURES"), _ranker_features("ITEM_FEATURES")
     return ReleaseInputs(
         domain=ctx.domain,
@@ -76,6 +80,7 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
         baskets=read_baskets(lake, as_of),
         user_features=release_inputs.read_features(lake, "gold.user_features", "user_id", users, as_of),
         item_features=release_inputs.read_features(lake, "gold.item_features", "item_id", items, as_of),
+        bought_cold=release_inputs.read_bought_cold(lake, as_of, parts["factor_ids"]) if explores else {},
         **parts,
     )
 
@@ -186,6 +191,7 @@ def main(ctx: JobContext) -> None:
         source_shares=source_shares(content),
         dropped_by_rule=content.dropped,
         vector_index=index_report(manifest),
+        explored_places=manifest.counts["explored"],
         parts_seconds={
             "read": round(read_seconds, 2),
             "build": round(built_seconds, 2),

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.domains.spec import ListRules
 from jobs.products import Products
+from jobs.publish.cold_lists import EXPLORE, SEGMENT, ColdItems, Quota, lists_of_cold_users
 from jobs.publish.release_inputs import FeatureRows, ReleaseInputs
 from models.bought_together import basket_matrix, bought_together
 from models.index_choice import RECALL_TARGET, IndexChoice, choose_index
@@ -113,7 +115,13 @@ class _Builder:
         self.table = _table(products, self.reasons)
         self.index = {item_id: place for place, item_id in enumerate(self.table.item_ids)}
         self.dropped: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.sources = [POPULARITY, *sorted({str(one) for one in inputs.topk.sources} - {POPULARITY})]
+        of_lists = {str(one) for one in inputs.topk.sources}
+        if rules.explore_places:
+            of_lists.add(EXPLORE)
+        if inputs.segments.of_users:
+            of_lists.add(SEGMENT)
+        self.sources = [POPULARITY, *sorted(of_lists - {POPULARITY})]
+        self.explored = 0
 
     def _keep(self, surface: str, items: Sequence[int], k: int) -> list[int]:
         return apply_rules(
@@ -145,7 +153,44 @@ class _Builder:
             kept = [start + place for place in self._keep(surface, items[start:end].tolist(), LIST_LENGTH)]
             if kept:
                 lists[f"u:{surface}"][user_id] = RankedItems.of(items[kept], topk.scores[kept], sources[kept])
+        self._explore(lists)
+        self._lists_of_cold_users(lists)
         return lists
+
+    def _explore(self, lists: dict[str, dict[str, RankedItems]]) -> None:
+        """Places of the quota go to cold items; nothing happens when the rules give none."""
+        families = [one for one in lists if one.removeprefix("u:") in self.rules.explore_surfaces]
+        if not self.rules.explore_places or not families:
+            return
+        texts = [" ".join(pair) for pair in zip(self.table.titles, self.table.categories, strict=True)]
+        cold = ColdItems.of(
+            texts, self.table.categories, self._is_cold(), self.inputs.item_features.column("trial_28d", self.index)
+        )
+        cap, code = self.rules.max_per_category, self.sources.index(EXPLORE)
+        quota = Quota(self.rules.explore_places, cap, LIST_LENGTH, code)
+        bought = {
+            user: [self.index[one] for one in items if one in self.index]
+            for user, items in self.inputs.bought_cold.items()
+        }
+        self.explored += sum(cold.into(lists[family], quota, bought) for family in families)
+
+    def _is_cold(self) -> NDArray[np.bool_]:
+        known = set(self.inputs.factor_ids)
+        return np.array(
+            [not reason and one not in known for one, reason in zip(self.table.item_ids, self.reasons, strict=True)],
+            dtype=np.bool_,
+        )
+
+    def _lists_of_cold_users(self, lists: dict[str, dict[str, RankedItems]]) -> None:
+        """Users without a list get that of their segment, on the surfaces whose lists may hold anything new."""
+        segments = self.inputs.segments
+        if not segments.of_users:
+            return
+        for family in (one for one in ("u:home", "u:discover") if one in lists):
+            lists[family] |= lists_of_cold_users(
+                segments, set(lists[family]), self.index, partial(self._keep, SEGMENT),
+                length=LIST_LENGTH, code=self.sources.index(SEGMENT),
+            )  # fmt: skip
 
     def popular(self) -> tuple[RankedItems, RankedItems]:
         """The popular list (rules applied) and, for categories, the most popular recommendable items of each."""
@@ -299,6 +344,7 @@ def _manifest(
             "items": len(builder.table),
             "recommendable": int((builder.reasons == "").sum()),
             "lists": sum(entry.count for entry in lists.values()),
+            "explored": builder.explored,  # places that the quota gave to cold items
         },
         artefacts=artefacts,
         lists=lists,

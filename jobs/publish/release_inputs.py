@@ -5,6 +5,7 @@ Read with delta-rs, without Spark: the tables are read whole, and a session woul
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +18,11 @@ from jobs.baskets import Baskets
 from jobs.catalog import TableSpec, table
 from jobs.lake import Lake, LakeError
 from jobs.products import Products
+from jobs.publish.cold_lists import Segments, segments_of_release
 from jobs.settings import Settings
 
+"""Favourites of a segment before the business rules."""
+SEGMENT_LENGTH = 300
 _REBUILD = "`python -m jobs.run gold.build_features --end {0}`, then `publish.score_users --end {0}`, then this"
 
 
@@ -45,6 +49,15 @@ class FeatureRows:
     def none(cls) -> "FeatureRows":
         return cls([], [], np.empty((0, 0), np.float32))
 
+    def column(self, name: str, index: Mapping[str, int]) -> NDArray[np.float32]:
+        """One feature by the positions of an index, 0 where an id has none or there is no such feature."""
+        found = np.zeros(len(index), np.float32)
+        known = [(index[one], row) for row, one in enumerate(self.ids) if one in index]
+        if name in self.names and known:
+            places, rows = (list(part) for part in zip(*known, strict=True))
+            found[places] = np.nan_to_num(self.values[rows, self.names.index(name)])
+        return found
+
 
 @dataclass(frozen=True)
 class ReleaseInputs:
@@ -67,6 +80,8 @@ class ReleaseInputs:
     baskets: Baskets = field(default_factory=Baskets.none)
     user_features: FeatureRows = field(default_factory=FeatureRows.none)
     item_features: FeatureRows = field(default_factory=FeatureRows.none)
+    segments: Segments = field(default_factory=Segments)
+    bought_cold: dict[str, list[str]] = field(default_factory=dict)  # user -> items bought that have no factors
 
 
 # Reading -----------------------------------------------------------------------------------------------------
@@ -143,8 +158,8 @@ def _boosters(folder: Path, hashes: dict[str, str]) -> dict[str, bytes]:
     return boosters
 
 
-def read_parts(folder: Path) -> dict[str, Any]:
-    """Factors, popularity, trends, boosters and metrics of an as_of, as arguments of `ReleaseInputs`.
+def read_parts(folder: Path, segments: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Factors, popularity, trends, segments, boosters and metrics of an as_of, as arguments of `ReleaseInputs`.
 
     Popular is what most users bought lately (28 days), before the rules; ties go to the lower id.
 
@@ -165,6 +180,7 @@ def read_parts(folder: Path) -> dict[str, Any]:
     return {
         "factor_ids": ids.tolist(),
         "factors": np.asarray(generators.factors["als"][1], np.float32),
+        "segments": segments_of_release(generators, segments or {}, length=SEGMENT_LENGTH),
         "popular_ids": ids[order].tolist(),
         "popular_scores": counts[order].astype(np.float32),
         "trending_ids": ids[trending].tolist(),
@@ -172,6 +188,23 @@ def read_parts(folder: Path) -> dict[str, Any]:
         "boosters": _boosters(ranker_folder, ranker["sha256"]),
         "metrics": {str(name): float(value) for name, value in ranker.get("metrics", {}).items()},
     }
+
+
+def read_bought_cold(lake: Lake, as_of: datetime, known: list[str]) -> dict[str, list[str]]:
+    """User -> items that the user bought and that no generator knows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    spec = table("gold.pair_features")
+    if lake.version(spec) is None:
+        return {}
+    moment = (pc.field("as_of") == pc.scalar(as_of)) & (pc.field("purchases") > 0)
+    cold = ~pc.is_in(pc.field("item_id"), pa.array(known, pa.string()))
+    rows = _arrow(lake, spec, ["user_id", "item_id"], moment & cold)
+    found: dict[str, list[str]] = {}
+    for user, item in zip(rows["user_id"].to_pylist(), rows["item_id"].to_pylist(), strict=True):
+        found.setdefault(user, []).append(item)
+    return found
 
 
 def read_features(lake: Lake, table_name: str, id_column: str, names: list[str], as_of: datetime) -> FeatureRows:

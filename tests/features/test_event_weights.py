@@ -64,7 +64,9 @@ def consequences(spark: Any, spec: Domain) -> dict[str, Any]:
     histories = Histories.from_columns({name: bought[name].to_numpy() for name in bought.columns}, users, table)
     small = {"factors": 2, "regularization": 0.1, "alpha": 2.0, "iterations": 3, "random_state": 1}
     recipe = Recipe(min_item_users=1, als=small, als_wide=small, num_threads=1)
-    truth = truth_matrix({name: labels[name].to_numpy() for name in ("user_id", "item_id", "label")}, histories.user_ids, table)
+    truth = truth_matrix(
+        {name: labels[name].to_numpy() for name in ("user_id", "item_id", "label")}, histories.user_ids, table
+    )
     return {
         "confidence": histories.statistics["weight"].tolist(),
         "factors": Generators.fit(histories, table, recipe).factors["als"][0].tolist(),
