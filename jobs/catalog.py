@@ -371,7 +371,7 @@ JOBS: dict[str, JobSpec] = {
         ),
         JobSpec(
             name="publish.build_release",
-            reads=("silver.products", "gold.basket_features", "gold.topk"),
+            reads=("silver.products", "silver.users", "gold.basket_features", "gold.pair_features", "gold.topk"),
             writes=(),
             summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
         ),

@@ -21,8 +21,8 @@ from jobs.products import Products
 from jobs.publish.cold_lists import Segments, segments_of_release
 from jobs.settings import Settings
 
-"""Favourites of a segment before the business rules."""
 SEGMENT_LENGTH = 300
+"""Favourites of a segment before the business rules."""
 _REBUILD = "`python -m jobs.run gold.build_features --end {0}`, then `publish.score_users --end {0}`, then this"
 
 

@@ -179,6 +179,7 @@ def test_labels_are_the_window_alone(spark: Any) -> None:
 
 def test_labels_say_where_an_item_was_shown(spark: Any) -> None:
     """Best place of the window, from impressions and from purchases that name theirs; shown and left is label 0."""
+    from features.domains import domain
     from features.training_set import build_labels
 
     day = timedelta(days=1)

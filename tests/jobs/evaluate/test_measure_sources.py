@@ -65,7 +65,8 @@ def filled(job_context: Callable[..., Any]) -> Any:
     write(lake, "gold.user_features", at(users), {"as_of": int(AS_OF.timestamp())})
     wanted = [(f"u{user}", f"i{(user * 7 + step) % ITEMS}") for user in range(USERS) for step in range(5)]
     labels = {"user_id": [one for one, _ in wanted], "item_id": [one for _, one in wanted]}
-    write(lake, "gold.training_set", at(labels | {"label": np.ones(len(wanted), np.int32)}))
+    shown = {"label": np.ones(len(wanted), np.int32), "position": pa.nulls(len(wanted), pa.int32())}
+    write(lake, "gold.training_set", at(labels | shown))
     baskets = [(CUT - timedelta(days=day), [names[day % ITEMS], names[(day + 1) % ITEMS]]) for day in range(1, 60)]
     baskets.append((CUT + timedelta(days=1), [names[0], names[9]]))
     write(lake, "gold.basket_features", {
