@@ -64,11 +64,17 @@ class Settings(BaseSettings):
     port_redis: Port = Field(16379, description="Port of Redis")
     port_objectstore: Port = Field(19000, description="Port of the S3 endpoint")
     port_spark: Port = Field(15002, description="Port of the Spark Connect server")
+    port_spark_master: Port = Field(17077, description="Port of the master of `python -m jobs.stack cluster`")
     port_supervisor: Port = Field(19001, description="Port of supervisord's control interface")
 
     # Sizes
     spark_memory: str = Field("3g", description="Heap of the Spark Connect server, in JVM notation")
     spark_cores: Count = Field(2, description="Task slots of the Spark Connect server")
+    spark_master: str = Field(
+        "",
+        description="Where the engine's tasks run: local[n], spark://host:port, k8s://…; default: local[spark_cores]",
+    )
+    spark_executor_memory: str = Field("1g", description="Heap of each executor when spark_master is a cluster")
     airflow_parallelism: Count = Field(2, description="Tasks that Airflow runs at once")
 
     # Models
@@ -101,6 +107,7 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr | None = Field(None, description="S3 access key (file secret)")
     s3_secret_key: SecretStr | None = Field(None, description="S3 secret key (file secret)")
     airflow_password: SecretStr | None = Field(None, description="Password of the Airflow user 'admin' (file secret)")
+    spark_secret: SecretStr | None = Field(None, description="What master, workers and engine authenticate with")
 
     # Faults on purpose (drills)
     gates: Literal["enforce", "report"] = Field(
@@ -117,6 +124,10 @@ class Settings(BaseSettings):
     @cached_property
     def lake_root(self) -> str:
         return self.lake_uri or (self.home / "lake").resolve().as_uri()
+
+    @cached_property
+    def spark_master_url(self) -> str:
+        return self.spark_master or f"local[{self.spark_cores}]"
 
     @cached_property
     def spark_remote_url(self) -> str:

@@ -1,4 +1,4 @@
-"""`python -m jobs.stack up|down|status|logs|run|provision|clean`: the local stack from the command line."""
+"""`python -m jobs.stack up|down|status|logs|run|cluster|provision|clean`: the local stack from the command line."""
 
 import argparse
 import json
@@ -27,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("service")
     clean = commands.add_parser("clean", help="stop everything and delete the state: lake, databases, logs, secrets")
     clean.add_argument("--yes", action="store_true", help="do not ask")
+    cluster = commands.add_parser("cluster", help="a Spark master and workers, in the foreground; Ctrl-C ends them")
+    cluster.add_argument("--workers", type=int, default=2, help="workers of one core each")
+    cluster.add_argument("--memory", default="2g", help="memory that each worker may give to its executor")
     commands.add_parser("provision", help="create databases, topics and the pool inside running services")
     return parser
 
@@ -98,6 +101,18 @@ def _run(name: str) -> int:
     return 1
 
 
+def _cluster(given: argparse.Namespace) -> int:
+    import signal
+
+    from jobs.stack.cluster import running_cluster
+
+    with running_cluster(settings(), workers=given.workers, worker_memory=given.memory) as cluster:
+        words = f"{given.workers} workers at {cluster.url}; make up with SLUICE_SPARK_MASTER={cluster.url}"
+        Console(stderr=True).print(words, highlight=False, soft_wrap=True)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    return 0
+
+
 def _provision() -> int:
     from jobs.stack.services import SERVICES
 
@@ -110,6 +125,7 @@ def _provision() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, do, return the exit code; expected failures are one message, not a traceback."""
+    from jobs.stack.cluster import ClusterError
     from jobs.stack.lifecycle import StackError
     from jobs.stack.services import UnknownServiceError
     from jobs.stack.supervision import SupervisorError
@@ -121,12 +137,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "status": lambda: _status(as_json=given.json),
         "logs": lambda: _logs(given),
         "run": lambda: _run(given.service),
+        "cluster": lambda: _cluster(given),
         "clean": lambda: _clean(confirmed=given.yes),
         "provision": _provision,
     }
     try:
         return actions[given.command]()
-    except (SettingsError, StackError, UnknownServiceError, SupervisorError) as problem:
+    except (SettingsError, StackError, ClusterError, UnknownServiceError, SupervisorError) as problem:
         Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

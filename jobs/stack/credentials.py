@@ -38,6 +38,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "sluice_s3_access_key": _token,
     "sluice_s3_secret_key": _token,
     "sluice_airflow_password": _token,
+    "sluice_spark_secret": _token,
     # Read by serving.settings.ServingSettings: user ids in the API's log are hashed with it
     "sluice_log_salt": _signing_key,
     # Read by the stack alone

@@ -1,6 +1,7 @@
 """The warm engine: one Spark Connect server that all batch jobs are clients of.
 
-One driver is also one writer process per Delta table, which Delta on a local disk needs.
+One driver is also one writer process per Delta table, which Delta on a local disk needs. Its tasks run in its own
+process (`local[n]`), or on a cluster when `SLUICE_SPARK_MASTER` names one (`jobs.stack.cluster` starts a small one).
 """
 
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from jobs.settings import Settings
 from jobs.stack import jars
+from jobs.stack.credentials import secret
+from jobs.stack.environment import job_environment
 from jobs.stack.java import find_java
 from jobs.stack.launch import Launch, jvm, private_folder, render, temporary_folder
 
@@ -22,7 +25,7 @@ _PACKAGES = (
     "java.base/sun.nio.cs", "java.base/sun.security.action", "java.base/sun.util.calendar",
     "java.security.jgss/sun.security.krb5",
 )  # fmt: skip
-_OPTIONS = (
+JVM_OPTIONS = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     *(f"--add-opens={package}=ALL-UNNAMED" for package in _PACKAGES),
     "--sun-misc-unsafe-memory-access=allow",
@@ -36,12 +39,45 @@ _OPTIONS = (
     "-Dlog4j2.configurationFile=docker/local/spark-log4j2.properties",
 )
 
+_FOR_TASKS = ("PYSPARK_PYTHON", "PYTHONPATH", "OPENBLAS_NUM_THREADS", "TZ")
+"""Variables of a job that the Python workers of executors need too."""
+
 
 def class_path(config: Settings) -> str:
     """Our jars, then those that pyspark ships."""
     import pyspark
 
     return f"{jars.folder(config, 'spark')}/*:{Path(pyspark.__file__).parent}/jars/*"
+
+
+def is_cluster(config: Settings) -> bool:
+    """Whether tasks run in other processes than the engine's."""
+    return not config.spark_master_url.startswith("local")
+
+
+def authentication(config: Settings) -> list[str]:
+    """Properties by which the processes of a standalone cluster prove to each other that they belong together."""
+    return ["spark.authenticate true", f"spark.authenticate.secret {secret(config, 'spark_secret')}"]
+
+
+def executor_properties(config: Settings) -> str:
+    """What a cluster's executors need to know: size, jars, interpreter. Empty when there are none.
+
+    Executors of one core each are the same on two workers and on two hundred; jars and the environment lie at the
+    same path on every worker (one image, or one machine).
+    """
+    if not is_cluster(config):
+        return ""
+    lines = [
+        "spark.executor.cores 1",
+        f"spark.executor.memory {config.spark_executor_memory}",
+        f"spark.executor.extraClassPath {jars.folder(config, 'spark')}/*",
+        "spark.executor.extraJavaOptions -XX:+IgnoreUnrecognizedVMOptions -XX:+UseG1GC -XX:-UsePerfData",
+        *(f"spark.executorEnv.{name} {value}" for name, value in job_environment(config).items() if name in _FOR_TASKS),
+    ]
+    if config.spark_master_url.startswith("spark://"):
+        lines += authentication(config)
+    return "\n".join(lines)
 
 
 def prepare(config: Settings) -> Launch:
@@ -53,14 +89,16 @@ def prepare(config: Settings) -> Launch:
     properties = render(
         "spark.properties",
         home / "run" / "spark.properties",
+        master=config.spark_master_url,
         cores=config.spark_cores,
+        executors=executor_properties(config),
         host=config.host,
         port=config.port_spark,
         python=sys.executable,
         temporary=temporary,
         warehouse=private_folder(home / "warehouse").as_uri(),
     )
-    machine = jvm(find_java(config).path, temporary, config.spark_memory, class_path(config), *_OPTIONS)
+    machine = jvm(find_java(config).path, temporary, config.spark_memory, class_path(config), *JVM_OPTIONS)
     command = [*machine, "org.apache.spark.deploy.SparkSubmit", "--properties-file", str(properties)]
     environment = {"SPARK_HOME": str(Path(pyspark.__file__).parent), "SPARK_LOCAL_IP": config.host}
     return Launch([*command, "--class", SERVER, "spark-internal"], environment)
