@@ -1,6 +1,7 @@
 """Gold -> a challenger (ALS + LightGBM ranker) in MLflow; the gate decides whether it becomes champion.
 
-**What it does.** When there is no champion yet, or a week of new data since the champion's cut, it fits the models on
+**What it does.** When there is no champion yet, a week of new data since the champion's cut, or drift of a fifth of the
+features (`ops.drift`, measured after every release and read by the next run), it fits the models on
 past cuts, evaluates them on the validation cut (never on E1) and registers the version as `challenger`. The gate
 compares it with the champion; passing moves the alias `champion`, refusing tags the version with the rule and figures.
 

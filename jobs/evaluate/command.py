@@ -123,11 +123,26 @@ def _show(result: dict[str, Any]) -> None:
         console.print(f"- {note}", markup=False)
 
 
+def _measure() -> None:
+    """The jobs of the DAG `measure_quality`, one after the other; exit code 99 of a job is nothing to do."""
+    import subprocess
+
+    for job in (["evaluate.measure_protocols"], ["evaluate.report_quality", "--option", "force=1"]):
+        code = subprocess.run([sys.executable, "-m", "jobs.run", *job], check=False, stdout=sys.stderr).returncode
+        if code:
+            raise typer.Exit(code)
+
+
 def quality(
     readme: Annotated[bool, typer.Option(help="Write the README's section from the newest report.")] = False,
+    measure: Annotated[
+        bool, typer.Option(help="Measure the baselines and E2 first (minutes), and report anew.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report's figures.")] = False,
 ) -> None:
     """The newest quality report: where it is, what it says, and into the README."""
+    if measure:
+        _measure()
     from jobs.evaluate.quality_readme import markdown, read_report, write_readme
     from jobs.settings import settings
 

@@ -56,7 +56,8 @@ def ids(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.str_]:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     known = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), dtype=np.str_)
-    return known[encoded.indices.to_numpy(zero_copy_only=False)]
+    found: NDArray[np.str_] = known[encoded.indices.to_numpy(zero_copy_only=False)]
+    return found
 
 
 def _plain(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

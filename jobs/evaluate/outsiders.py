@@ -105,9 +105,9 @@ def _all_lists(
         from jobs.evaluate.release_lists import published_lists
 
         say(f"reading the lists of release {request.release}")
-        ours, facts = published_lists(request.release, split, k=k)
-        model = "release"
-        notes += facts
+        found_there = published_lists(request.release, split.known.user_map.ids, split.known.item_map, k=k)
+        model, ours = "release", found_there.lists
+        notes += found_there.notes()
     else:
         model, ours, why = _trained(generators, histories, prepared, hybrid, k=k, say=say)
         notes += [why] if why else []

@@ -26,7 +26,7 @@ from models.snapshot import Histories
 from models.two_stage import DISCOVER, HOME
 
 OURS = "two_stage"
-_SHOWN = ("popularity", "personal_frequency_filled", "personal_frequency", "tifu_knn", "als")
+_SHOWN = ("release", "hybrid", "personal_frequency_filled", "personal_frequency", "tifu_knn", "als", "popularity")
 _SAMPLES = 3
 
 

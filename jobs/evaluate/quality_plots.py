@@ -4,10 +4,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OURS, RIVAL, QUIET, LOUD = "#1f5fa8", "#9aa7b4", "#d7dde3", "#b5472b"
+OURS, LIGHT, RIVAL, QUIET, LOUD = "#1f5fa8", "#8db4de", "#9aa7b4", "#d7dde3", "#b5472b"
 NAMES = {
     "two_stage": "ours",
     "first_stage": "ours (first stage)",
+    "release": "ours, as published",
     "hybrid": "weighted hybrid",
     "popularity": "popularity",
     "popularity_by_users": "popularity by users",
@@ -22,6 +23,8 @@ NAMES = {
     "tifu_knn": "TIFU-KNN",
 }
 """What a reader calls each model."""
+OURS_TOO = frozenset({"release", "hybrid"})
+"""Rows of the report that are no rivals: the same lists under the business rules, and our first stage alone."""
 
 
 def _figure(width: float, height: float) -> Any:
@@ -43,15 +46,16 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def models(result: Mapping[str, Any], *, ours: str, k: int) -> str:
-    """nDCG@k of every model, all and new, with the interval of ours."""
-    rows = {ours: result, **result["models"]}
-    figure = _figure(9.2, 0.26 * len(rows) + 1.0)
-    for axes, view, title in zip(figure.subplots(1, 2), ("all", "new"), ("all items", "new items only"), strict=True):
-        name = f"ndcg@{k}"
+def models(result: Mapping[str, Any], *, ours: str, k: int) -> list[str]:
+    """nDCG@k of every model with the interval of ours: one picture of all items, one of new items only."""
+    rows, name = {ours: result, **result["models"]}, f"ndcg@{k}"
+    pictures = []
+    for view, title in (("all", "all items"), ("new", "new items only")):
+        figure = _figure(5.2, 0.25 * len(rows) + 0.55)
+        axes = figure.subplots()
         ranked = sorted(((found[view][name] or 0.0, model) for model, found in rows.items()), key=lambda pair: pair[0])
         values = [value for value, _ in ranked]
-        colours = [OURS if model == ours else RIVAL for _, model in ranked]
+        colours = [OURS if model == ours else LIGHT if model in OURS_TOO else RIVAL for _, model in ranked]
         axes.barh([NAMES.get(model, model) for _, model in ranked], values, color=colours)
         low, high = result["intervals"][view][name]
         ends = [high if model == ours and high is not None else value for value, model in ranked]
@@ -63,7 +67,9 @@ def models(result: Mapping[str, Any], *, ours: str, k: int) -> str:
         axes.set_title(f"nDCG@{k}, {title}", loc="left", fontsize=10)
         axes.set_xlim(0, max(ends) * 1.15 if max(ends) else 1)
         axes.xaxis.set_visible(False)
-    return _svg(figure)
+        axes.spines["bottom"].set_visible(False)
+        pictures.append(_svg(figure))
+    return pictures
 
 
 def segments(rows: Sequence[Mapping[str, Any]], *, k: int = 20) -> str:
@@ -98,19 +104,42 @@ def calibration(found: Mapping[str, Any]) -> str:
     return _svg(figure)
 
 
-def importance(found: Mapping[str, Mapping[str, float]], *, most: int = 12) -> str:
-    """Share of the gain of the strongest features of each ranker."""
-    figure = _figure(9.2, 0.24 * most + 0.7)
-    for axes, (surface, shares) in zip(
-        figure.subplots(1, max(len(found), 2)), sorted(found.items(), reverse=True), strict=False
-    ):
+def departments(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many of the true pairs of a department the home lists hold, ours beside the strongest simple baseline."""
+    figure = _figure(5.2, 0.3 * max(len(rows), 1) + 0.8)
+    axes = figure.subplots()
+    names = list(rows[0]["recall"]) if rows else []
+    height = 0.8 / max(len(names), 1)
+    for place, name in enumerate(names):
+        at = [-number - (place - (len(names) - 1) / 2) * height for number in range(len(rows))]
+        values = [row["recall"][name] for row in rows]
+        bars = axes.barh(at, values, height, color=OURS if place == 0 else RIVAL, label=NAMES.get(name, name))
+        axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=2, fontsize=7)
+    labels = [f"{row['department'].title()} ({row['true_pairs']:,})" for row in rows]
+    axes.set_yticks([-number for number in range(len(rows))], labels, fontsize=8)
+    axes.set_title("recall@20 by department (true pairs)", loc="left", fontsize=10)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    if names:
+        axes.legend(frameon=False, fontsize=7, loc="lower right")
+    return _svg(figure)
+
+
+def importance(found: Mapping[str, Mapping[str, float]], *, most: int = 12) -> list[str]:
+    """Share of the gain of the strongest features, one picture of each ranker."""
+    pictures = []
+    for surface, shares in sorted(found.items(), reverse=True):
+        figure = _figure(5.2, 0.24 * most + 0.5)
+        axes = figure.subplots()
         top = list(shares.items())[:most][::-1]
         bars = axes.barh([name for name, _ in top], [share for _, share in top], color=OURS)
         axes.bar_label(bars, [f"{share:.0%}" for _, share in top], padding=3, fontsize=8)
-        axes.set_title(f"What the {surface} ranker goes by", loc="left", fontsize=10)
+        axes.set_title(f"What the {surface} ranker goes by (share of gain)", loc="left", fontsize=10)
         axes.set_xlim(0, max(share for _, share in top) * 1.2 if top else 1)
         axes.xaxis.set_visible(False)
-    return _svg(figure)
+        axes.spines["bottom"].set_visible(False)
+        pictures.append(_svg(figure))
+    return pictures
 
 
 def contributions(why: Mapping[str, Any]) -> str:

@@ -1,13 +1,13 @@
 """The README's page "How good is it, and how do we know", written from the report's figures alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.evaluate import surface_facts
 from jobs.evaluate.quality_page import TARGETS
-from jobs.evaluate.quality_plots import NAMES
+from jobs.evaluate.quality_plots import NAMES, OURS_TOO
 from jobs.settings import ROOT, Settings
 
 MARKERS = ("<!-- quality:start -->", "<!-- quality:end -->")
@@ -32,34 +32,72 @@ def read_report(config: Settings) -> dict[str, Any]:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The section between the markers."""
-    parts = [
+    return "\n\n".join(part for section in SECTIONS if (part := section(report)))
+
+
+def _opening(report: Mapping[str, Any]) -> str:
+    return (
         f"Lists as of {report['as_of'][:10]}, model version {report['model_version']} (profile {report['profile']}), "
         f"{report['items']:,} items. Every figure is a mean over users; brackets are 95 % bootstrap intervals, and "
-        "differences are paired per user. E1 is reported, never used to choose or to gate.",
-        _targets(report),
-        "**E1**: everything before the end of week 48 is known, the four weeks after it are to be found; items bought "
-        f"by at least ten households, business rules off, {report['e1']['users']['all']:,} users with truth "
-        f"({report['e1']['users']['new']:,} for new items).",
-        _table(report["e1"], 20),
-        _rules(report),
-    ]
-    if report["e2"]:
-        parts += [
-            f"**E2**: the last basket of each of {report['e2']['users']['all']:,} users is to be found from the "
-            "earlier ones; nDCG divides by the ideal over min(k, size of the basket); lists are made at the previous "
-            "basket, by a ranker of the same recipe trained on the baskets before (not the model version above).",
-            _table(report["e2"], 10),
-        ]
-    if report.get("surfaces"):
-        parts.append(surface_facts.markdown(report["surfaces"]))
-    parts.append(
-        "How we know: nothing after a cut reaches a feature or a list (`tests/features`, `tests/leakage`, each with a "
-        "control that must fail), the gate refuses poisoned models (`tests/jobs/train/test_drills.py`), and "
-        "`sluice evaluate --interactions FILE.parquet --protocol global-time --json` measures the same models on your "
-        "own data. The full page, with segments, calibration, explanations and drift, is `<home>/quality/report.html` "
-        "and lies on the champion's MLflow run."
+        "differences are paired per user. E1 is reported, never used to choose or to gate."
     )
-    return "\n\n".join(parts)
+
+
+def _e1(report: Mapping[str, Any]) -> str:
+    users = report["e1"]["users"]
+    told = (
+        "**E1**: everything before the end of week 48 is known, the four weeks after it are to be found; items bought "
+        f"by at least ten households, business rules off, {users['all']:,} users with truth ({users['new']:,} for new "
+        "items)."
+    )
+    return "\n\n".join([told, _table(report["e1"], 20), _rules(report)])
+
+
+def _e2(report: Mapping[str, Any]) -> str:
+    if not report["e2"]:
+        return "**E2** is not measured in this report yet: `sluice quality --measure`."
+    told = (
+        f"**E2**: the last basket of each of {report['e2']['users']['all']:,} users is to be found from the earlier "
+        "ones; nDCG divides by the ideal over min(k, size of the basket); lists are made at the previous basket, by a "
+        "ranker of the same recipe trained on the baskets before (not the model version above)."
+    )
+    return f"{told}\n\n{_table(report['e2'], 10)}"
+
+
+def _beside(report: Mapping[str, Any]) -> str:
+    """What the lists are like: by segment, and beyond accuracy."""
+    rows = report["e1"]["segments"]
+    names = list(rows[0]["all"]) if rows else []
+    lines = [
+        "| E1 ndcg@20 of | users | " + " | ".join(NAMES.get(name, name) for name in names) + " |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for row in rows:
+        values = ("-" if row["all"][name] is None else f"{row['all'][name]:.4f}" for name in names)
+        lines.append(f"| {row['segment']} users | {row['users']:,} | " + " | ".join(values) + " |")
+    home = report["lists"]["two_stage"]["home"]
+    told = (
+        f"Our home lists show {home['coverage']:.0%} of the catalogue; {home['popularity_share']:.0%} of their places "
+        f"go to the most popular 1 % (Gini {home['gini']:.2f}, novelty {home['novelty_bits']:.1f} bits, intra-list "
+        f"diversity {home['diversity']:.2f}). A predicted probability is off by "
+        f"{report['calibration']['expected_error']:.4f} on average."
+    )
+    return "\n".join(lines) + f"\n\n{told}"
+
+
+def _surfaces(report: Mapping[str, Any]) -> str:
+    return surface_facts.markdown(report["surfaces"]) if report.get("surfaces") else ""
+
+
+def _how_we_know(report: Mapping[str, Any]) -> str:
+    return (
+        "How we know: nothing after a cut reaches a feature or a list (`tests/leakage`: every feature and gold column "
+        "by name, each with a control that must fail), figures equal an oracle of pandas and scikit-learn "
+        "(`tests/jobs/evaluate/test_oracle.py`), the gate refuses poisoned models (`tests/jobs/train/test_drills.py`), "
+        "and `sluice evaluate --interactions FILE.parquet --protocol global-time --json` measures the same models on "
+        "your own data. The full page, with segments, calibration, explanations and drift, is "
+        "`<home>/quality/report.html` and lies on the champion's MLflow run."
+    )
 
 
 def write_readme(report: Mapping[str, Any], readme: Path = ROOT / "README.md") -> None:
@@ -83,7 +121,7 @@ def _targets(report: Mapping[str, Any]) -> str:
             continue
         for (view, metric), target in wanted.items():
             rival, theirs = max(
-                ((name, one[view][metric] or 0.0) for name, one in result["models"].items() if name != "hybrid"),
+                ((name, one[view][metric] or 0.0) for name, one in result["models"].items() if name not in OURS_TOO),
                 key=lambda pair: pair[1],
             )
             low, high = result["paired"][rival][view][metric]["interval"]
@@ -102,7 +140,8 @@ def _table(result: Mapping[str, Any], k: int) -> str:
         "|---|" + "---|" * len(names),
     ]
     ours = result.get("model", "two_stage")
-    for name, one in ({ours: result} | dict(result["models"])).items():
+    ranked = sorted(result["models"].items(), key=lambda pair: -(pair[1]["all"][f"ndcg@{k}"] or 0.0))
+    for name, one in ((ours, result), *ranked):
         values = ["-" if one[view][metric] is None else f"{one[view][metric]:.4f}" for view, metric in names]
         bold = "**" if name == ours else ""
         lines.append(f"| {bold}{NAMES.get(name, name)}{bold} | " + " | ".join(values) + " |")
@@ -116,3 +155,15 @@ def _rules(report: Mapping[str, Any]) -> str:
         f"Business rules (departments never shown, stock, variety) cost {-gap['difference']:.4f} of all ndcg@20: "
         f"{rules['means']['all']['ndcg@20']:.4f} with them."
     )
+
+
+SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
+    _opening,
+    _targets,
+    _e1,
+    _e2,
+    _surfaces,
+    _beside,
+    _how_we_know,
+)
+"""Parts of the page in order; one that has nothing to say about a report returns an empty text."""

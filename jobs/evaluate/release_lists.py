@@ -1,8 +1,10 @@
-"""The lists that a release published in Redis, in the positions of a split: what users are really given.
+"""The lists that a release published in Redis, in the positions of an evaluation: what users are really given.
 
-Business rules are in these lists. An item that the split does not know keeps its place and finds nothing.
+Business rules are in these lists. An item that the evaluation does not know keeps its place and finds nothing.
 """
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,20 +13,39 @@ from numpy.typing import NDArray
 from jobs.evaluate.file_columns import InputError
 from models.base import PAD, IntArray
 from models.evaluation import ModelLists
-from models.protocols import Split
+from models.interaction_matrix import IdMap
 from models.two_stage import DISCOVER, HOME
 
 _BATCH = 1000
 
 
-def published_lists(release: str, split: Split, *, k: int) -> tuple[ModelLists, list[str]]:
-    """Lists of every user of a split, `k` wide, topped up with popular items as the API does it.
+@dataclass(frozen=True)
+class Published:
+    """Lists of a release.
+
+    Attributes:
+        users, own: how many were asked for, and how many have lists of their own in the release.
+    """
+
+    release_id: str
+    as_of: datetime
+    lists: ModelLists
+    users: int
+    own: int
+
+    def notes(self) -> list[str]:
+        """Sentences on what the lists are."""
+        return [
+            f"ours are the lists of release {self.release_id} as of {self.as_of.isoformat()}, business rules in them",
+            f"{self.users - self.own} of {self.users} users have no list in it: they get the popular list",
+        ]
+
+
+def published_lists(release: str, user_ids: NDArray[np.str_], items: IdMap, *, k: int) -> Published:
+    """Lists of users, `k` wide, topped up with popular items as the API does it.
 
     Args:
         release: `current`, or the id of a release.
-
-    Returns:
-        The lists, and sentences on what they are.
 
     Raises:
         InputError: there is no such release, it is not whole, or Redis does not answer.
@@ -44,18 +65,15 @@ def published_lists(release: str, split: Split, *, k: int) -> tuple[ModelLists, 
                 check_release_id(chosen)
             except ValueError as problem:
                 raise InputError(f"--release: {problem}; `sluice release list` shows them") from problem
-            lists, own, as_of = _read(client, config.domain, chosen, split, k)
+            lists, own, as_of = _read(client, config.domain, chosen, user_ids, items, k=k)
     except (ReleaseError, IncompleteReleaseError, CorruptArtefactError) as problem:
         raise InputError(f"--release {release}: {problem}") from problem
-    users = len(split.known.user_map)
-    notes = [
-        f"ours are the lists of release {chosen} as of {as_of}, business rules in them",
-        f"{users - own} of {users} users have no list in it: they get the popular list",
-    ]
-    return lists, notes
+    return Published(chosen, as_of, lists, len(user_ids), own)
 
 
-def _read(client: Any, domain: str, release_id: str, split: Split, k: int) -> tuple[ModelLists, int, str]:
+def _read(
+    client: Any, domain: str, release_id: str, user_ids: NDArray[np.str_], known: IdMap, *, k: int
+) -> tuple[ModelLists, int, datetime]:
     from jobs.release_store import read_artefact, read_manifest
     from serving.online_store import Keys, decode_ranked, join_item_shards, unpack_item_shard
     from serving.online_store.items import item_shards
@@ -68,17 +86,17 @@ def _read(client: Any, domain: str, release_id: str, split: Split, k: int) -> tu
             for name in item_shards(manifest.artefacts)
         ]
     )
-    to_split = split.known.item_map.positions(np.array(table.item_ids, dtype=np.str_))
+    to_split = known.positions(np.array(table.item_ids, dtype=np.str_))
     content = read_artefact(client, keys, manifest, "popular")
     popular = decode_ranked("popular", content, item_count=len(table)).items.astype(np.int64)
     found: dict[str, IntArray] = {}
     own = 0
     for surface in (HOME, DISCOVER):
-        stored = _stored(client, keys, release_id, surface, split.known.user_map.ids, items=len(table))
+        stored = _stored(client, keys, release_id, surface, user_ids, items=len(table))
         own = max(own, sum(one is not None for one in stored))
         # as the API does it: a popular item may be one that the user has bought, so discover ends where it ends
         found[surface] = _topped_up(stored, popular, to_split, k, fill=surface == HOME)
-    return ModelLists(found[HOME], found[DISCOVER]), own, manifest.as_of.isoformat()
+    return ModelLists(found[HOME], found[DISCOVER]), own, manifest.as_of
 
 
 def _stored(

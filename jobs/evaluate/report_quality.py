@@ -21,9 +21,11 @@ from jobs.evaluate import quality_facts as facts
 from jobs.evaluate import surface_facts
 from jobs.evaluate.arena import Arena, K
 from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_drift
+from jobs.evaluate.file_columns import InputError
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.mailing_facts import mailing_facts, popular_items
 from jobs.evaluate.quality_page import page
+from jobs.evaluate.release_lists import Published, published_lists
 from jobs.evaluate.source_facts import source_facts
 from jobs.lake import Lake, commit_metadata
 from jobs.products import read_products
@@ -84,13 +86,34 @@ def main(context: JobContext) -> None:
     drift = _drift(context, as_of, version)
     cut = domain(context.domain).calendar.week_end(E1_CUT_WEEK)
     run = run_of_version(context.domain, context.config, version) if as_of == cut else None
-    reported = run is not None and "e1_home_ndcg_at_20" in run.data.metrics and context.options.get("force") != "1"
+    logged = run is not None and "e1_home_ndcg_at_20" in run.data.metrics
+    reported = logged and not _measured_since(context.config, cut) and context.options.get("force") != "1"
     if run is None or reported:
         if drift is None:
             raise NothingToDo(f"drift as of {as_of.isoformat()} and the report of version {version} are there already")
         return
     report = _report(context, as_of, version)
     _keep(context, run, report)
+
+
+def _measured_since(config: Settings, cut: datetime) -> bool:
+    """Whether baselines or E2 were measured after the report was written: then it must be written anew."""
+    page_file = config.home / "quality" / "report.json"
+    written = page_file.stat().st_mtime if page_file.exists() else 0.0
+    return any(file.exists() and file.stat().st_mtime > written for file in (e1_file(config, cut), e2_file(config)))
+
+
+def _published(context: JobContext, arena: Arena, as_of: datetime) -> Published | None:
+    """The lists that users are given, out of Redis; None (and why) where there are none of this moment."""
+    try:
+        found = published_lists("current", arena.user_ids, IdMap(arena.item_ids), k=K)
+    except InputError as problem:
+        context.progress(f"the published lists are not in the report: {problem}")
+        return None
+    if found.as_of != as_of:
+        context.progress(f"the published lists are as of {found.as_of.isoformat()}: not in this report")
+        return None
+    return found
 
 
 def _drift(context: JobContext, as_of: datetime, version: str) -> list[Drift] | None:
@@ -179,6 +202,9 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
     context.progress("lists of the first stage alone")
     first = hybrid_lists(generators, histories, k=K)
     arena.lists["hybrid"] = arena.placed(histories.user_ids, first, items.ids.ids)
+    published = _published(context, arena, as_of)
+    if published is not None:
+        arena.lists["release"] = published.lists
     context.progress("every other surface")
     known = surface_facts.gather(lake, as_of, generators, histories, subject.lists, weeks=E1_WEEKS)
     e2 = e2_file(config)
@@ -188,6 +214,7 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         "model_version": version,
         "profile": generators.recipe.profile,
         "items": len(items),
+        "release": None if published is None else published.release_id,
         "e1": facts.comparison(arena, subject),
         "e2": json.loads(e2.read_text()) if e2.exists() else None,
         "lists": facts.shape_of_lists(arena, subject),
@@ -229,8 +256,9 @@ def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
     registry = client(context.config)
     for name in ("report.html", "report.json"):
         registry.log_artifact(run.info.run_id, str(folder / name), "quality")
-    values = _metrics(report["e1"]) | surface_facts.metrics(report["surfaces"])
-    metrics = [Metric(name, value, 0, 0) for name, value in sorted(values.items())]
+    figures = _metrics(report["e1"]) | surface_facts.metrics(report["surfaces"])
+    figures |= _next_basket_metrics(report["e2"]) if report["e2"] else {}
+    metrics = [Metric(name, value, 0, 0) for name, value in sorted(figures.items())]
     registry.log_batch(run.info.run_id, metrics=metrics)
     e1 = report["e1"]
     best = "personal_frequency_filled" if "personal_frequency_filled" in e1["models"] else "personal_frequency"
@@ -267,3 +295,13 @@ def _metrics(e1: dict[str, Any]) -> dict[str, float]:
                 if value is not None:
                     found[f"{prefix}_{surface}_{metric}_at_20"] = float(value)
     return found
+
+
+def _next_basket_metrics(e2: dict[str, Any]) -> dict[str, float]:
+    """`e2_<metric>_at_10` of all items, and the same of each baseline."""
+    return {
+        f"{f'e2_baseline_{name}' if name else 'e2'}_{metric}_at_10": float(one["all"][f"{metric}@10"])
+        for name, one in ({"": e2} | e2["models"]).items()
+        for metric in ("recall", "ndcg", "hit")
+        if one["all"][f"{metric}@10"] is not None
+    }

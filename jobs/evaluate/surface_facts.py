@@ -213,7 +213,8 @@ def section(found: Mapping[str, Any] | None) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in names)
         parts.append(
             f"<h3>{escape(surface.replace('_', ' ').capitalize())}</h3><p class=quiet>{one['units']:,} "
-            f"{escape(WORDS[surface])}.</p><table><tr><th>lists</th>{head}</tr>{''.join(rows)}</table>"
+            f"{escape(WORDS[surface])}.</p><div class=scroll><table><tr><th>lists</th>{head}</tr>{''.join(rows)}"
+            "</table></div>"
         )
     return "".join(parts)
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = {
     "ingest_dumps", "land_events", "refine", "build_features", "train_models", "tune_models", "publish_recommendations",
-    "maintain_lake", "prepare_mailings",
+    "measure_quality", "maintain_lake", "prepare_mailings",
 }  # fmt: skip
 
 # One fresh process: what parsing loads must not be hidden by what other tests have loaded already.

@@ -64,7 +64,7 @@ def test_last_basket_is_out_of_what_is_known() -> None:
 
 def test_impossible_splits_say_what_to_change() -> None:
     log = log_of(ROWS)
-    with pytest.raises(ModelError, match="before the first event"):
+    with pytest.raises(ModelError, match="no event lies before the cut"):
         global_time(log, cut=0.0)
     with pytest.raises(ModelError, match="earlier one"):
         global_time(log, cut=41 * DAY_SECONDS)

@@ -54,7 +54,9 @@ def test_times_and_ids_that_are_none(refused: Refused, write: Write, columns: Co
     words[2] = "yesterday"
     assert "got" in refused("--interactions", write(columns | {"ts": words}))
     absent = [None, *columns["user"][1:]]
-    assert "got 1 empty ones: drop those rows" in refused("--interactions", write(columns | {"user": absent}))
+    assert "got 1 empty ones, the first at row 0: drop those rows" in refused(
+        "--interactions", write(columns | {"user": absent})
+    )
 
 
 def test_cuts_outside_the_log(refused: Refused, write: Write, columns: Columns) -> None:

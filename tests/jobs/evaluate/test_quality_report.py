@@ -171,6 +171,9 @@ def test_the_page_holds_everything_and_needs_nothing(report: dict[str, Any]) -> 
     ):
         assert f">{heading}" in text
     assert text.count("<svg") >= 6
+    assert 'name="viewport"' in text
+    assert text.index("class=verdict") < text.index("<svg")  # the answer comes before what stands behind it
+    assert text.count("<section") == text.count('<a href="#')
     for outside in ("<script", "src=", 'href="http', "@import", "url(http"):
         assert outside not in text
     assert "Title &lt;i" in text  # titles are data, never markup
@@ -263,5 +266,7 @@ def test_the_report_lies_on_the_run_and_the_job_links_it(
     assert logged["e1_baseline_popularity_discover_recall_at_20"] == pytest.approx(
         report["e1"]["models"]["popularity"]["new"]["recall@20"]
     )
+    assert logged["e2_recall_at_10"] == pytest.approx(report["e2"]["all"]["recall@10"])
+    assert "e2_baseline_hybrid_ndcg_at_10" in logged
     assert run.info.run_id in context.report["quality_report"]
     assert json.loads((settings().home / "quality" / "report.json").read_text())["model_version"] == "7"
