@@ -40,7 +40,7 @@ def tune(  # noqa: PLR0917  (typer makes options of them, not positions)
     if interactions is None:
         _tune_lake(chosen, {"minutes": str(minutes), "trials": str(trials)})
         return
-    from jobs.evaluate.interactions_file import InputError
+    from jobs.evaluate.file_columns import InputError
     from models.base import ModelError
     from models.interaction_matrix import InteractionError
 
