@@ -9,12 +9,15 @@ from jobs.lake import Lake
 from jobs.settings import Settings
 from jobs.silver.profile import Accounts
 from jobs.verify.checks import (
+    Waiting,
     content_of,
     files_landed,
     nothing_lost,
+    nothing_strange,
     offsets_contiguous,
     same_content,
     unique_by_key,
+    waiting_rows,
 )
 from jobs.verify.rebuild import scratch_lake
 from jobs.verify.runner import guarded, quarantine_countable
@@ -94,6 +97,20 @@ def test_a_row_that_vanished_between_bronze_and_silver_is_found():
     assert nothing_lost("orders", 10, 7, accounts, {"bad_id": 1, "future_event": 1}).ok
     assert not nothing_lost("orders", 10, 6, accounts, {"bad_id": 2}).ok
     assert not nothing_lost("orders", 10, 7, accounts, {"bad_id": 1}).ok
+
+
+def test_what_waits_is_told_from_what_should_not_be_there(spark):
+    def keys(*rows, columns="event_id string"):
+        return spark.createDataFrame([row if isinstance(row, tuple) else (row,) for row in rows], columns).coalesce(1)
+
+    entries = keys(("k1", "bad_id"), ("k2", "order_unknown"), columns="source_key string, reason string")
+    refused = keys("k1", "k3", columns="source_key string")
+    found = waiting_rows(keys("a"), keys("a", "b"), entries, refused, key=("event_id",), curable="order_unknown")
+    assert found == Waiting(keys=1, refusals=1, strangers=0)  # b and k3 wait; k2 waits for its order
+    assert nothing_strange("events", found).ok
+    found = waiting_rows(keys("a", "z"), keys("a"), entries, refused, key=("event_id",), curable="")
+    assert found == Waiting(keys=0, refusals=1, strangers=2)  # z and k2 come from nowhere
+    assert not nothing_strange("events", found).ok
 
 
 def test_quarantine_is_countable(spark, lake, tmp_path, monkeypatch):
