@@ -9,13 +9,13 @@ changes no row and wakes nobody. Nightly at 03:00 New York time.
 next night.
 """
 
-from airflow.sdk import CronTriggerTimetable, dag
+from airflow.sdk import dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 3 * * *", timezone="America/New_York"),
+    schedule=at("0 3 * * *"),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

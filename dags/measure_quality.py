@@ -8,13 +8,13 @@ then the report of the current lists is written with them (HTML, MLflow run of t
 **When it is red.** Lists are not touched, what was measured before stays. The log names the protocol; clear the task.
 """
 
-from airflow.sdk import CronTriggerTimetable, chain, dag
+from airflow.sdk import chain, dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 4 * * 2", timezone="America/New_York"),
+    schedule=at("0 4 * * 2"),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

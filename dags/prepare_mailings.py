@@ -14,13 +14,13 @@ served*: the release was rolled back or is not out yet; publish, or activate it,
 Redis or Spark down: `make up`, then clear. To stop mail to one user: `sluice mailing opt-out USER`, at once.
 """
 
-from airflow.sdk import CronTriggerTimetable, dag
+from airflow.sdk import dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
 
 
 @dag(
-    schedule=CronTriggerTimetable("30 7 * * 1", timezone="America/New_York"),
+    schedule=at("30 7 * * 1"),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

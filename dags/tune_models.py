@@ -10,13 +10,13 @@ is proven better becomes `<home>/tuning/retail/recipe.json`: the next training u
 stood. To go back to the built-in recipe delete the file.
 """
 
-from airflow.sdk import CronTriggerTimetable, Param, dag
+from airflow.sdk import Param, dag
 
-from dags.lib.tasks import DEFAULTS, run_job
+from dags.lib.tasks import DEFAULTS, at, run_job
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 1 1 * *", timezone="America/New_York"),
+    schedule=at("0 1 1 * *"),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -14,7 +14,7 @@ from jobs.settings import Settings
 CHAIN = ("ingest_dumps", "land_events", "refine", "build_features", "train_models", "publish_recommendations")
 """DAGs of the main job, upstream first."""
 
-BESIDE = ("measure_quality", "maintain_lake", "prepare_mailings")
+BESIDE = ("measure_quality", "maintain_lake", "prepare_mailings", "tune_models")
 """DAGs with schedules of their own: nobody follows them, and the main job does not wait for them."""
 
 ACTIVE = ("queued", "running")

@@ -27,6 +27,7 @@ for dag in bag.dags.values():
     dags[dag.dag_id] = {
         "doc": dag.doc_md or "", "tags": sorted(dag.tags), "file": dag.fileloc, "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs, "schedule": type(dag.timetable).__name__,
+        "at_once": str(getattr(dag.timetable, "run_immediately", "")),
         "tasks": [{
             "id": t.task_id, "owner": t.owner, "retries": t.retries, "pool": t.pool,
             "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
@@ -103,6 +104,19 @@ def test_every_dag_has_a_time_schedule(probe: dict[str, Any]) -> None:
     kinds = {name: dag["schedule"] for name, dag in probe["dags"].items()}
     allowed = ("AssetOrTimeSchedule", "CronTriggerTimetable", "CronDataIntervalTimetable")
     assert [name for name, kind in kinds.items() if kind not in allowed] == []
+
+
+def test_every_dag_is_followed_or_unpaused_beside_the_chain(probe: dict[str, Any]) -> None:
+    """One that is in neither list would stay paused for ever."""
+    from jobs.airflow_api import BESIDE, CHAIN
+
+    assert {*CHAIN, *BESIDE} == set(probe["dags"])
+
+
+def test_unpausing_starts_nothing_that_the_chain_would_wait_for(probe: dict[str, Any]) -> None:
+    from jobs.airflow_api import BESIDE
+
+    assert {name: probe["dags"][name]["at_once"] for name in BESIDE} == dict.fromkeys(BESIDE, "0:00:00")
 
 
 def test_a_broken_dag_is_seen(tmp_path: Path) -> None:
