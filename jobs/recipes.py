@@ -45,19 +45,25 @@ def chosen_recipe(config: Settings, domain: str) -> ChosenRecipe:
     """The recipe to train with.
 
     Raises:
-        RecipeError: the file is there and is no recipe, or not the one that was written.
+        RecipeError: the file is there and holds no recipe.
     """
     file = recipe_file(config, domain)
-    if not file.exists():
-        return ChosenRecipe(Recipe(), BUILT_IN)
+    return ChosenRecipe(read_recipe(file), str(file)) if file.exists() else ChosenRecipe(Recipe(), BUILT_IN)
+
+
+def read_recipe(file: Path) -> Recipe:
+    """The recipe of a file that `write_recipe` wrote.
+
+    Raises:
+        RecipeError: the file is not there or holds no recipe.
+    """
     try:
         stored = json.loads(file.read_text())
-        recipe = Recipe.from_dict(stored["recipe"])
-    except (ValueError, KeyError, TypeError, ModelError) as problem:
+        return Recipe.from_dict(stored["recipe"])
+    except (OSError, ValueError, KeyError, TypeError, ModelError) as problem:
         raise RecipeError(
             f"{file} holds no recipe ({problem}): delete it to train with the built-in one, or `sluice tune` again"
         ) from problem
-    return ChosenRecipe(recipe, str(file))
 
 
 def write_recipe(file: Path, recipe: Recipe, facts: dict[str, Any]) -> None:

@@ -56,6 +56,9 @@ def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
         Path | None, typer.Option(help="Item file: item, category, product_type, brand, …")
     ] = None,
     profile: Annotated[str, typer.Option(help="fast | quality")] = "fast",
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe to train with, of `sluice tune --out`; instead of a profile.")
+    ] = None,
     release: Annotated[str, typer.Option(help="Score published lists instead: current, or a release id.")] = "",
     user: Annotated[str, typer.Option(help="Name of the user column.")] = "",
     item: Annotated[str, typer.Option(help="Name of the item column.")] = "",
@@ -69,6 +72,7 @@ def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
     from jobs.evaluate.file_columns import InputError
     from jobs.evaluate.outsiders import evaluate as run
     from jobs.evaluate.requests import Request
+    from jobs.recipes import RecipeError, read_recipe
 
     names = {"user": user, "item": item, "time": time, "weight": weight, "basket": basket}
     try:
@@ -89,13 +93,14 @@ def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
                 moment=moment,  # type: ignore[arg-type]
                 catalog=items_catalog,
                 profile=profile,
+                recipe=None if recipe is None else read_recipe(recipe),
                 columns={name: column for name, column in names.items() if column},
                 release=release,
                 threads=threads,
             ),
             _say,
         )
-    except InputError as problem:
+    except (InputError, RecipeError) as problem:
         print(f"sluice evaluate: {problem}", file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from problem
     if as_json:

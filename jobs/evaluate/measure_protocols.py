@@ -22,6 +22,7 @@ from jobs.evaluate.outsiders import compare
 from jobs.evaluate.report_quality import E1_CUT_WEEK, E1_WEEKS, e1_file, e2_file
 from jobs.evaluate.requests import Catalog, Prepared, Request
 from jobs.lake import Lake
+from jobs.recipes import chosen_recipe
 from jobs.run import JobContext, NothingToDo
 from models.log_training import cuts_by_basket
 from models.protocols import global_time, last_basket
@@ -67,7 +68,7 @@ def main(context: JobContext) -> None:
         raise NothingToDo(f"silver.events holds no purchase before {cut.isoformat()}")
     context.progress(f"{len(known)} purchases before {cut.isoformat()}")
     only, timings = context.options.get("only", ""), {}
-    recipe = Recipe()
+    recipe = chosen_recipe(context.config, context.domain).recipe  # E2's ranker is made as the next training would
     if only in ("", "e1"):
         begun = time.monotonic()
         future = _table(purchases_between(cut, cut + E1_WEEKS), "order_id")
@@ -96,7 +97,7 @@ def measure_next_basket(table: Table, catalog: Catalog, recipe: Recipe, context:
         return cuts_by_basket(split.known, count=made.training_cuts, catalog=catalog)
 
     prepared = Prepared(split, cuts, 1, {"moment": "previous"}, [])
-    request = Request("last-basket", interactions=Path("silver.events"), profile=recipe.profile)
+    request = Request("last-basket", interactions=Path("silver.events"), recipe=recipe)
     return compare(request, prepared, catalog, context.progress)
 
 

@@ -18,11 +18,11 @@ from jobs.catalog import GOLD
 from jobs.cuts import validation_cut
 from jobs.evaluate.more_sources import more_sources, purchases_before
 from jobs.evaluate.source_facts import sources_file
+from jobs.recipes import chosen_recipe
 from jobs.run import JobContext, NothingToDo
 from jobs.snapshots import read_histories, read_items, read_labels, read_segments
 from models.cold_start import measure_cold_users
 from models.generators import Generators
-from models.recipe import Recipe
 from models.source_quality import HYBRID, measure_hybrid, measure_sources, users_with_new
 from models.two_stage import truth_matrix
 
@@ -40,7 +40,7 @@ def main(context: JobContext) -> None:
     if not built:
         raise NothingToDo("no features yet: gold.build_features comes first")
     cut = validation_cut(domain(context.domain).calendar, datetime.fromtimestamp(built[c.AS_OF], UTC))
-    recipe = Recipe()
+    recipe = chosen_recipe(context.config, context.domain).recipe
     items = read_items(lake, cut, min_users=recipe.min_item_users)
     everybody = read_histories(lake, cut, items)
     truth = truth_matrix(read_labels(lake, cut), everybody.user_ids, items)

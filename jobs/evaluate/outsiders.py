@@ -96,7 +96,8 @@ def _all_lists(
     histories, items = snapshot_to_rank(
         split.past, split.moments, min_item_users=prepared.min_item_users, catalog=catalog
     )
-    made = replace(_sized(recipe(request.profile), len(split.past)), min_item_users=prepared.min_item_users)
+    asked = recipe(request.profile) if request.recipe is None else request.recipe
+    made = replace(_sized(asked, len(split.past)), min_item_users=prepared.min_item_users)
     made = replace(made, num_threads=request.threads)
     say("fitting the first stage")
     generators = Generators.fit(histories, items, made)

@@ -35,6 +35,7 @@ class Request:
         min_baskets, min_item_purchases: `last-basket`: what users and items must have before their last basket.
         moment: `last-basket`: lists are made at the `previous` basket, or at the `next` one.
         columns: own names of the columns user, item, time, weight, basket.
+        recipe: settings to train with, for example those that `sluice tune` found; None is the built-in `profile`.
         release: `current` or the id of a release: its published lists stand for ours; empty: ours are trained here.
     """
 
@@ -51,6 +52,7 @@ class Request:
     moment: Moment = "previous"
     catalog: Path | None = None
     profile: str = "fast"
+    recipe: Recipe | None = None
     columns: dict[str, str] = field(default_factory=dict)
     release: str = ""
     threads: int = 2

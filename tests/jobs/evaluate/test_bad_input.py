@@ -133,6 +133,8 @@ def test_files_that_are_none(refused: Refused, tmp_path: Path) -> None:
     assert "expected a readable .parquet file" in refused("--interactions", str(tmp_path / "broken.parquet"))
     (tmp_path / "log.xlsx").write_text("")
     assert "expected .parquet or .csv, got '.xlsx'" in refused("--interactions", str(tmp_path / "log.xlsx"))
+    said = refused("--interactions", str(tmp_path / "log.xlsx"), "--recipe", str(tmp_path / "absent.json"))
+    assert "absent.json holds no recipe" in said
 
 
 def test_no_release_to_score(refused: Refused, write: Write, columns: Columns, monkeypatch: pytest.MonkeyPatch) -> None:

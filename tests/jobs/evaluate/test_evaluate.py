@@ -137,3 +137,18 @@ def test_same_data_same_figures(evaluate: Evaluate, write: Write, columns: Colum
     assert {key: first[key] for key in first if key != "seconds"} == {
         key: second[key] for key in second if key != "seconds"
     }
+
+
+def test_a_tuned_recipe_trains_our_lists(evaluate: Evaluate, write: Write, columns: Columns, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from jobs.recipes import write_recipe
+    from models.recipe import FAST
+
+    tuned = replace(FAST, all_booster={**FAST.all_booster, "num_iterations": 2})
+    write_recipe(tmp_path / "tuned.json", tuned, {})
+    usual, found = (
+        evaluate("--interactions", write(columns), *more) for more in ((), ("--recipe", str(tmp_path / "tuned.json")))
+    )
+    assert found["all"] != usual["all"]
+    assert found["models"] == usual["models"]
