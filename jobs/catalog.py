@@ -323,6 +323,8 @@ TABLES: dict[str, TableSpec] = {
                  *GOLD.values(), OPS_DRIFT, OPS_MAILINGS)
 }  # fmt: skip
 
+_NOT_PUBLISHED = ("gold.interactions", "gold.popularity", "gold.training_set")
+
 JOBS: dict[str, JobSpec] = {
     spec.name: spec
     for spec in (
@@ -352,7 +354,7 @@ JOBS: dict[str, JobSpec] = {
         ),
         JobSpec(
             name="train.fit_models",
-            reads=tuple(GOLD),
+            reads=(*GOLD, OPS_DRIFT.name),
             writes=(),
             summary="ALS and the LightGBM ranker on past cuts, tracked in MLflow; the gate moves the champion alias",
         ),
@@ -371,7 +373,7 @@ JOBS: dict[str, JobSpec] = {
         ),
         JobSpec(
             name="publish.build_release",
-            reads=("silver.products", "silver.users", "gold.basket_features", "gold.pair_features", "gold.topk"),
+            reads=("silver.products", "silver.users", *(name for name in GOLD if name not in _NOT_PUBLISHED)),
             writes=(),
             summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
         ),
@@ -395,9 +397,9 @@ JOBS: dict[str, JobSpec] = {
         ),
         JobSpec(
             name="evaluate.measure_sources",
-            reads=("silver.products", "silver.users", "silver.orders", "silver.promotions", *GOLD),
+            reads=("silver.products", "silver.users", *GOLD),
             writes=(),
-            summary="every candidate source on the validation cut, kept for the quality report; by hand or weekly",
+            summary="every candidate source on the validation cut, kept for the quality report; minutes, weekly",
         ),
         JobSpec(
             name="maintain.optimize",

@@ -129,10 +129,19 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _measure() -> None:
-    """The jobs of the DAG `measure_quality`, one after the other; exit code 99 of a job is nothing to do."""
+    """The jobs of the DAG `measure_quality`, one after the other; exit code 99 of a job is nothing to do.
+
+    Raises:
+        typer.Exit: with the code of the first job that ended otherwise than well; later ones are not begun.
+    """
     import subprocess
 
-    for job in (["evaluate.measure_protocols"], ["evaluate.report_quality", "--option", "force=1"]):
+    jobs = (
+        ["evaluate.measure_protocols"],
+        ["evaluate.measure_sources"],
+        ["evaluate.report_quality", "--option", "force=1"],
+    )
+    for job in jobs:
         code = subprocess.run([sys.executable, "-m", "jobs.run", *job], check=False, stdout=sys.stderr).returncode
         if code:
             raise typer.Exit(code)
@@ -141,7 +150,7 @@ def _measure() -> None:
 def quality(
     readme: Annotated[bool, typer.Option(help="Write the README's section from the newest report.")] = False,
     measure: Annotated[
-        bool, typer.Option(help="Measure the baselines and E2 first (minutes), and report anew.")
+        bool, typer.Option(help="Measure baselines, E2 and candidate sources first (minutes), and report anew.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report's figures.")] = False,
 ) -> None:

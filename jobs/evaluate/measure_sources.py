@@ -1,6 +1,6 @@
-"""Every candidate source on the validation cut, those that are not in production too: minutes, by hand or weekly.
+"""Every candidate source on the validation cut, those that are not in production too: minutes, weekly or by hand.
 
-Reads the gold features, labels and baskets of the cut, silver.products, silver.users and silver.orders; writes
+Reads the gold features, labels and baskets of the cut, silver.products and silver.users; writes
 `<home>/quality/sources.json`, which the quality report shows. The validation cut, never the one of E1: what is measured
 here decides which sources lists are made from. Idempotent but for processor times.
 """

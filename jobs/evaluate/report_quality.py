@@ -26,7 +26,7 @@ from jobs.evaluate.future import purchases_between
 from jobs.evaluate.mailing_facts import mailing_facts, popular_items
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.release_lists import Published, published_lists
-from jobs.evaluate.source_facts import source_facts
+from jobs.evaluate.source_facts import source_facts, sources_file
 from jobs.lake import Lake, commit_metadata
 from jobs.products import read_products
 from jobs.run import JobContext, NothingToDo
@@ -97,10 +97,11 @@ def main(context: JobContext) -> None:
 
 
 def _measured_since(config: Settings, cut: datetime) -> bool:
-    """Whether baselines or E2 were measured after the report was written: then it must be written anew."""
+    """Whether baselines, E2 or sources were measured after the report was written: then it must be written anew."""
+    measured = (e1_file(config, cut), e2_file(config), sources_file(config.home))
     page_file = config.home / "quality" / "report.json"
     written = page_file.stat().st_mtime if page_file.exists() else 0.0
-    return any(file.exists() and file.stat().st_mtime > written for file in (e1_file(config, cut), e2_file(config)))
+    return any(file.exists() and file.stat().st_mtime > written for file in measured)
 
 
 def _published(context: JobContext, arena: Arena, as_of: datetime) -> Published | None:

@@ -1,7 +1,7 @@
 """gold.topk -> one immutable release in Redis, read back, then activated by one pointer change.
 
-Reads gold.topk (the newest as_of, or `--end`), gold.basket_features, silver.products and the parts that scoring left
-for that as_of.
+Reads gold.topk (the newest as_of, or `--end`), baskets and features of gold, silver.products, silver.users (segments of
+cold users) and the parts that scoring left for that as_of.
 Writes `rec:{domain}:{release_id}:…`, one set of keys per release id. The id follows from the content: the same inputs
 give the same id and a second run changes nothing. Options: `force=1` activates even an older as_of or a release that
 was rolled back.
@@ -46,9 +46,10 @@ def rules_digest(rules: ListRules) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _versions(lake: Lake, as_of: datetime, rules: ListRules) -> dict[str, int | str]:
+def input_versions(lake: Lake, as_of: datetime, rules: ListRules) -> dict[str, int | str]:
+    """What a release is made from: equal versions make an equal release, so that it need not be built to be known."""
     found: dict[str, int | str] = {"as_of": as_of.isoformat(), "rules": rules_digest(rules)}
-    for name in ("gold.topk", "gold.basket_features", "silver.products"):
+    for name in ("gold.topk", "gold.basket_features", "silver.products", "silver.users"):
         version = lake.data_version(table(name))
         found[name] = -1 if version is None else version
     return found
@@ -165,7 +166,7 @@ def main(ctx: JobContext) -> None:
         raise NothingToDo("no lists yet: publish.score_users comes first")
     rules = domain_spec(ctx.domain).rules
     as_of = ctx.end or release_inputs.newest_as_of(ctx.lake)
-    versions = _versions(ctx.lake, as_of, rules)
+    versions = input_versions(ctx.lake, as_of, rules)
     force = ctx.options.get("force") == "1"
     with publisher(ctx.config) as client:
         known = client.hget(Keys(ctx.domain).seen, _digest(versions))

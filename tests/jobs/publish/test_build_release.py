@@ -374,6 +374,26 @@ def test_the_job_publishes_once_and_then_has_nothing_to_do(own_home: Path, lake_
     assert len(list_releases("retail", Settings(redis_url=redis_server.url))) == 1
 
 
+def test_a_user_whom_the_shop_learns_of_makes_other_inputs(own_home: Path) -> None:
+    """Cold users are given the list of their segment: they must not wait for the lists of others to change."""
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    from jobs.lake import Lake
+    from jobs.publish.build_release import input_versions
+
+    lake, spec = Lake.of("retail", Settings(home=own_home)), domain("retail")
+    found = []
+    for user in ("u1", "u2"):
+        write_deltalake(
+            str(own_home / "lake/retail/silver/users"),
+            pa.table({"user_id": [user], "income": ["50-74K"]}),
+            mode="append",
+        )
+        found.append(input_versions(lake, spec.calendar.week_end(48), spec.rules))
+    assert found[0] != found[1]
+
+
 def test_without_lists_there_is_nothing_to_do(own_home: Path) -> None:
     code, report = _run(own_home, "redis://127.0.0.1:1/0")
     assert (code, report["detail"]) == (99, "no lists yet: publish.score_users comes first")
