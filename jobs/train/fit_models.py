@@ -7,6 +7,7 @@ run (parameters, metrics beside all baselines, native artefacts, input versions,
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from jobs.tracking import Challenger, RegisteredModel, champion, passed_tags, pr
 from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import Evidence, Refusal, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
+from models.als import ALSRecommender
 from models.base import ArtefactError
 from models.generators import Generators
 from models.ranker import load_rankers, save_rankers
@@ -75,12 +77,14 @@ def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime) 
     return bool(reason)
 
 
-def _judged_champion(reigning: RegisteredModel, generators: Generators, snapshot: LabelledSnapshot) -> Judged:
+def _judged_champion(
+    reigning: RegisteredModel, generators: Generators, snapshot: LabelledSnapshot, als: Callable[..., ALSRecommender]
+) -> Judged:
     """The champion on the validation cut, with candidates made by the recipe that it was trained with."""
     rankers, manifest = load_rankers(reigning.ranker)
     own = Recipe.from_dict(manifest.get("recipe", {}))
     if own.first_stage() != generators.recipe.first_stage():
-        generators = Generators.fit(snapshot.histories, snapshot.items, own)
+        generators = Generators.fit(snapshot.histories, snapshot.items, own, als=als)
     return judge(generators, rankers, snapshot)
 
 
@@ -109,9 +113,10 @@ def main(context: JobContext) -> None:
     recipe = chosen.recipe
     context.progress(f"recipe {recipe.sha256()[:12]} ({chosen.origin})")
     begun = time.monotonic()
-    training = [read_snapshot(lake, cut, recipe) for cut in cuts[:-1][-recipe.training_cuts :]]
+    taught = cuts[:-1][-recipe.training_cuts :]
+    training = [read_snapshot(lake, cut, recipe) for cut in taught]
     timings["read"] = time.monotonic() - begun
-    context.progress(f"training on cuts {[f'{cut:%Y-%m-%d}' for cut in cuts[:-1]]}")
+    context.progress(f"training on cuts {[f'{cut:%Y-%m-%d}' for cut in taught]}")
     begun = time.monotonic()
     als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
     rankers = fit(training, recipe, als=als)
@@ -121,12 +126,12 @@ def main(context: JobContext) -> None:
     snapshot = read_snapshot(lake, cuts[-1], recipe)
     generators = Generators.fit(snapshot.histories, snapshot.items, recipe, als=als)
     calendar = domain(context.domain).calendar
-    learnt_until = max(label_end(calendar, cut) for cut in cuts[:-1][-recipe.training_cuts :])
+    learnt_until = max(label_end(calendar, cut) for cut in taught)
     pairs_a_cut = sum(one.truth.nnz for one in training) / len(training)
     evidence = gather(
         generators,
         rankers,
-        _judged_champion(reigning, generators, snapshot) if reigning else None,
+        _judged_champion(reigning, generators, snapshot, als) if reigning else None,
         snapshot,
         label_end=learnt_until,
         validation_cut=cuts[-1],
