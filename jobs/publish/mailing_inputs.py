@@ -52,13 +52,13 @@ def read_users(lake: Lake) -> dict[str, str]:
     return {row[c.USER_ID]: row["display_name"] or "" for row in rows}
 
 
-def read_interest(lake: Lake, rules: MailingRules, moment: datetime) -> tuple[list[Interest], list[Purchase]]:
-    """Interest within the reminder window before `moment`, and the purchases of those users in it."""
+def read_interest(lake: Lake, spec: Domain, moment: datetime) -> tuple[list[Interest], list[Purchase]]:
+    """Interest within the reminder window before `moment`, and what its users got in it: events of the goals."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     def happened(*types: str) -> Any:
-        start = moment - timedelta(days=rules.reminder_days)
+        start = moment - timedelta(days=spec.mailing.reminder_days)
         limits = [pa.scalar(one, pa.timestamp("us", tz="UTC")) for one in (start, moment)]
         window = (pc.field(c.EVENT_TIME) >= limits[0]) & (pc.field(c.EVENT_TIME) < limits[1])
         return window & pc.field(c.EVENT_TYPE).isin(list(types))
@@ -66,12 +66,12 @@ def read_interest(lake: Lake, rules: MailingRules, moment: datetime) -> tuple[li
     events, names = SILVER["events"], [c.USER_ID, c.ITEM_ID, c.EVENT_TYPE, c.EVENT_TIME]
     interests = [
         Interest(*(row[name] for name in names))
-        for row in _rows(lake, events, names, happened(*rules.reminder_signals))
+        for row in _rows(lake, events, names, happened(*spec.mailing.reminder_signals))
     ]
     if not interests:
         return [], []
     users = sorted({one.user_id for one in interests})
-    bought = happened("purchase") & pc.field(c.USER_ID).isin(users)
+    bought = happened(*spec.goals) & pc.field(c.USER_ID).isin(users)
     columns = [c.USER_ID, c.ITEM_ID, c.EVENT_TIME]
     return interests, [Purchase(*(row[name] for name in columns)) for row in _rows(lake, events, columns, bought)]
 

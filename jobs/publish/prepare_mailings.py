@@ -136,7 +136,7 @@ def _prepare(ctx: JobContext, spec: Domain, week: inputs.Week, silent: dict[str,
     release = live_release(ctx.config, ctx.domain)
     topk = _live_lists(ctx, spec, week, release)
     users, products = inputs.read_users(ctx.lake), read_products(ctx.lake)
-    interests, purchases = inputs.read_interest(ctx.lake, spec.mailing, week.moment)
+    interests, purchases = inputs.read_interest(ctx.lake, spec, week.moment)
     answered: Counter[str] = Counter()
     plan = plan_mailing(
         users,
