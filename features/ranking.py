@@ -70,5 +70,3 @@ RANKER_FEATURES: tuple[str, ...] = (
     *(f"relative_{name}" for name in GENERATORS if name not in ("popularity", "trending")),
 )
 """The order of the columns that the ranker is trained on and scores with."""
-
-FEATURE_TYPE = "float32"

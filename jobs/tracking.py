@@ -1,6 +1,5 @@
 """MLflow, the one owner of it: the registry decides which model the next publish uses. No pickle is ever loaded."""
 
-import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -270,11 +269,3 @@ def run_of_version(domain: str, config: Settings, version: str) -> Any:
     """The MLflow run that a model version came from."""
     registry = client(config)
     return registry.get_run(registry.get_model_version(model_name(domain), version).run_id)
-
-
-def log_metrics(config: Settings, run_id: str, metrics: dict[str, float]) -> None:
-    """Add metrics to a finished run; values that are not finite are left out, which MLflow refuses."""
-    registry = client(config)
-    for name, value in metrics.items():
-        if math.isfinite(value):
-            registry.log_metric(run_id, name, value)

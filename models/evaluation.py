@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from models.base import PAD, IntArray, ModelError
-from models.metrics import Floats, PerUser, bootstrap_interval, measure
+from models.metrics import Floats, bootstrap_interval, measure
 from models.protocols import VIEWS, Split, View
 
 METRICS = ("ndcg", "recall", "hit")
@@ -111,11 +111,6 @@ def paired(ours: Measured, other: Measured, *, samples: int = 1000) -> dict[View
             for name, one in values.items()
         }
     return found
-
-
-def as_measured(per_user: Mapping[View, PerUser], k: int) -> Measured:
-    """Results of `metrics.measure` at one k, by view."""
-    return Measured({view: {f"{name}@{k}": getattr(one, name) for name in METRICS} for view, one in per_user.items()})
 
 
 def _mean(values: Floats) -> float | None:

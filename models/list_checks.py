@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from models.base import PAD, IntArray
 from models.snapshot import Histories
 
-SEGMENTS = ("cold", "light", "heavy")
 COLD_BASKETS = 5
 """Users with fewer baskets are cold."""
 

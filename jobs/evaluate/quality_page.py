@@ -220,10 +220,6 @@ def _why(report: Mapping[str, Any]) -> str:
     )
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
-
-
 def _examples(found: Sequence[Mapping[str, Any]]) -> str:
     if not found:
         return ""
