@@ -264,16 +264,20 @@ def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
     e1 = report["e1"]
     best = "personal_frequency_filled" if "personal_frequency_filled" in e1["models"] else "personal_frequency"
     gap = e1["paired"][best]["all"]["ndcg@20"]
+    address = (
+        f"{context.config.mlflow_url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "/artifacts/quality/report.html"
+    )
     context.report.update(
         model_version=report["model_version"],
         users=e1["users"],
         e1={name: _headline(one) for name, one in ({facts.OURS: e1} | e1["models"]).items()},
         e2=_headline(report["e2"], ("recall@10", "ndcg@10")) if report["e2"] else "run evaluate.measure_protocols",
         home_ndcg_above_personal_frequency=[round(bound, 4) for bound in gap["interval"]],
-        quality_report=f"{context.config.mlflow_url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-        "/artifacts/quality/report.html",
+        quality_report=address,
         quality_report_file=str(folder / "report.html"),
     )
+    context.progress(f"quality report: {address}")  # the Airflow log makes a link of it
 
 
 def _headline(found: dict[str, Any], names: Sequence[str] = ("recall@20", "ndcg@20")) -> dict[str, float]:

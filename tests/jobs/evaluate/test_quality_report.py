@@ -241,7 +241,11 @@ def test_list_drift_is_quiet_for_the_same_lists_and_loud_for_others() -> None:
 
 
 def test_the_report_lies_on_the_run_and_the_job_links_it(
-    report: dict[str, Any], job_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: dict[str, Any],
+    job_context: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from jobs.evaluate.report_quality import _keep
     from jobs.settings import settings
@@ -269,4 +273,5 @@ def test_the_report_lies_on_the_run_and_the_job_links_it(
     assert logged["e2_recall_at_10"] == pytest.approx(report["e2"]["all"]["recall@10"])
     assert "e2_baseline_hybrid_ndcg_at_10" in logged
     assert run.info.run_id in context.report["quality_report"]
+    assert f"quality report: {context.report['quality_report']}" in capsys.readouterr().err  # the Airflow log
     assert json.loads((settings().home / "quality" / "report.json").read_text())["model_version"] == "7"
