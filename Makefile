@@ -6,8 +6,9 @@ VENV := .venv/bin/python
 ONLY ?=
 WEEKS ?= 48
 SERVICE ?=
+SIZES ?= 1,3,10
 
-.PHONY: setup up down status logs clean demo test lint types imports unit drills bench bench-index lock help
+.PHONY: setup up down status logs clean demo test lint types imports unit drills bench bench-index bench-scale lock help
 
 setup: ## Make .venv from the lock, fetch and verify the JVM jars, check the machine (PYTHON=... picks the interpreter)
 	@python=; \
@@ -50,14 +51,17 @@ imports: ## Who may import whom
 unit: ## pytest, all of it, with a coverage report and its floor (pyproject.toml)
 	@$(VENV) -m pytest --cov --cov-report=term
 
-drills: setup ## kill -9 of each process during the demo: the same final state (half an hour)
-	@$(VENV) -m pytest -m drill tests/e2e
+drills: setup ## kill -9 of each process during the demo, two workers instead of one process: the same result (half an hour)
+	@$(VENV) -m pytest -m drill tests/e2e tests/jobs/stack
 
 bench: setup ## Measure the pipeline and the API; writes the README's table
 	@$(VENV) -m jobs.cli bench --readme
 
 bench-index: setup ## Flat, IVF and adaptive LSH on a million synthetic vectors; writes the table of models/README.md
 	@$(VENV) -m jobs.cli bench index --readme
+
+bench-scale: setup ## 1x, 3x, 10x users on a Spark master and two workers; writes jobs/SCALE.md (SIZES=1,3 WEEKS=12 is smaller)
+	@$(VENV) -m jobs.cli bench scale --sizes $(SIZES) --weeks $(WEEKS) --readme
 
 lock: ## Resolve requirements.txt anew from pyproject.toml (review the difference)
 	@$(VENV) -m jobs.stack.lock

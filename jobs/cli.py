@@ -166,16 +166,27 @@ def hash_tables(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="pipeline | all (the API too) | index (no stack)")] = "all",
-    readme: Annotated[bool, typer.Option(help="Write the README's table; of index: models/README.md.")] = False,
+    what: Annotated[
+        str, typer.Argument(help="pipeline | all (the API too) | index (no stack) | scale (more users, on a cluster)")
+    ] = "all",
+    *,
+    readme: Annotated[
+        bool, typer.Option(help="Write the README's table; of index: models/README.md; of scale: jobs/SCALE.md.")
+    ] = False,
     vectors: Annotated[int, typer.Option(min=2000, help="index: how many synthetic vectors.")] = 1_000_000,
+    sizes: Annotated[str, typer.Option(help="scale: how many times the real number of users.")] = "1,3,10",
+    weeks: Annotated[int, typer.Option(min=7, max=48, help="scale: weeks of history of each user.")] = 48,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the pipeline's stages, memory and the API on a stack of its own (about ten minutes), or the indexes."""
+    """Measure the pipeline's stages, memory and the API on a stack of its own (ten minutes), the indexes, or scale."""
     if what == "index":
         from jobs.bench_index import run_index_bench
 
         raise typer.Exit(run_index_bench(vectors, as_json=as_json, readme=readme))
+    if what == "scale":
+        from jobs.scale.bench import parse_sizes, run_scale
+
+        raise typer.Exit(run_scale(parse_sizes(sizes), weeks, as_json=as_json, readme=readme))
     from jobs.bench import run_bench
 
     raise typer.Exit(run_bench(what, as_json=as_json, readme=readme))

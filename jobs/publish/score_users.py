@@ -3,11 +3,13 @@
 Reads the gold features of `as_of` and the champion's ranker; fits the candidate generators of `as_of` (seconds) into
 `<home>/state/<domain>/<as_of>/`, which the release builder reads too; then each Spark worker loads both once and ranks
 its share of the users. One row per (user, surface, rank) of one `as_of`; a run replaces the whole table.
+
+Option `ranker=<folder>` scores with the rankers of a folder, as version 0: no registry is asked.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,21 +116,17 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     return folder
 
 
-def main(context: JobContext) -> None:
-    """Write gold.topk for the newest features and the current champion.
+def _model(context: JobContext) -> tuple[str, Callable[[], Path]]:
+    """Version to score with, and how to get its rankers when they are needed.
 
     Raises:
-        NothingToDo: no features or champion yet, or the lists of both are written already.
+        NothingToDo: the registry has no champion yet.
     """
+    if given := context.options.get("ranker"):
+        return "0", lambda: Path(given)
     from jobs.registry import notice_move
     from jobs.tracking import CHAMPION, local_model, version_by_alias
-    from models.two_stage import BUY_AGAIN, HOME
 
-    lake, topk = context.lake, GOLD["gold.topk"]
-    built = lake.committed_inputs(GOLD["gold.user_features"])
-    if not built:
-        raise NothingToDo("no features yet: gold.build_features comes first")
-    as_of = context.end or datetime.fromtimestamp(built[c.AS_OF], UTC)
     reigning = version_by_alias(context.domain, context.config, CHAMPION)
     if reigning is None:
         raise NothingToDo("the registry has no champion yet: train.fit_models comes first")
@@ -137,13 +135,29 @@ def main(context: JobContext) -> None:
         was = f"the gate had said: {moved.gate}"
         context.progress(f"champion was moved from version {moved.before} to {moved.version} in MLflow by hand; {was}")
         context.report["moved_by_hand"] = {"from": moved.before, "to": moved.version, "gate": moved.gate}
+    return reigning.version, lambda: local_model(context.domain, context.config, reigning).ranker
+
+
+def main(context: JobContext) -> None:
+    """Write gold.topk for the newest features and the current champion.
+
+    Raises:
+        NothingToDo: no features or champion yet, or the lists of both are written already.
+    """
+    from models.two_stage import BUY_AGAIN, HOME
+
+    lake, topk = context.lake, GOLD["gold.topk"]
+    built = lake.committed_inputs(GOLD["gold.user_features"])
+    if not built:
+        raise NothingToDo("no features yet: gold.build_features comes first")
+    as_of = context.end or datetime.fromtimestamp(built[c.AS_OF], UTC)
+    model_version, fetch = _model(context)
     version = lake.version(GOLD["gold.user_features"])
-    inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(reigning.version)}
-    if lake.committed_inputs(topk) == inputs:
-        raise NothingToDo(f"lists as of {as_of.isoformat()} by version {reigning.version} are written already")
-    model = local_model(context.domain, context.config, reigning)
-    folder = _state(context, as_of, model.ranker)
-    context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model.version}")
+    inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(model_version)}
+    if lake.committed_inputs(topk) == inputs and "ranker" not in context.options:
+        raise NothingToDo(f"lists as of {as_of.isoformat()} by version {model_version} are written already")
+    folder = _state(context, as_of, fetch())
+    context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model_version}")
     failpoint("score_users.before_write")
     spark = connect(context.spec.name, context.domain, context.config)
     lake.ensure(spark, topk)
@@ -156,7 +170,7 @@ def main(context: JobContext) -> None:
         c.ITEM_ID,
         c.SCORE,
         c.SOURCE,
-        F.lit(model.version).alias("model_version"),
+        F.lit(model_version).alias("model_version"),
     )
     with commit_metadata(spark, context.spec.name, inputs):
         rows.write.format("delta").mode("overwrite").save(lake.path(topk))
@@ -169,7 +183,7 @@ def main(context: JobContext) -> None:
     total = max(sum(shares.values()), 1)
     context.report.update(
         as_of=as_of.isoformat(),
-        model_version=model.version,
+        model_version=model_version,
         rows_written=sum(row[2] for row in counted),
         users=sum(row[3] for row in counted),
         source_shares={name: round(count / total, 4) for name, count in sorted(shares.items())},

@@ -1,0 +1,55 @@
+"""The page of the bench: growth from size to size, verdicts that can be no, markers kept."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from jobs.scale.report import FLAT, SLACK, growth, markdown, verdicts, write_page
+from jobs.scale.stages import Stage
+
+
+def stage(size: int, seconds: float, name: str = "features", driver: int = 900) -> Stage:
+    return Stage(size, name, 100 * size, 1000 * size, seconds, driver, 100, 2000, 1000)
+
+
+LINEAR = [stage(1, 10), stage(3, 24), stage(10, 80)]
+QUADRATIC = [stage(1, 10, "score"), stage(3, 90, "score", 2000), stage(10, 1000, "score", 7000)]
+
+
+def test_growth_is_per_row_and_from_size_to_size() -> None:
+    assert growth([*QUADRATIC, *LINEAR]) == {"score": [3.0, 3.33], "features": [0.8, 1.0]}
+
+
+def test_a_verdict_says_yes_or_no_for_cost_and_for_memory() -> None:
+    slow, fine = verdicts([*QUADRATIC, *LINEAR])
+    assert "score" in slow
+    assert "no faster than the data: **no**" in slow
+    assert "flat: **no** (900 -> 7,000 MiB)" in slow
+    assert "no faster than the data: **yes**" in fine
+    assert "flat: **yes**" in fine
+    assert verdicts(LINEAR[:1]) == []  # one size says nothing of growth
+
+
+def test_a_late_jump_is_not_hidden_by_a_cheap_start() -> None:
+    """Fixed costs make the smallest size dear per row: the step before is the measure, not the first."""
+    late = [stage(1, 20), stage(3, 24), stage(10, 80 * SLACK + 8)]
+    assert "**no**" in verdicts(late)[0].split(";")[0]
+    assert FLAT > 1
+
+
+def test_the_page_is_replaced_between_its_markers_only(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- scale:start -->\nSTALE\n<!-- scale:end -->\nafter\n")
+    results = {
+        "weeks": 12, "other_weeks": {"100": 4}, "workers": 2, "executor_memory": "1g", "engine_memory": "1g", "seed": 1,
+        "machine": {"cores": 2, "load": [0.5, 0, 0]}, "stages": [asdict(one) for one in LINEAR],
+        "statistics": {}, "skew": [{"operation": "join", "how": "plain", "seconds": 3.0, "largest_share": 0.36,
+                                    "over_mean": 5.8, "worker_mib": 900}],
+    }  # fmt: skip
+    write_page(results, page)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- scale:start -->\n12 weeks of history per user (100x: 4)")
+    assert text.endswith("<!-- scale:end -->\nafter\n")
+    assert "| 1,000 (10x) | features | 10,000 | 80.0 | 125 | 0.80 |" in text
+    assert "| join | plain | 3.0 | 36.0% | 5.8 | 900 |" in text
+    assert "STALE" not in text
+    assert markdown(results) in text
