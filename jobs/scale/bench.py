@@ -72,8 +72,8 @@ def _environment(config: Settings, lake_uri: str) -> dict[str, str]:
 class Bench:
     """One run over several sizes."""
 
-    def __init__(self, config: Settings, weeks: int, progress: Progress) -> None:
-        self.config, self.weeks, self.progress = config, weeks, progress
+    def __init__(self, config: Settings, weeks: int, target: Path, progress: Progress) -> None:
+        self.config, self.weeks, self.target, self.progress = config, weeks, target, progress
         self.domain = domain(config.domain)
         self.seeds: dict[int, SeedBaskets] = {}
         self.stages: list[Stage] = []
@@ -110,12 +110,12 @@ class Bench:
         finally:
             spark.stop()
 
-    def run(self, sizes: Sequence[int], target: Path) -> None:
-        """Every size, smallest first; results are kept and a size's lake is deleted when it has been measured."""
+    def run(self, sizes: Sequence[int]) -> None:
+        """Every size, smallest first; a size's lake is deleted when it has been measured."""
         for size in sorted(sizes):
             with self._cluster() as cluster:
                 self._size(cluster, size, weeks=min(self.weeks, LARGE_WEEKS) if size >= LARGE else self.weeks)
-            target.write_text(json.dumps(self.results(), indent=2))
+            self._keep()
             shutil.rmtree(self.config.home / f"lake-{size}x", ignore_errors=True)
 
     def _size(self, cluster: Cluster, size: int, *, weeks: int) -> None:
@@ -135,9 +135,11 @@ class Bench:
                 options += ["--option", f"ranker={self.ranker}"]
             stage = run_stage(name, cluster, environment, size=size, users=users, rows=rows, options=options)
             self.stages.append(stage)
+            self._keep()
             self.progress(
-                f"  {name}: {stage.seconds:.1f} s, {stage.rows_per_second:,.0f} rows/s, "
-                f"driver {stage.driver_mib:,} MiB (job {stage.job_mib:,}), workers {stage.workers_mib:,} MiB"
+                f"  {name}: {stage.seconds:.1f} s ({stage.cpu_seconds:.1f} of CPU), "
+                f"{stage.rows_per_second:,.0f} rows/s, driver {stage.driver_mib:,} MiB (job {stage.job_mib:,}), "
+                f"workers {stage.workers_mib:,} MiB"
             )
         if size < LARGE:
             self.moments = self._moments(lake)
@@ -205,6 +207,10 @@ class Bench:
         rows = source.purchases(self.domain.calendar, last - self.weeks + 1, last)
         return describe(rows, user="household_id", basket="basket_id", item="product_id")
 
+    def _keep(self) -> None:
+        """Write what there is: hours of measuring do not hang on the last stage."""
+        self.target.write_text(json.dumps(self.results(), indent=2))
+
     def results(self) -> dict[str, Any]:
         return {
             "measured_at": datetime.now(UTC).isoformat(),
@@ -236,7 +242,7 @@ def parse_sizes(text: str) -> list[int]:
 
 
 def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool) -> int:
-    """Measure; keep what each size gave in `<home>/bench-scale.json`, show them, and on request write the page."""
+    """Measure; keep what each stage gave in `<home>/bench-scale.json`, show them, and on request write the page."""
     from jobs.scale.report import markdown
 
     base = settings()
@@ -244,10 +250,10 @@ def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool) 
     shutil.rmtree(config.home, ignore_errors=True)
     config.home.mkdir(parents=True)
     (config.home / "lib").symlink_to(base.home.resolve() / "lib")
-    bench = Bench(config, weeks, lambda line: print(line, file=sys.stderr, flush=True))
     target = base.home / "bench-scale.json"
+    bench = Bench(config, weeks, target, lambda line: print(line, file=sys.stderr, flush=True))
     try:
-        bench.run(sizes, target)
+        bench.run(sizes)
     except Exception:
         print(f"the bench's home stays for a look: {config.home} (logs/)", file=sys.stderr)
         raise

@@ -22,6 +22,7 @@ SUBSTITUTED = 1 / 7
 
 _POISSON = (0.3678794, 0.7357589, 0.9196986, 0.9810118)
 """P(X <= k) for mean 1; the tail counts as 4."""
+_SLICES = 16
 
 
 def uniform(salt: str, *keys: Column, seed: int = SEED) -> Column:
@@ -69,7 +70,9 @@ def _lines() -> Column:
 def made_up_baskets(spark: SparkSession, seed: SeedBaskets, count: int) -> DataFrame:
     """Baskets of `count` users: user_id, order_id, store_id, ordered_at, lines."""
     users = F.broadcast(made_up_users(spark, count, seed.households))
-    drawn = spark.read.parquet(seed.baskets_file.as_uri()).join(users, on="place", how="inner")
+    # A small file is read by one task; each of its baskets becomes as many as there are copies of its household
+    baskets = spark.read.parquet(seed.baskets_file.as_uri()).repartition(_SLICES, "basket_id")
+    drawn = baskets.join(users, on="place", how="inner")
     key = F.col("basket_id")
     copied = drawn.withColumn("copy", F.explode(F.sequence(F.lit(1), _copies(key)))).where(_copies(key) > 0)
     return copied.select(

@@ -22,7 +22,7 @@ class UnitCosts:
         purchases: per user and week.
         ingest, features: core-seconds per million purchases of history; features of one moment.
         score: core-seconds per thousand users.
-        release: seconds of the one publishing process per thousand users.
+        release: CPU seconds of the one publishing process per thousand users.
         release_bytes: memory of the publishing process that grows with users, per user.
         lake_bytes: per purchase of history, all layers.
         redis_bytes: per user.
@@ -39,7 +39,7 @@ class UnitCosts:
 
 
 def unit_costs(
-    stages: Sequence[Stage], sizes: Mapping[str, Mapping[str, float]], *, weeks: int, cores: int, moments: int
+    stages: Sequence[Stage], sizes: Mapping[str, Mapping[str, float]], *, weeks: int, moments: int
 ) -> UnitCosts:
     """Unit costs of the largest size that was scored and released.
 
@@ -56,10 +56,10 @@ def unit_costs(
     spread = max(own["release"].users - first.users, 1)
     return UnitCosts(
         purchases=rows / users / weeks,
-        ingest=own["ingest"].seconds * cores / rows * 1e6,
-        features=own["features"].seconds * cores / rows * 1e6 / moments,
-        score=own["score"].seconds * cores / users * 1e3,
-        release=own["release"].seconds / users * 1e3,
+        ingest=own["ingest"].cpu_seconds / rows * 1e6,
+        features=own["features"].cpu_seconds / rows * 1e6 / moments,
+        score=own["score"].cpu_seconds / users * 1e3,
+        release=own["release"].cpu_seconds / users * 1e3,
         release_bytes=max(own["release"].job_mib - first.job_mib, 0) * (1 << 20) / spread,
         lake_bytes=(held["bronze"] + held["silver"] + held["gold"]) / rows,
         redis_bytes=held["redis"] / users,
@@ -106,8 +106,4 @@ def of_results(results: Mapping[str, Any]) -> list[str]:
     stages = [Stage(**one) for one in results["stages"]]
     if not results.get("bytes") or not any(stage.name == "release" for stage in stages):
         return []
-    return table(
-        unit_costs(
-            stages, results["bytes"], weeks=results["weeks"], cores=results["workers"], moments=results["moments"]
-        )
-    )
+    return table(unit_costs(stages, results["bytes"], weeks=results["weeks"], moments=results["moments"]))

@@ -13,13 +13,13 @@ from jobs.settings import ROOT
 MARKERS = ("<!-- scale:start -->", "<!-- scale:end -->")
 TARGET = ROOT / "jobs" / "SCALE.md"
 SLACK = 1.15
-"""Seconds per row may grow by so much from one size to the next before it counts: timings of a shared machine."""
+"""CPU seconds per row may grow by so much from one size to the next before it counts: timings of a shared machine."""
 FLAT = 1.5
 """The driver's memory is flat when the largest set takes less than this times what the smallest takes."""
 
 
 def growth(stages: Sequence[Stage]) -> dict[str, list[float]]:
-    """Per stage, seconds per row of each size over those of the size before; empty for a stage of one size."""
+    """Per stage, CPU seconds per row of each size over those of the size before; empty for a stage of one size."""
     found: dict[str, list[float]] = {}
     for name in dict.fromkeys(stage.name for stage in stages):
         costs = [stage.microseconds_per_row for stage in _of(stages, name)]
@@ -43,7 +43,7 @@ def verdicts(stages: Sequence[Stage]) -> list[str]:
         flat = "yes" if memory <= FLAT else "no"
         ratios = ", ".join(f"{step:.2f}" for step in steps)
         lines.append(
-            f"- {name}: cost grows no faster than the data: **{slow}** (seconds per row, size to size: {ratios}); "
+            f"- {name}: cost grows no faster than the data: **{slow}** (CPU seconds per row, size to size: {ratios}); "
             f"driver's memory flat: **{flat}** ({own[0].driver_mib:,} -> {own[-1].driver_mib:,} MiB)"
         )
     return lines
@@ -52,16 +52,16 @@ def verdicts(stages: Sequence[Stage]) -> list[str]:
 def _stages_table(stages: Sequence[Stage]) -> list[str]:
     first = {name: _of(stages, name)[0] for name in growth(stages)}
     lines = [
-        "| users | stage | purchases | seconds | rows/s | seconds per row, over the smallest | driver, MiB | of it the "
-        "job, MiB | workers, MiB | largest worker, MiB |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| users | stage | purchases | seconds | rows/s | CPU seconds | CPU per row, over the smallest | driver, "
+        "MiB | of it the job, MiB | workers, MiB | largest worker, MiB |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for stage in sorted(stages, key=lambda one: (one.size, list(first).index(one.name))):
         ratio = stage.microseconds_per_row / first[stage.name].microseconds_per_row
         lines.append(
             f"| {stage.users:,} ({stage.size}x) | {stage.name} | {stage.rows:,} | {stage.seconds:.1f} | "
-            f"{stage.rows_per_second:,.0f} | {ratio:.2f} | {stage.driver_mib:,} | {stage.job_mib:,} | "
-            f"{stage.workers_mib:,} | {stage.worker_mib:,} |"
+            f"{stage.rows_per_second:,.0f} | {stage.cpu_seconds:.1f} | {ratio:.2f} | "
+            f"{stage.driver_mib:,} | {stage.job_mib:,} | {stage.workers_mib:,} | {stage.worker_mib:,} |"
         )
     return lines
 
@@ -79,12 +79,13 @@ def _statistics_table(described: dict[str, dict[str, float]]) -> list[str]:
 
 def _skew_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
-        "| operation | how | seconds | largest task, share of rows | over the mean task | largest worker, MiB |",
-        "|---|---|---:|---:|---:|---:|",
+        "| operation | how | seconds | CPU seconds | largest task, share of rows | over the mean task | "
+        "largest worker, MiB |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row['operation']} | {row['how']} | {row['seconds']:.1f} | {row['largest_share']:.1%} | "
-        f"{row['over_mean']:.1f} | {row['worker_mib']:,} |"
+        f"| {row['operation']} | {row['how']} | {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | "
+        f"{row['largest_share']:.1%} | {row['over_mean']:.1f} | {row['worker_mib']:,} |"
         for row in rows
     ]
     return lines

@@ -85,8 +85,8 @@ def measure(spark: SparkSession, lake: Lake, cluster: Cluster) -> list[dict[str,
     def add(operation: str, how: str, shares: tuple[float, float], work: Callable[[], None]) -> None:
         seconds, peaks = _spent(cluster, work)
         found.append(
-            {"operation": operation, "how": how, "seconds": seconds, "largest_share": shares[0],
-             "over_mean": shares[1], "worker_mib": peaks.largest_mib["workers"]}
+            {"operation": operation, "how": how, "seconds": seconds, "cpu_seconds": round(peaks.cpu_seconds, 1),
+             "largest_share": shares[0], "over_mean": shares[1], "worker_mib": peaks.largest_mib["workers"]}
         )  # fmt: skip
 
     with _settings(spark, spark__sql__shuffle__partitions=str(SLICES)):

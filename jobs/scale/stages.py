@@ -28,6 +28,7 @@ class Stage:
     """One stage of one size.
 
     Attributes:
+        cpu_seconds: of engine, job and workers together: the cost, which hangs less on a busy machine than seconds do.
         driver_mib: peak PSS of the engine's JVM and the job's own process.
         job_mib: peak PSS of the job's own process alone, which holds what is not Spark's.
         workers_mib, worker_mib: peak PSS of all workers with their executors and Python, and of the largest one.
@@ -38,6 +39,7 @@ class Stage:
     users: int
     rows: int
     seconds: float
+    cpu_seconds: float
     driver_mib: int
     job_mib: int
     workers_mib: int
@@ -49,7 +51,8 @@ class Stage:
 
     @property
     def microseconds_per_row(self) -> float:
-        return 1e6 * self.seconds / self.rows
+        """CPU time per row."""
+        return 1e6 * self.cpu_seconds / self.rows
 
 
 def peaks_of(cluster: Cluster) -> Peaks:
@@ -87,8 +90,8 @@ def run_stage(
     seconds, peaks, _ = measured(cluster, ["jobs.run", JOBS[name], *options], environment)
     job = peaks.mib.get("job", 0)
     return Stage(
-        size, name, users, rows, round(seconds, 1), peaks.mib["engine"] + job, job, peaks.mib["workers"],
-        peaks.largest_mib["workers"],
+        size, name, users, rows, round(seconds, 1), round(peaks.cpu_seconds, 1), peaks.mib["engine"] + job, job,
+        peaks.mib["workers"], peaks.largest_mib["workers"],
     )  # fmt: skip
 
 

@@ -94,8 +94,8 @@ def test_readme_and_contributing_name_commands_that_exist() -> None:
 
 def test_make_help_lists_every_target_of_the_readme() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    listed = set(re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE))
-    named = re.search(r"`make (setup [\w ]+)`", (ROOT / "README.md").read_text().replace("\n", " "))
+    listed = set(re.findall(r"^  make ([\w-]+)", done.stdout, re.MULTILINE))
+    named = re.search(r"`make (setup [\w -]+)`", (ROOT / "README.md").read_text().replace("\n", " "))
     assert named is not None
     assert {*named.group(1).split(), "demo", "test"} <= listed
     assert all(re.search(rf"make {target} +\S", done.stdout) for target in listed), "a target without a word"

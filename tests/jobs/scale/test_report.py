@@ -8,7 +8,7 @@ from jobs.scale.stages import Stage
 
 
 def stage(size: int, seconds: float, name: str = "features", driver: int = 900) -> Stage:
-    return Stage(size, name, 100 * size, 1000 * size, seconds, driver, 100, 2000, 1000)
+    return Stage(size, name, 100 * size, 1000 * size, seconds, 2 * seconds, driver, 100, 2000, 1000)
 
 
 LINEAR = [stage(1, 10), stage(3, 24), stage(10, 80)]
@@ -42,14 +42,14 @@ def test_the_page_is_replaced_between_its_markers_only(tmp_path: Path) -> None:
     results = {
         "weeks": 12, "other_weeks": {"100": 4}, "workers": 2, "executor_memory": "1g", "engine_memory": "1g", "seed": 1,
         "machine": {"cores": 2, "load": [0.5, 0, 0]}, "stages": [asdict(one) for one in LINEAR],
-        "statistics": {}, "skew": [{"operation": "join", "how": "plain", "seconds": 3.0, "largest_share": 0.36,
-                                    "over_mean": 5.8, "worker_mib": 900}],
+        "statistics": {}, "skew": [{"operation": "join", "how": "plain", "seconds": 3.0, "cpu_seconds": 5.0,
+                                    "largest_share": 0.36, "over_mean": 5.8, "worker_mib": 900}],
     }  # fmt: skip
     write_page(results, page)
     text = page.read_text()
     assert text.startswith("before\n<!-- scale:start -->\n12 weeks of history per user (100x: 4)")
     assert text.endswith("<!-- scale:end -->\nafter\n")
-    assert "| 1,000 (10x) | features | 10,000 | 80.0 | 125 | 0.80 |" in text
-    assert "| join | plain | 3.0 | 36.0% | 5.8 | 900 |" in text
+    assert "| 1,000 (10x) | features | 10,000 | 80.0 | 125 | 160.0 | 0.80 |" in text
+    assert "| join | plain | 3.0 | 5.0 | 36.0% | 5.8 | 900 |" in text
     assert "STALE" not in text
     assert markdown(results) in text
