@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jobs.run import NOTHING_TO_DO
+from jobs.run import NOTHING_TO_DO, leave
 from jobs.settings import ROOT, Settings, settings
 
 _PORT_SHIFT = 200
@@ -239,4 +240,9 @@ def run_bench(what: str, *, as_json: bool, readme: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    _inner(sys.argv[1], Path(sys.argv[2]))
+    try:
+        _inner(sys.argv[1], Path(sys.argv[2]))
+    except BaseException:
+        traceback.print_exc()
+        leave(1)
+    leave(0)

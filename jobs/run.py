@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from jobs import clock
 from jobs.batch_metrics import record_report
@@ -116,6 +116,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(JobContext(spec, given.domain or config.domain, start, end, options, config))
 
 
+def leave(code: int) -> NoReturn:
+    """End the process at once, what was written flushed.
+
+    The channel of a Connect session that was closed on the server blocks the interpreter's end for ever (grpc 1.85).
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     # Jobs raise `jobs.run.NothingToDo`: run the importable module, not its twin `__main__`.
     from jobs.run import main as entry
@@ -127,8 +138,4 @@ if __name__ == "__main__":
     except BaseException:
         traceback.print_exc()
         code = 1
-    # The channel of a Connect session that was closed on the server blocks the interpreter's end for ever (grpc 1.85).
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(code)
