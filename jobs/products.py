@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from deltalake import DeltaTable
 
+from features.domains.spec import ListRules
 from jobs.catalog import SILVER
 from jobs.lake import Lake, LakeError
+from models.mailing import MailingCatalog
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,16 @@ def read_products(lake: Lake) -> Products:
     names = ["item_id", "title", "department", "category", "price", "stock", "is_active"]
     rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=names)
     return Products(*(rows[name].to_pylist() for name in names))
+
+
+def mailing_catalog(products: Products, rules: ListRules) -> MailingCatalog:
+    """The products as a mailing sees them: with what the business rules say of each."""
+    return MailingCatalog.of(
+        rules,
+        item_ids=products.item_ids,
+        departments=products.departments,
+        categories=products.categories,
+        prices=products.prices,
+        stock=products.stock,
+        active=products.active,
+    )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.domains.spec import Domain
-from jobs.products import Products
+from jobs.products import Products, mailing_catalog
 from models.mailing import Choice, MailingCatalog, choose, stricter
 from models.metrics import bootstrap_interval
 from models.snapshot import ItemTable
@@ -39,15 +39,7 @@ def mailing_facts(
         future: Arrow table of purchases after `as_of`: user_id, item_id, event_time.
         popular: item ids, best first: as many of them as the user has picks are what the picks are compared with.
     """
-    catalog = MailingCatalog.of(
-        spec.rules,
-        item_ids=products.item_ids,
-        departments=products.departments,
-        categories=products.categories,
-        prices=products.prices,
-        stock=products.stock,
-        active=products.active,
-    )
+    catalog = mailing_catalog(products, spec.rules)
     ours = {user: chosen for user, lists in _lists(topk).items() if (chosen := _picks(lists, spec, catalog))}
     if not ours:
         return None

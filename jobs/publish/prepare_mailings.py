@@ -36,7 +36,7 @@ from jobs.outbox import (
     read_outbox,
     write_outbox,
 )
-from jobs.products import read_products
+from jobs.products import mailing_catalog, read_products
 from jobs.publish import mailing_inputs as inputs
 from jobs.publish.mailing_messages import Edition, Shelf, as_lines, messages
 from jobs.publish.mailing_page import page
@@ -46,7 +46,7 @@ from jobs.releases import pointer, publisher
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.settings import Settings
-from models.mailing import CHANNELS, EMAIL, MailingCatalog, MailingPlan, open_interests, plan_mailing, stricter
+from models.mailing import CHANNELS, EMAIL, MailingPlan, open_interests, plan_mailing, stricter
 from serving.online_store import Keys, Manifest
 
 Rows = list[dict[str, Any]]
@@ -144,15 +144,7 @@ def _prepare(ctx: JobContext, spec: Domain, week: inputs.Week, silent: dict[str,
         open_interests(interests, purchases, rules=spec.mailing, dropped=answered),
         rules=spec.mailing,
         max_per_category=stricter(spec.rules.max_per_category, spec.mailing.max_per_category),
-        catalog=MailingCatalog.of(
-            spec.rules,
-            item_ids=products.item_ids,
-            departments=products.departments,
-            categories=products.categories,
-            prices=products.prices,
-            stock=products.stock,
-            active=products.active,
-        ),
+        catalog=mailing_catalog(products, spec.rules),
         sent=inputs.read_sent(ctx.lake, spec.mailing, week.number),
         opted_out=silent,
     )
