@@ -7,8 +7,9 @@ landed, and twice an hour in case a wake-up was lost.
 **Backfill.** Trigger it with `start` and `end` (ISO 8601) to refine that window again; the result is the same.
 
 **When it is red.** A gate failed: the error names suite, expectation, column and what was seen; Data Docs shows all.
-Nothing of that table was committed and the last good version stays. Correct the source and land it again; rejected
-rows are listed by `sluice quarantine list` and taken in again by `sluice quarantine replay`.
+Nothing of that table was committed, the last good version stays, and there is no second attempt: it would end the same.
+Correct the source and land it again; rejected rows are listed by `sluice quarantine list` and taken in again by
+`sluice quarantine replay`.
 """
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag

@@ -5,6 +5,7 @@ Table name == asset name: `<domain>.<layer>.<table>`.
 """
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Literal
 
 from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
@@ -36,6 +37,21 @@ class TableSpec:
     def asset(self, domain: str) -> str:
         """Name of the Airflow asset that stands for this table in `domain`."""
         return f"{domain}.{self.name}"
+
+
+class ExitCode(IntEnum):
+    """How `python -m jobs.run` ends; the orchestrator goes by it, never by what a message says."""
+
+    DONE = 0
+    FAILED = 1
+    """Another attempt may end otherwise."""
+    WRONG_USAGE = 2
+    REFUSED = 3
+    """The job took nothing of what it was given, and another attempt would end the same: a person must act first."""
+    NOTHING_TO_DO = 99
+
+
+NO_RETRY = frozenset({ExitCode.WRONG_USAGE, ExitCode.REFUSED})
 
 
 @dataclass(frozen=True)

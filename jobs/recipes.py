@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.run import RefusedError
 from jobs.settings import Settings
 from models.base import ModelError
 from models.recipe import Recipe
@@ -16,7 +17,7 @@ from models.recipe import Recipe
 BUILT_IN = "built-in"
 
 
-class RecipeError(ValueError):
+class RecipeError(RefusedError):
     """The recipe file of a domain cannot be used."""
 
 

@@ -1,7 +1,8 @@
 """`python -m jobs.run <job> --domain retail [--start … --end …]`: run one job, print one JSON report.
 
 The last line of standard output is the report (Airflow keeps it as the task's XCom). Exit codes:
-0 done, 99 nothing to do (Airflow marks the task skipped and wakes nobody), 1 failed, 2 wrong usage.
+0 done, 99 nothing to do (Airflow marks the task skipped and wakes nobody), 1 failed (Airflow tries again),
+2 wrong usage and 3 refused (Airflow fails the task at once: the next attempt would end the same).
 """
 
 import argparse
@@ -19,15 +20,19 @@ from typing import Any, NoReturn
 
 from jobs import clock
 from jobs.batch_metrics import record_report
-from jobs.catalog import JobSpec, UnknownNameError, job
+from jobs.catalog import ExitCode, JobSpec, UnknownNameError, job
 from jobs.lake import Lake
 from jobs.settings import Settings, reach_own_services_directly, settings
 
-NOTHING_TO_DO = 99
+NOTHING_TO_DO = ExitCode.NOTHING_TO_DO
 
 
 class NothingToDo(Exception):
     """The inputs hold nothing that an earlier run of this job has not already taken in."""
+
+
+class RefusedError(RuntimeError):
+    """The job refuses what it was given: no retry changes that, a person must act first. The base of such causes."""
 
 
 @dataclass
@@ -72,7 +77,7 @@ def run(context: JobContext) -> int:
     """Run a job's `main(context)` and print its report; returns the exit code."""
     started = time.monotonic()
     context.report.update(job=context.spec.name, domain=context.domain)
-    code = 0
+    code = ExitCode.DONE
     try:
         importlib.import_module(context.spec.module).main(context)
         context.report.setdefault("status", "done")
@@ -116,6 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(JobContext(spec, given.domain or config.domain, start, end, options, config))
 
 
+def exit_code(ending: BaseException) -> int:
+    """The exit code of a run that ended by raising."""
+    if isinstance(ending, SystemExit):
+        return ending.code if isinstance(ending.code, int) else ExitCode.FAILED
+    return ExitCode.REFUSED if isinstance(ending, RefusedError) else ExitCode.FAILED
+
+
 def leave(code: int) -> NoReturn:
     """End the process at once, what was written flushed.
 
@@ -128,14 +140,14 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    # Jobs raise `jobs.run.NothingToDo`: run the importable module, not its twin `__main__`.
+    # Jobs raise the classes of `jobs.run`: run the importable module, not its twin `__main__`.
+    from jobs.run import exit_code as code_of
     from jobs.run import main as entry
 
     try:
         code = entry()
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
+    except BaseException as ending:
+        if not isinstance(ending, SystemExit):
+            traceback.print_exc()
+        code = code_of(ending)
     leave(code)

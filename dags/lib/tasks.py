@@ -1,13 +1,12 @@
-"""How a DAG runs a job: one process, `python -m jobs.run <job>`, its last line of output kept as the XCom."""
+"""What the tasks of all DAGs share: owner, retries, pool, priorities, parameters, schedules."""
 
-import shlex
-import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, CronTriggerTimetable, Param, task
+from airflow.sdk import Asset, CronTriggerTimetable, Param
 
 from dags.lib.assets import DOMAIN, outlets
+from dags.lib.operator import JobOperator
 from features.domains import domain
 from jobs.catalog import job
 
@@ -44,29 +43,6 @@ def at(cron: str) -> CronTriggerTimetable:
     return CronTriggerTimetable(cron, timezone=domain(DOMAIN).calendar.time_zone, run_immediately=timedelta(0))
 
 
-def _business_days(context: dict[str, Any]) -> tuple[datetime, datetime]:
-    """The business days that a backfill run stands for: of its interval, or the one in which its moment lies.
-
-    Schedules fire hours after a day has begun, and most stand for a moment: a file or a table is asked for by days.
-    """
-    calendar = domain(DOMAIN).calendar
-    first = calendar.day_start(context["data_interval_start"])
-    after = calendar.day_start(context["data_interval_end"])
-    return first, max(after, calendar.day_start(first + timedelta(hours=36)))
-
-
-def _interval(context: dict[str, Any]) -> list[str]:
-    """An explicit interval from the run's parameters or from a backfill; nothing for ordinary runs.
-
-    Ordinary runs find their window in the lake: asset events may be lost and schedules may slip.
-    """
-    params = context["params"]
-    start, end = params.get("start"), params.get("end")
-    if not (start or end) and context["dag_run"].run_type == "backfill":
-        start, end = (moment.isoformat() for moment in _business_days(context))
-    return [*(["--start", start] if start else []), *(["--end", end] if end else [])]
-
-
 def run_job(
     name: str,
     *,
@@ -75,28 +51,21 @@ def run_job(
     extra_outlets: tuple[Asset, ...] = (),
     options: tuple[str, ...] = (),
     **overrides: Any,
-) -> Any:
-    """A task that runs one job of the catalog; exit code 99 (nothing to do) skips it and wakes nobody.
+) -> JobOperator:
+    """A task that runs one job of the catalog.
 
     Args:
         options: parameters of the DAG that are handed to the job as options.
     """
     spec = job(name)
-
-    @task.bash(
-        task_id=name.replace(".", "_") if overrides.pop("flat_id", False) else name,
+    return JobOperator(
+        task_id=name,
+        job=name,
+        options=options,
         pool=pool,
         priority_weight=PRIORITY[priority],
         weight_rule="absolute",
         outlets=[*outlets(spec), *extra_outlets],
-        skip_on_exit_code=99,
         doc_md=spec.summary,
         **overrides,
     )
-    def command(**context: Any) -> str:
-        parts = [sys.executable, "-m", "jobs.run", name, "--domain", DOMAIN, *_interval(context)]
-        for option in options:
-            parts += ["--option", f"{option}={context['params'][option]}"]
-        return "exec " + shlex.join(parts)
-
-    return command()

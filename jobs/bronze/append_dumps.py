@@ -21,6 +21,7 @@ from jobs.bronze.dump_files import EXTRA
 from jobs.bronze.staging import StagedGroup, engine_folder
 from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS, TableSpec
 from jobs.lake import Lake
+from jobs.run import RefusedError
 
 JOB = "bronze.land_dumps"
 _FILE_NUMBER = "file_number"
@@ -29,7 +30,7 @@ _NO_TEXT_IS_NULL = "\u0000null\u0000"
 _COMMITS_LOOKED_AT = 50  # maintenance may have committed after the landing that died
 
 
-class LandingMismatchError(RuntimeError):
+class LandingMismatchError(RefusedError):
     """A commit does not hold as many rows as its files."""
 
 

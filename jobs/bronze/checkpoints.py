@@ -13,12 +13,13 @@ from pyarrow import fs
 
 from jobs.kafka_topics import TopicState
 from jobs.lake import Lake
+from jobs.run import RefusedError
 
 NEW_EPOCH_COMMAND = "python -m jobs.run bronze.land_events --option epoch=new"
 _EPOCH_FILE = re.compile(r"(\d+)\.json\Z")
 
 
-class OffsetsLostError(RuntimeError):
+class OffsetsLostError(RefusedError):
     """The topic no longer holds what the checkpoint has to read next."""
 
 

@@ -18,6 +18,7 @@ from features.domains.spec import ListRules
 from jobs.products import Products
 from jobs.publish.cold_lists import EXPLORE, SEGMENT, ColdItems, Quota, lists_of_cold_users
 from jobs.publish.release_inputs import FeatureRows, ReleaseInputs
+from jobs.run import RefusedError
 from models.bought_together import basket_matrix, bought_together
 from models.index_choice import RECALL_TARGET, IndexChoice, choose_index
 from models.list_rules import apply_rules, refusals
@@ -66,7 +67,7 @@ class ReleaseContent:
         return self.manifest.dropped
 
 
-class EmptyReleaseError(ValueError):
+class EmptyReleaseError(RefusedError):
     """The inputs would make a release that answers nobody."""
 
 

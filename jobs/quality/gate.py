@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pyspark.sql import DataFrame
 
 from jobs.quality.suites import SUITES, Expected, Severity
+from jobs.run import RefusedError
 
 _MAX_SAMPLES = 5
 MIN_SHARE_ROWS = 50
@@ -39,7 +40,7 @@ class Verdict:
         )
 
 
-class GateFailedError(RuntimeError):
+class GateFailedError(RefusedError):
     """Blocking expectations failed: nothing of the named tables was committed."""
 
     def __init__(self, failed: list[Verdict]) -> None:

@@ -20,7 +20,7 @@ from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.mllib_als import als_of
 from jobs.recipes import chosen_recipe
-from jobs.run import JobContext, NothingToDo
+from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.session import connect
 from jobs.settings import code_commit
 from jobs.tracking import Challenger, RegisteredModel, champion, passed_tags, promote, register
@@ -39,7 +39,7 @@ RETRAIN_AFTER = timedelta(days=7)
 """Of event time between two trainings; publishing in between re-scores with the champion."""
 
 
-class TrainingError(RuntimeError):
+class TrainingError(RefusedError):
     """There is too little history to train and to validate."""
 
 

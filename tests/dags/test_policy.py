@@ -31,7 +31,7 @@ for dag in bag.dags.values():
         "tasks": [{
             "id": t.task_id, "owner": t.owner, "retries": t.retries, "pool": t.pool,
             "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
-            "outlets": [o.name for o in t.outlets], "rule": str(t.trigger_rule),
+            "outlets": [o.name for o in t.outlets], "rule": str(t.trigger_rule), "operator": type(t).__name__,
         } for t in dag.tasks],
     }
 errors = {str(file): str(trace) for file, trace in bag.import_errors.items()}
@@ -97,6 +97,7 @@ def test_tags_owner_retries_timeouts_pools(probe: dict[str, Any]) -> None:
             assert task["retries"] >= 1, where
             assert task["timeout"], where
             assert task["pool"] != "default_pool", where
+            assert task["operator"] == "JobOperator", where  # it knows which endings a retry cannot change
 
 
 def test_every_dag_has_a_time_schedule(probe: dict[str, Any]) -> None:
@@ -137,33 +138,33 @@ def test_docker_holds_no_python_package() -> None:
 _INTERVAL = """
 import json, sys
 from datetime import datetime
-from dags.lib.tasks import _interval
-class Run: run_type = sys.argv[1]
-moments = [datetime.fromisoformat(text) for text in sys.argv[2:4]]
-context = {"params": {}, "dag_run": Run, "data_interval_start": moments[0], "data_interval_end": moments[1]}
-print("FOUND" + json.dumps(_interval(context)))
+from dags.lib.operator import interval
+def asked(run_type, start, end):
+    class Run: pass
+    Run.run_type = run_type
+    moments = {"data_interval_start": datetime.fromisoformat(start), "data_interval_end": datetime.fromisoformat(end)}
+    return interval({"params": {}, "dag_run": Run, **moments})
+print("FOUND" + json.dumps([asked(*run) for run in json.loads(sys.argv[1])]))
 """
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "wanted"),
-    [
+def test_a_backfill_asks_for_business_days(tmp_path: Path) -> None:
+    runs = [
         # 06:30 to 06:30 in New York: the day in which it begins
-        ("2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00", ("2017-11-01T04:00", "2017-11-02T04:00")),
+        ("backfill", "2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00"),
         # a schedule without an interval: the day in which its moment lies; this one has 25 hours
-        ("2017-11-05T10:05:00+00:00", "2017-11-05T10:05:00+00:00", ("2017-11-05T04:00", "2017-11-06T05:00")),
-    ],
-)
-def test_a_backfill_asks_for_business_days(start: str, end: str, wanted: tuple[str, str], tmp_path: Path) -> None:
-    def asked(run_type: str) -> list[str]:
-        environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
-        done = subprocess.run(
-            [sys.executable, "-c", _INTERVAL, run_type, start, end],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert "FOUND" in done.stdout, done.stderr[-2000:]
-        found: list[str] = json.loads(done.stdout.split("FOUND")[1])
-        return found
-
-    assert asked("backfill") == ["--start", f"{wanted[0]}:00+00:00", "--end", f"{wanted[1]}:00+00:00"]
-    assert asked("scheduled") == []  # ordinary runs find their window in the lake
+        ("backfill", "2017-11-05T10:05:00+00:00", "2017-11-05T10:05:00+00:00"),
+        # ordinary runs find their window in the lake
+        ("scheduled", "2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00"),
+    ]
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERVAL, json.dumps(runs)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "FOUND" in done.stdout, done.stderr[-2000:]
+    assert json.loads(done.stdout.split("FOUND")[1]) == [
+        ["--start", "2017-11-01T04:00:00+00:00", "--end", "2017-11-02T04:00:00+00:00"],
+        ["--start", "2017-11-05T04:00:00+00:00", "--end", "2017-11-06T05:00:00+00:00"],
+        [],
+    ]

@@ -127,16 +127,40 @@ print(json.dumps(key))
 """
 
 
+_ATTEMPTS = """
+import json, os
+from datetime import timedelta
+from jobs.settings import settings
+from jobs.stack.environment import service_environment
+os.environ.update(service_environment(settings(), 'airflow-scheduler'))
+from jobs.stack.orchestrator import airflow_environment
+os.environ.update(airflow_environment(settings()))
+from dags.ingest_dumps import ingest_dumps
+from dags.refine import refine
+def attempts(dag):
+    for task in dag.tasks:
+        task.retry_delay, task.retry_exponential_backoff = timedelta(0), False
+    run = dag.test()
+    return [str(run.state), *(task.try_number for task in run.get_task_instances())]
+found = {"refused": attempts(refine())}
+os.environ["SLUICE_S3_ENDPOINT"] = "http://127.0.0.1:9"
+print(json.dumps({**found, "down": attempts(ingest_dumps())}))
+"""
+
+
 def test_a_failed_gate_leaves_the_last_good_version_in_place(platform: Any) -> None:
     platform.script(_BAD_PRODUCTS)
     assert platform.job("bronze.land_dumps")[0] == 0
     before, release = platform.versions(), platform.release()
     code, report, errors = platform.job("silver.refine")
-    assert code == 1
+    assert code == 3
     assert "expect_column_values_to_not_be_null" in report["error"]
     assert "price" in report["error"], errors[-2000:]
     assert platform.versions() == before
     assert platform.release() == release
+    # by Airflow: a refusal is not tried again, a service that is down is
+    assert platform.script(_ATTEMPTS) == {"refused": ["failed", 1], "down": ["failed", 3]}
+    assert platform.versions() == before
     # the gate removed, the same batch passes: it was the gate that stopped it
     code, _, errors = platform.job("silver.refine", SLUICE_GATES="report")
     assert code == 0, errors[-3000:]

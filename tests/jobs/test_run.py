@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from jobs.catalog import JOBS
-from jobs.run import NOTHING_TO_DO, main
+from jobs.bronze.checkpoints import OffsetsLostError
+from jobs.catalog import JOBS, NO_RETRY, ExitCode
+from jobs.quality.gate import GateFailedError
+from jobs.run import NOTHING_TO_DO, exit_code, main
 from jobs.settings import ROOT, settings
 
 
@@ -63,6 +65,14 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_right(
         main(arguments)
     assert left.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("refusal", [GateFailedError([]), OffsetsLostError("gone")])
+def test_what_no_retry_changes_has_an_exit_code_of_its_own(refusal: Exception) -> None:
+    assert exit_code(refusal) == ExitCode.REFUSED == 3
+    assert exit_code(SystemExit(2)) in NO_RETRY
+    assert exit_code(OSError("down")) == exit_code(KeyboardInterrupt()) == ExitCode.FAILED == 1
+    assert ExitCode.FAILED not in NO_RETRY
 
 
 def test_as_a_process_the_report_is_the_last_line_and_the_code_is_99() -> None:

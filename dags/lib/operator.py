@@ -1,0 +1,92 @@
+"""The operator of every task: one job as a process of its own, whose exit code decides what Airflow does next."""
+
+import shlex
+import sys
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from dags.lib.assets import DOMAIN
+from features.domains import domain
+from jobs.catalog import NO_RETRY, ExitCode
+
+
+class JobOperator(BashOperator):
+    """Runs `python -m jobs.run <job>`; its last line of output is kept as the XCom.
+
+    Nothing to do: the task is skipped and wakes nobody. Failed: it is tried again. Refused, or asked for wrongly: it
+    fails at once, since the next attempt would end the same, and what waits behind it would learn of it minutes later.
+
+    Args:
+        job: name of the job in the catalog.
+        options: parameters of the DAG that are handed to the job as options.
+    """
+
+    overwrite_rtif_after_execution = True  # the UI shows the command with its interval
+
+    def __init__(self, *, job: str, options: tuple[str, ...] = (), **kwargs: Any) -> None:
+        kwargs.setdefault("bash_command", _command(job))
+        super().__init__(skip_on_exit_code=int(ExitCode.NOTHING_TO_DO), **kwargs)
+        self.job = job
+        self.options = options
+
+    @cached_property
+    def subprocess_hook(self) -> SubprocessHook:
+        """Runs the process and tells apart how it ended."""
+        return _JobProcess()
+
+    def execute(self, context: Any) -> Any:
+        """Run the job over the run's interval.
+
+        Raises:
+            AirflowFailException: the job refused what it was given.
+            AirflowSkipException: there was nothing to do.
+            AirflowException: the job failed.
+        """
+        arguments = interval(context)
+        for option in self.options:
+            arguments += ["--option", f"{option}={context['params'][option]}"]
+        self.bash_command = _command(self.job, *arguments)
+        return super().execute(context)
+
+
+class _JobProcess(SubprocessHook):
+    def run_command(self, *arguments: Any, **named: Any) -> SubprocessResult:
+        result = super().run_command(*arguments, **named)
+        if result.exit_code in NO_RETRY:
+            raise AirflowFailException(
+                f"exit code {result.exit_code} ({ExitCode(result.exit_code).name.lower()}): another attempt would end "
+                "the same, so there is none. The lines above say what to correct; then clear this task"
+            )
+        return result
+
+
+def _command(job: str, *arguments: str) -> str:
+    return "exec " + shlex.join([sys.executable, "-m", "jobs.run", job, "--domain", DOMAIN, *arguments])
+
+
+def _business_days(context: Any) -> tuple[datetime, datetime]:
+    """The business days that a backfill run stands for: of its interval, or the one in which its moment lies.
+
+    Schedules fire hours after a day has begun, and most stand for a moment: a file or a table is asked for by days.
+    """
+    calendar = domain(DOMAIN).calendar
+    first = calendar.day_start(context["data_interval_start"])
+    after = calendar.day_start(context["data_interval_end"])
+    return first, max(after, calendar.day_start(first + timedelta(hours=36)))
+
+
+def interval(context: Any) -> list[str]:
+    """An explicit interval from the run's parameters or from a backfill; nothing for ordinary runs.
+
+    Ordinary runs find their window in the lake: asset events may be lost and schedules may slip.
+    """
+    params = context["params"]
+    start, end = params.get("start"), params.get("end")
+    if not (start or end) and context["dag_run"].run_type == "backfill":
+        start, end = (moment.isoformat() for moment in _business_days(context))
+    return [*(["--start", start] if start else []), *(["--end", end] if end else [])]
