@@ -12,6 +12,7 @@ from features.clean_rules import (
     Rule,
     bad_ids,
     broken_text,
+    in_future,
     mark,
     moment,
     prepare,
@@ -32,14 +33,13 @@ def clean_orders(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned
     """Type and check orders; one that lies after `now` + the domain's tolerance is `future_event`."""
     prepared = prepare(bronze, RAW_COLUMNS, moments=("ordered_at",))
     ordered_at = moment("ordered_at")
-    horizon = F.lit(now + domain.future_tolerance)
     rules = [
         *broken_text(bronze, RAW_COLUMNS),
         *bad_ids("order_id", "user_id", optional=("store_id",)),
         Rule("missing_time", text("ordered_at").isNull()),
         typed("ordered_at", ordered_at),
         Rule("bad_time", ordered_at < F.lit(EARLIEST), F.col("ordered_at")),
-        Rule("future_event", ordered_at > horizon, F.col("ordered_at")),
+        in_future(ordered_at, F.col("ordered_at"), domain=domain, now=now),
     ]
     marked = mark(prepared, rules)
     local = F.from_utc_timestamp(ordered_at, domain.calendar.time_zone)

@@ -1,5 +1,7 @@
 """products: bronze dump rows -> typed catalog rows. Grain: one row per product and dump; the newest wins in silver."""
 
+from datetime import datetime
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -11,6 +13,7 @@ from features.clean_rules import (
     bad_ids,
     broken_text,
     flags,
+    in_future,
     mark,
     moment,
     number,
@@ -26,6 +29,7 @@ from features.clean_rules import (
     typed,
     whole_number,
 )
+from features.domains.spec import Domain
 
 RAW_COLUMNS = (
     "product_id", "title", "department", "brand", "product_category", "product_type", "package_size",
@@ -37,8 +41,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def clean_products(bronze: DataFrame) -> Cleaned:
-    """Type and check product rows; a product without category or price is kept with a flag."""
+def clean_products(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned:
+    """Type and check product rows; one without category or price is kept with a flag.
+
+    An update after `now` + the domain's tolerance is `future_event`.
+    """
     prepared = prepare(
         bronze,
         RAW_COLUMNS,
@@ -56,6 +63,7 @@ def clean_products(bronze: DataFrame) -> Cleaned:
         Rule("negative_stock", whole_number("stock") < 0, F.col("stock")),
         typed("is_active", truth("is_active")),
         typed("updated_at", moment("updated_at")),
+        in_future(moment("updated_at"), F.col("updated_at"), domain=domain, now=now),
     ]
     marked = mark(prepared, rules)
     typed_rows = marked.select(

@@ -15,7 +15,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from features import columns as C
-from features.domains.spec import ID_PATTERN
+from features.domains.spec import ID_PATTERN, Domain
 
 JAVA_ID_PATTERN = ID_PATTERN[:-1] + r"\z"
 """`$` would let a trailing newline through in Java."""
@@ -166,6 +166,14 @@ def numbers(*names: str, negative: dict[str, str] | None = None) -> list[Rule]:
 def typed(name: str, value: Column) -> Rule:
     """`wrong_type` where there is text but no value of the type."""
     return Rule("wrong_type", text(name).isNotNull() & value.isNull(), _quoted(name))
+
+
+def in_future(value: Column, detail: Column, *, domain: Domain, now: datetime) -> Rule:
+    """`future_event` for a moment after `now` + the domain's tolerance: it waits until the clock has come there.
+
+    Accepted at once, a row that claims the year 9999 would be the newest of its key for ever.
+    """
+    return Rule("future_event", value > F.lit(now + domain.future_tolerance), detail)
 
 
 def broken_text(frame: DataFrame, names: Sequence[str]) -> list[Rule]:

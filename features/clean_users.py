@@ -1,5 +1,7 @@
 """users: bronze dump rows -> typed user rows. Grain: one row per user and dump; the newest wins in silver."""
 
+from datetime import datetime
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -8,6 +10,7 @@ from features.clean_rules import (
     Cleaned,
     bad_ids,
     broken_text,
+    in_future,
     mark,
     moment,
     prepare,
@@ -18,6 +21,7 @@ from features.clean_rules import (
     text,
     typed,
 )
+from features.domains.spec import Domain
 
 DESCRIPTIVE = (
     "display_name", "age", "income", "home_ownership", "marital_status", "household_size", "household_comp",
@@ -27,13 +31,14 @@ RAW_COLUMNS = ("user_id", *DESCRIPTIVE, "updated_at")
 COLUMNS = (C.USER_ID, *DESCRIPTIVE, C.FLAGS, C.UPDATED_AT, C.SOURCE_KEY)
 
 
-def clean_users(bronze: DataFrame) -> Cleaned:
-    """Type and check user rows; ages and incomes are bands, hence text."""
+def clean_users(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned:
+    """Type and check user rows (ages and incomes are bands, hence text); an update after `now` is `future_event`."""
     prepared = prepare(bronze, RAW_COLUMNS, moments=("updated_at",))
     rules = [
         *broken_text(bronze, RAW_COLUMNS),
         *bad_ids("user_id"),
         typed("updated_at", moment("updated_at")),
+        in_future(moment("updated_at"), F.col("updated_at"), domain=domain, now=now),
     ]
     marked = mark(prepared, rules)
     typed_rows = marked.select(

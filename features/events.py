@@ -28,6 +28,7 @@ from features.clean_rules import (
     Cleaned,
     Rule,
     all_of,
+    in_future,
     is_bad_id,
     mark,
     split,
@@ -263,7 +264,7 @@ def clean_events(bronze: DataFrame, products: DataFrame, *, domain: Domain, now:
         Rule("bad_time", event_time.isNull() | (event_time < F.lit(EARLIEST)), text_time),
         too_large("context.quantity", _as("context.quantity", "double"), MAX_QUANTITY),
         too_large("context.price", _as("context.price", "double"), MAX_AMOUNT),
-        Rule("future_event", event_time > F.lit(now + domain.future_tolerance), text_time),
+        in_future(event_time, text_time, domain=domain, now=now),
     ]
     marked = mark(_parsed(bronze), [*_envelope_rules(), *_contract_rules(), *safety])
     local = F.from_utc_timestamp(event_time, domain.calendar.time_zone)

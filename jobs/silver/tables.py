@@ -21,7 +21,13 @@ from features.events import clean_events, kafka_source_key, purchases, with_even
 from jobs.catalog import BRONZE_DUMPS, BRONZE_EVENTS, SILVER, TableSpec
 from jobs.lake import Lake
 
-WAITING = {"orders": "future_event", "order_items": "order_unknown", "events": "future_event"}
+WAITING = {
+    "products": "future_event",
+    "users": "future_event",
+    "orders": "future_event",
+    "order_items": "order_unknown",
+    "events": "future_event",
+}
 """Rejections that time or a later batch cures: refine tries them again by itself."""
 
 
@@ -50,9 +56,9 @@ class Silver:
     def clean(self, table: str, bronze: DataFrame) -> Cleaned:
         """Bronze rows -> accepted and rejected rows of `table`."""
         if table == "products":
-            return clean_products(bronze)
+            return clean_products(bronze, domain=self.domain, now=self.now)
         if table == "users":
-            return clean_users(bronze)
+            return clean_users(bronze, domain=self.domain, now=self.now)
         if table == "orders":
             return clean_orders(bronze, domain=self.domain, now=self.now)
         if table == "promotions":

@@ -72,12 +72,16 @@ def test_products(bronze):
         ({"stock": "-1"}, "negative_stock"),
         ({"is_active": "perhaps"}, "wrong_type"),
         ({"updated_at": "yesterday"}, "wrong_type"),
+        ({"updated_at": None}, None),
+        ({"updated_at": "2017-11-27T05:04:59Z"}, None),  # within the tolerance of five minutes
+        ({"updated_at": "2017-11-27T05:05:01Z"}, "future_event"),
+        ({"updated_at": "9999-12-31T23:59:59Z"}, "future_event"),
         ({"title": "a\x00b"}, "nul_byte"),
         ({"title": "a\ufffdb"}, "invalid_utf8"),
         ({"raw": "1,2,3"}, "ragged_row"),
         ({"product_category": " "}, None),
     ]
-    cleaned = clean_products(bronze("products", [row for row, _ in rows]))
+    cleaned = clean_products(bronze("products", [row for row, _ in rows]), domain=RETAIL, now=NOW)
     assert reasons(cleaned) == [reason for _, reason in rows]
     flags = {tuple(row["flags"]) for row in cleaned.accepted.select("flags").collect()}
     assert flags == {(), ("no_category",), ("no_price",)}
@@ -87,8 +91,9 @@ def test_products(bronze):
 
 
 def test_users_and_orders(bronze):
-    users = clean_users(bronze("users", [{}, {"user_id": "a/b"}, {"updated_at": "x"}]))
-    assert reasons(users) == [None, "bad_id", "wrong_type"]
+    given = [{}, {"user_id": "a/b"}, {"updated_at": "x"}, {"updated_at": "9999-12-31T23:59:59Z"}]
+    users = clean_users(bronze("users", given), domain=RETAIL, now=NOW)
+    assert reasons(users) == [None, "bad_id", "wrong_type", "future_event"]
     rows = [
         ({}, None),
         ({"store_id": ""}, None),
