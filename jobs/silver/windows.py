@@ -5,6 +5,7 @@ from datetime import datetime
 
 from jobs.catalog import SILVER, TABLES, TableSpec
 from jobs.lake import SEEN, Lake
+from jobs.silver.rules import written_by
 
 INPUTS: dict[str, tuple[str, ...]] = {
     "products": ("bronze.products",),
@@ -35,7 +36,7 @@ class Taking:
         return SILVER[self.table]
 
     def inputs(self, now: datetime, *, open_run: bool = True, window: bool = False) -> dict[str, int]:
-        """What the commit will carry.
+        """What the commit will carry: input versions, the clock, and the rules that wrote the table so far.
 
         Args:
             now: event-time now, by which the run judged what is in the future.
@@ -49,7 +50,7 @@ class Taking:
             committed |= upto
         elif window:
             committed = {**committed, **{f"{SEEN}{name}": version for name, version in upto.items()}}
-        return {**committed, CLOCK: int(now.timestamp())}
+        return {**committed, **written_by(self.committed), CLOCK: int(now.timestamp())}
 
 
 def taking(lake: Lake, table: str) -> Taking:

@@ -1,6 +1,7 @@
 """Runs all checks and never stops at the first that fails; a check that cannot be made counts as failed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from jobs.lake import Lake
 from jobs.quarantine import list_quarantine
 from jobs.session import connect
 from jobs.settings import Settings
+from jobs.silver.rules import fingerprint, other_rules
 from jobs.silver.tables import WAITING
 from jobs.verify.checks import (
     Check,
@@ -76,8 +78,26 @@ def silver_checks(spark: SparkSession, lake: Lake) -> list[Check]:
             if lake.data_version(SILVER[table]) is None:
                 checks.append(Check(f"silver.{table}", False, "a table with rows", "none", "run silver.refine"))
                 continue
-            checks += guarded(f"silver.{table}", lambda table=table: table_checks(spark, lake, scratch, table))  # type: ignore[misc]
+            checks += guarded(f"silver.{table}", lambda table=table: _checks_of(spark, lake, scratch, table))  # type: ignore[misc]
     return checks
+
+
+def _checks_of(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> list[Check]:
+    return explained(table_checks(spark, lake, scratch, table), lake.committed_inputs(SILVER[table]))
+
+
+def explained(checks: list[Check], committed: Mapping[str, int]) -> list[Check]:
+    """The checks of a table; failed ones say so when other rules than today's wrote some of its rows."""
+    others = other_rules(committed)
+    if not others:
+        return checks
+    note = (
+        f"; rules of other versions ({', '.join(others)}; today's: {fingerprint()}) wrote into this table, and a "
+        "rebuild goes by today's: where only that differs, no row is wrong. `python -m jobs.run silver.refine "
+        "--start … --end …` over all days states rows anew and quarantines what is refused today; what it leaves goes "
+        "by building the lake again from its dumps: `make clean`, then `make demo`"
+    )
+    return [check if check.ok else replace(check, detail=check.detail + note) for check in checks]
 
 
 def table_checks(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> list[Check]:
