@@ -218,8 +218,9 @@ Two-stage recommender of the domain `{domain}`: candidates of many generators, r
 * To promote by hand, move the alias `champion` here, or better `sluice model promote VERSION --reason "why"`, which
   keeps the reason. A move made here is noticed and logged by the next publish. `sluice model rollback` goes back,
   without training.
-* The run of a version holds the metrics of the validation cut (`validation_*`) beside the baselines (`baseline_*`), E1
-  (`e1_*`, reported only) and the report among its artifacts, `quality/report.html`.
+* The run of a version holds the metrics of the validation cut (`validation_*`) beside the baselines (`baseline_*`)
+  and our first stage alone (`hybrid_*`), E1 (`e1_*`, reported only) and the report among its artifacts,
+  `quality/report.html`.
 """
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from features.domains.spec import HOME
 from models.base import IntArray, ModelError
 from models.candidate_sources import history_matrix
 from models.generators import Generators
@@ -21,7 +22,6 @@ from models.popularity import PopularityRecommender
 from models.recipe import Recipe
 from models.segments import SegmentPopularityRecommender
 from models.snapshot import Histories, ItemTable
-from models.two_stage import HOME
 
 K = 20
 HYBRID = "hybrid"

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from features.domains.spec import SURFACES
 from models.base import IntArray
 from models.candidates import BLEND, Candidates, assemble
 from models.generators import Generators
 from models.snapshot import Floats, Histories
-from models.two_stage import SURFACES, eligible_rows, ranked_lists
+from models.two_stage import eligible_rows, ranked_lists
 
 
 def hybrid_scores(candidates: Candidates, histories: Histories) -> Floats:

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from features.domains.spec import DISCOVER, HOME
 from features.ranking import RANKER_FEATURES
 from models.als import ALSRecommender
 from models.base import ModelError
@@ -24,15 +25,7 @@ from models.metrics import measure
 from models.ranker import BASE_SETTINGS, Ranker, TrainingRows
 from models.recipe import Recipe
 from models.snapshot import Floats, Histories, Ints
-from models.two_stage import (
-    DISCOVER,
-    HOME,
-    TRAINED,
-    LabelledSnapshot,
-    over_blocks,
-    training_rows,
-    true_labels,
-)
+from models.two_stage import TRAINED, LabelledSnapshot, over_blocks, training_rows, true_labels
 from models.validation import truths
 
 Part = Literal["als", "als_wide", "home", "discover"]

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from features.domains.spec import BUY_AGAIN, DISCOVER, HOME, SURFACES
 from models.als import ALSRecommender
 from models.base import PAD, IntArray, ModelError
 from models.candidate_features import feature_matrix
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
 
 _Done = TypeVar("_Done")
 
-HOME, DISCOVER, BUY_AGAIN = "home", "discover", "buy_again"
 TRAINED = (HOME, DISCOVER)
 """Surfaces with a ranker of their own."""
-SURFACES = (*TRAINED, BUY_AGAIN)
-"""Surfaces that every user gets a list for."""
 _RANKER_OF = {HOME: HOME, DISCOVER: DISCOVER, BUY_AGAIN: HOME}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from features.domains.spec import DISCOVER, HOME
 from models.als import ALSRecommender
 from models.base import PAD, IntArray
 from models.generators import Generators
@@ -22,7 +23,7 @@ from models.personal_frequency import PersonalFrequencyRecommender
 from models.popularity import PopularityRecommender
 from models.ranker import Ranker
 from models.snapshot import Histories
-from models.two_stage import DISCOVER, HOME, TRAINED, LabelledSnapshot, Scorer
+from models.two_stage import TRAINED, LabelledSnapshot, Scorer
 
 K = 20
 

@@ -4,12 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from serving.online_store import SEGMENT
 from serving.release import LoadedRelease
 from serving.rules import ServedList
 from serving.snapshot import Snapshot
 
-SEGMENT: Final = "segment"
-"""Reason of a list made for users of a kind; also the source name that such lists carry in a release."""
 NO_RELEASE: Final = "no_release"
 REDIS_AWAY: Final = "redis_unavailable"
 RELEASE_GONE: Final = "release_missing"

@@ -7,13 +7,12 @@ The request path touches Redis and the memory of this process, nothing else.
 from collections.abc import Sequence
 from typing import Final
 
-from features.domains.spec import ListRules
+from features.domains.spec import BUY_AGAIN, HOME, ListRules
 from models.cart import goes_with
 from serving.answers import (
     CORRUPT,
     REDIS_AWAY,
     RELEASE_GONE,
-    SEGMENT,
     WANTED,
     Answer,
     Question,
@@ -23,7 +22,7 @@ from serving.answers import (
     static_answer,
 )
 from serving.metrics import Metrics
-from serving.online_store import CorruptArtefactError, Keys, RankedItems, unpack_list
+from serving.online_store import SEGMENT, CorruptArtefactError, Keys, RankedItems, unpack_list
 from serving.release import LoadedRelease
 from serving.rules import ServedList, capped, head, popular_of, top_up
 from serving.store import Store, StoreUnavailableError
@@ -35,9 +34,9 @@ TOGETHER_ORDER: Final = ("together", "category", "popular", "static")
 CART_ORDER: Final = ("cart", "category", "popular", "static")
 TRENDING_ORDER: Final = ("trending", "popular", "static")
 
-TOPPED_UP: Final = frozenset({"home"})
+TOPPED_UP: Final = frozenset({HOME})
 """Surfaces whose short lists popular items may fill. The others promise something that a popular item may break."""
-_UNANSWERED: Final = {"buy_again": "no_history"}
+_UNANSWERED: Final = {BUY_AGAIN: "no_history"}
 
 
 class Recommendations:

@@ -2,7 +2,17 @@
 
 from datetime import datetime, timedelta
 
-from features.domains.spec import Calendar, Domain, ListRules, MailingRules, Signal
+from features.domains.spec import (
+    BUY_AGAIN,
+    DISCOVER,
+    HOME,
+    SURFACES,
+    Calendar,
+    Domain,
+    ListRules,
+    MailingRules,
+    Signal,
+)
 
 RETAIL = Domain(
     name="retail",
@@ -23,14 +33,14 @@ RETAIL = Domain(
         require_stock=True,
         max_per_category=6,
         explore_places=1,
-        explore_surfaces=frozenset({"discover"}),
+        explore_surfaces=frozenset({DISCOVER}),
     ),
     quantity_not_count=frozenset({"FUEL", "MISCELLANEOUS"}),
     min_item_users=10,
     future_tolerance=timedelta(minutes=5),
-    surfaces=("home", "discover", "buy_again"),
+    surfaces=SURFACES,
     mailing=MailingRules(
-        picks=(("home", 4), ("buy_again", 2), ("discover", 2)),
+        picks=((HOME, 4), (BUY_AGAIN, 2), (DISCOVER, 2)),
         reminders=3,
         push_items=1,
         reminder_days=14,

@@ -16,6 +16,12 @@ ID = re.compile(ID_PATTERN[:-1] + r"\Z")
 """`ID_PATTERN` compiled so that a trailing newline does not slip through `$`."""
 
 
+HOME, DISCOVER, BUY_AGAIN = "home", "discover", "buy_again"
+SURFACES = (HOME, DISCOVER, BUY_AGAIN)
+"""Places in the shop that every user gets a list for: everything, new items only, bought before. A domain offers some
+of them; scoring makes them all."""
+
+
 @dataclass(frozen=True)
 class Signal:
     """What one event type says of a user's interest: its weight and how fast it fades."""
@@ -95,7 +101,7 @@ class MailingRules:
         max_list_age_days: lists older than this are not mailed.
     """
 
-    picks: tuple[tuple[str, int], ...] = (("home", 4), ("buy_again", 2), ("discover", 2))
+    picks: tuple[tuple[str, int], ...] = ((HOME, 4), (BUY_AGAIN, 2), (DISCOVER, 2))
     reminders: int = 3
     push_items: int = 1
     reminder_signals: tuple[str, ...] = ("add_to_cart", "click", "view")
@@ -124,11 +130,15 @@ class Domain:
     min_item_users: int = 10  # an item must have been bought by this many users to be recommended
     future_tolerance: timedelta = timedelta(minutes=5)
     retention_days: int = 730
-    surfaces: tuple[str, ...] = ("home",)
+    surfaces: tuple[str, ...] = (HOME,)
     mailing: MailingRules = field(default_factory=MailingRules)
     event_types: frozenset[str] = field(
         default_factory=lambda: frozenset({"view", "click", "add_to_cart", "purchase", "impression"})
     )
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.surfaces) - set(SURFACES):
+            raise ValueError(f"surfaces must be some of {', '.join(SURFACES)}, got {', '.join(sorted(unknown))}")
 
     @property
     def goals(self) -> tuple[str, ...]:

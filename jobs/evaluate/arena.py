@@ -12,10 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from features.domains.spec import DISCOVER, HOME
 from models.baselines import BASELINES, baseline_lists
 from models.evaluation import Measured, ModelLists, measure_truths
 from models.protocols import VIEWS, Split, View
-from models.two_stage import DISCOVER, HOME, LabelledSnapshot
+from models.two_stage import LabelledSnapshot
 from models.validation import judge_baselines, truths
 
 K = 20

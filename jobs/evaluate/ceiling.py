@@ -25,6 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.domains import domain
+from features.domains.spec import DISCOVER, HOME
 from jobs.evaluate.future import purchases_between
 from jobs.settings import ROOT
 from jobs.shop.source import products, purchases
@@ -34,7 +35,7 @@ from models.log_training import cuts_in_time, labelled
 from models.metrics import bootstrap_interval
 from models.recipe import Recipe
 from models.tuning import JudgedRows, judged_rows
-from models.two_stage import DISCOVER, HOME, TRAINED, LabelledSnapshot, fit
+from models.two_stage import TRAINED, LabelledSnapshot, fit
 
 COMMAND = "python -m jobs.evaluate.ceiling --readme"
 README = ROOT / "models" / "README.md"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from features.domains.spec import DISCOVER, HOME
 from jobs.evaluate.file_columns import InputError
 from jobs.evaluate.interactions_file import read_catalog
 from jobs.evaluate.requests import Catalog, Prepared, Request, data_notes, prepare
@@ -24,7 +25,7 @@ from models.log_training import snapshot_to_rank
 from models.protocols import Split
 from models.recipe import Recipe, recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import DISCOVER, HOME, Scorer, fit
+from models.two_stage import Scorer, fit
 
 _SMALL_LOG = 50_000
 """Rows below which the ranker's leaves are allowed to be smaller: 100 rows a leaf would say nothing at all."""

@@ -9,9 +9,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from features.domains.spec import ListRules
+from features.domains.spec import DISCOVER, HOME, ListRules
 from features.ranking import RANKER_FEATURES
 from jobs.evaluate.arena import Arena, K
+from jobs.evaluate.rows import OURS
 from jobs.products import Products
 from models.base import PAD, IntArray
 from models.candidate_features import feature_matrix
@@ -23,9 +24,7 @@ from models.list_quality import calibration, describe_lists
 from models.list_rules import apply_rules, refusals
 from models.ranker import Ranker
 from models.snapshot import Histories
-from models.two_stage import DISCOVER, HOME
 
-OURS = "two_stage"
 _SHOWN = ("release", "hybrid", "personal_frequency_filled", "personal_frequency", "tifu_knn", "als", "popularity")
 _SAMPLES = 3
 

@@ -7,6 +7,7 @@ from typing import Any
 from jobs.evaluate import quality_plots as plots
 from jobs.evaluate import surface_facts
 from jobs.evaluate.mailing_facts import section as mailing_section
+from jobs.evaluate.rows import NAMES, OURS, OURS_TOO
 from jobs.evaluate.source_table import source_table
 from models.drift import MOVED, QUIET
 
@@ -14,7 +15,6 @@ TARGETS = {
     "e1": {("all", "ndcg@20"): 0.41, ("new", "ndcg@20"): 0.068},
     "e2": {("all", "recall@10"): 0.158, ("all", "ndcg@10"): 0.185},
 }
-_OURS = "two_stage"
 _STYLE = """
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,sans-serif;color:#1c2733;max-width:1040px;margin:20px auto;padding:0 20px}
@@ -90,7 +90,7 @@ def _verdict(report: Mapping[str, Any]) -> str:
 
 
 def _rival(model: str) -> bool:
-    return model not in plots.OURS_TOO
+    return model not in OURS_TOO
 
 
 def _value(found: float | None, digits: int = 4) -> str:
@@ -120,7 +120,7 @@ def _headline(report: Mapping[str, Any]) -> str:
             cards.append(
                 f"<div class=card><span class=quiet>{words} {view} {metric}</span><b class={state}>{_value(value)}</b>"
                 f"target {target}: <span class={state}>{'met' if met else 'not met'}</span><br><span class=quiet>best "
-                f"baseline {escape(plots.NAMES.get(rival, rival))} {theirs:.4f};<br>ours above it by "
+                f"baseline {escape(NAMES.get(rival, rival))} {theirs:.4f};<br>ours above it by "
                 f"[{_value(gap[0])}, {_value(gap[1])}]</span></div>"
             )
     return f"<div class=row>{''.join(cards)}</div>"
@@ -142,7 +142,7 @@ def _folded(summary: str, content: str) -> str:
 
 
 def _protocol(title: str, result: Mapping[str, Any], k: int, words: str) -> str:
-    ours = result.get("model", _OURS)
+    ours = result.get("model", OURS)
     metrics = [(view, f"{name}@{k}") for view in ("all", "repeat", "new") for name in ("recall", "ndcg", "hit")]
     head = ["model", *(f"{view} {metric}" for view, metric in metrics), "ours above it *"]
     rows = []
@@ -151,12 +151,12 @@ def _protocol(title: str, result: Mapping[str, Any], k: int, words: str) -> str:
         gap = result["paired"].get(name)
         interval = gap["all"][f"ndcg@{k}"]["interval"] if gap else None
         above = "" if interval is None else f"[{_value(interval[0], 3)}, {_value(interval[1], 3)}]"
-        rows.append([plots.NAMES.get(name, name), *(_value(one[view][metric], 3) for view, metric in metrics), above])
+        rows.append([NAMES.get(name, name), *(_value(one[view][metric], 3) for view, metric in metrics), above])
     note = f"* paired 95 % interval of the difference in all ndcg@{k}; one that holds 0 may be chance."
     pictures = "".join(f"<div class=half>{one}</div>" for one in plots.models(result, ours=ours, k=k))
     return f"<h2>{escape(title)}</h2><p class=quiet>{words}</p><div class=row>{pictures}</div>" + _folded(
         "every model: recall, nDCG and hit rate of all, repeat and new items, with intervals",
-        f"{_table(head, rows, plots.NAMES[ours])}<p class=quiet>{note}</p>",
+        f"{_table(head, rows, NAMES[ours])}<p class=quiet>{note}</p>",
     )
 
 
@@ -188,7 +188,7 @@ def _beside_accuracy(report: Mapping[str, Any]) -> str:
     head = ["lists of", "surface", "coverage", "novelty (bits)", "diversity", "top 1 % share", "Gini"]
     names = ("coverage", "novelty_bits", "diversity", "popularity_share", "gini")
     rows = [
-        [plots.NAMES.get(model, model), surface, *(_value(found[name], 3) for name in names)]
+        [NAMES.get(model, model), surface, *(_value(found[name], 3) for name in names)]
         for model, by_surface in report["lists"].items()
         for surface, found in by_surface.items()
     ]
@@ -204,7 +204,7 @@ def _beside_accuracy(report: Mapping[str, Any]) -> str:
         + f"<p>Of yesterday's lists: {kept}. A predicted probability is off by {_value(calibration)} on average. "
         "<span class=quiet>Cold: fewer than five baskets; the others are halved by how much they shop.</span></p>"
         + f"<div class=half>{plots.departments(report['e1']['departments'])}</div>"
-        + _table(head, rows, plots.NAMES[_OURS])
+        + _table(head, rows, NAMES[OURS])
         + "<p class=quiet>Coverage: share of the catalogue in somebody's list. Novelty: rarity of what is shown. "
         "Diversity: pairs of a list from different categories. Gini: 0 shows all items equally.</p>"
     )

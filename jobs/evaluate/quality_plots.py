@@ -4,27 +4,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobs.evaluate.rows import NAMES, OURS_TOO
+
 OURS, LIGHT, RIVAL, QUIET, LOUD = "#1f5fa8", "#8db4de", "#9aa7b4", "#d7dde3", "#b5472b"
-NAMES = {
-    "two_stage": "ours",
-    "first_stage": "ours (first stage)",
-    "release": "ours, as published",
-    "hybrid": "weighted hybrid",
-    "popularity": "popularity",
-    "popularity_by_users": "popularity by users",
-    "personal_frequency": "personal frequency",
-    "personal_frequency_filled": "personal frequency + popular",
-    "personal_frequency_decayed": "personal, 8-week decay",
-    "personal_frequency_basket_decay": "personal, basket decay",
-    "als": "ALS alone",
-    "item_knn_bm25": "item-kNN BM25",
-    "item_knn_cosine": "item-kNN cosine",
-    "user_knn": "user-kNN",
-    "tifu_knn": "TIFU-KNN",
-}
-"""What a reader calls each model."""
-OURS_TOO = frozenset({"release", "hybrid"})
-"""Rows of the report that are no rivals: the same lists under the business rules, and our first stage alone."""
 
 
 def _figure(width: float, height: float) -> Any:

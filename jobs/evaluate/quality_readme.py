@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.evaluate import surface_facts
 from jobs.evaluate.quality_page import TARGETS
-from jobs.evaluate.quality_plots import NAMES, OURS_TOO
+from jobs.evaluate.rows import NAMES, OURS_TOO
 from jobs.settings import ROOT, Settings
 
 MARKERS = ("<!-- quality:start -->", "<!-- quality:end -->")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.domains.spec import DISCOVER, HOME
 from jobs.evaluate.file_columns import InputError
 from models.base import PAD, IntArray
 from models.evaluation import ModelLists
 from models.interaction_matrix import IdMap
-from models.two_stage import DISCOVER, HOME
 
 _BATCH = 1000
 

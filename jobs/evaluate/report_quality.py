@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.domains import domain
+from features.domains.spec import SURFACES
 from jobs.catalog import GOLD, OPS_DRIFT
 from jobs.drift_log import newest_drift, stored_drift
 from jobs.evaluate import quality_facts as facts
@@ -26,6 +27,7 @@ from jobs.evaluate.future import purchases_between
 from jobs.evaluate.mailing_facts import mailing_facts, popular_items
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.release_lists import Published, published_lists
+from jobs.evaluate.rows import OURS, OURS_TOO
 from jobs.evaluate.source_facts import source_facts, sources_file
 from jobs.lake import Lake, commit_metadata
 from jobs.products import read_products
@@ -40,7 +42,7 @@ from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import IdMap
 from models.ranker import load_rankers
-from models.two_stage import SURFACES, LabelledSnapshot, truth_matrix
+from models.two_stage import LabelledSnapshot, truth_matrix
 
 E1_CUT_WEEK = 48
 E1_WEEKS = timedelta(weeks=4)
@@ -271,7 +273,7 @@ def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
     context.report.update(
         model_version=report["model_version"],
         users=e1["users"],
-        e1={name: _headline(one) for name, one in ({facts.OURS: e1} | e1["models"]).items()},
+        e1={name: _headline(one) for name, one in ({OURS: e1} | e1["models"]).items()},
         e2=_headline(report["e2"], ("recall@10", "ndcg@10")) if report["e2"] else "run evaluate.measure_protocols",
         home_ndcg_above_personal_frequency=[round(bound, 4) for bound in gap["interval"]],
         quality_report=address,
@@ -289,11 +291,18 @@ def _headline(found: dict[str, Any], names: Sequence[str] = ("recall@20", "ndcg@
     }
 
 
+def _prefix(protocol: str, row: str) -> str:
+    """Of the metrics of one row: what is ours is not called a baseline."""
+    if row == OURS:
+        return protocol
+    return f"{protocol}_{row}" if row in OURS_TOO else f"{protocol}_baseline_{row}"
+
+
 def _metrics(e1: dict[str, Any]) -> dict[str, float]:
-    """`e1_<surface>_<metric>_at_20`, and the same of each baseline."""
+    """`e1_<surface>_<metric>_at_20`, and the same of each row beside it."""
     found = {}
-    for name, one in ({"": e1} | e1["models"]).items():
-        prefix = f"e1_baseline_{name}" if name else "e1"
+    for name, one in ({OURS: e1} | e1["models"]).items():
+        prefix = _prefix("e1", name)
         for surface, view in (("home", "all"), ("discover", "new")):
             for metric in ("recall", "ndcg", "hit"):
                 value = one[view][f"{metric}@20"]
@@ -303,10 +312,10 @@ def _metrics(e1: dict[str, Any]) -> dict[str, float]:
 
 
 def _next_basket_metrics(e2: dict[str, Any]) -> dict[str, float]:
-    """`e2_<metric>_at_10` of all items, and the same of each baseline."""
+    """`e2_<metric>_at_10` of all items, and the same of each row beside it."""
     return {
-        f"{f'e2_baseline_{name}' if name else 'e2'}_{metric}_at_10": float(one["all"][f"{metric}@10"])
-        for name, one in ({"": e2} | e2["models"]).items()
+        f"{_prefix('e2', name)}_{metric}_at_10": float(one["all"][f"{metric}@10"])
+        for name, one in ({OURS: e2} | e2["models"]).items()
         for metric in ("recall", "ndcg", "hit")
         if one["all"][f"{metric}@10"] is not None
     }

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from features.domains.spec import BUY_AGAIN
 from jobs.baskets import Baskets, read_baskets
 from jobs.evaluate.future import purchases_between
 from jobs.lake import Lake
@@ -22,7 +23,7 @@ from models.interaction_matrix import IdMap
 from models.snapshot import Histories, Ints
 from models.surface_evaluation import Questions, compare, nearest, own_items_by, ranked, repeat_and_new
 from models.trending import rising
-from models.two_stage import BUY_AGAIN, truth_matrix
+from models.two_stage import truth_matrix
 
 WEEK = timedelta(weeks=1)
 K_USERS, K_ITEMS, _TOGETHER = 20, 10, 50

@@ -88,7 +88,7 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
 
 def source_shares(content: ReleaseContent) -> dict[str, float]:
     """Share of each candidate source in the users' lists; what is bought again is history by definition."""
-    from models.two_stage import BUY_AGAIN
+    from features.domains.spec import BUY_AGAIN
 
     counted: Counter[str] = Counter()
     names = content.manifest.sources

@@ -18,8 +18,8 @@ from serving.online_store import RankedItems
 
 _SPARE = 5
 """Picks beyond the places, for those that a user has bought or whose category is full."""
-EXPLORE, SEGMENT = "explore", "segment"
-"""Source names of a cold item's place, and of a cold user's list."""
+EXPLORE = "explore"
+"""Source name of a cold item's place; a cold user's list has `serving.online_store.SEGMENT`."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from features.domains.spec import ListRules
 from jobs.products import Products
-from jobs.publish.cold_lists import EXPLORE, SEGMENT, ColdItems, Quota, lists_of_cold_users
+from jobs.publish.cold_lists import EXPLORE, ColdItems, Quota, lists_of_cold_users
 from jobs.publish.release_inputs import FeatureRows, ReleaseInputs
 from jobs.run import RefusedError
 from models.bought_together import basket_matrix, bought_together
@@ -26,6 +26,7 @@ from serving.online_store import (
     IN_STOCK,
     ON_SALE,
     RECOMMENDABLE,
+    SEGMENT,
     ArtefactEntry,
     IndexOptionEntry,
     ItemTable,

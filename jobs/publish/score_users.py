@@ -144,7 +144,7 @@ def main(context: JobContext) -> None:
     Raises:
         NothingToDo: no features or champion yet, or the lists of both are written already.
     """
-    from models.two_stage import BUY_AGAIN, HOME
+    from features.domains.spec import BUY_AGAIN, HOME
 
     lake, topk = context.lake, GOLD["gold.topk"]
     built = lake.committed_inputs(GOLD["gold.user_features"])

@@ -25,7 +25,7 @@ from jobs.session import connect
 from jobs.settings import code_commit
 from jobs.tracking import Challenger, RegisteredModel, champion, passed_tags, promote, register
 from jobs.train.evidence import gather, red_gates
-from jobs.train.gate import Evidence, Refusal, refusals
+from jobs.train.gate import HYBRID, Evidence, Refusal, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
 from models.als import ALSRecommender
 from models.base import ArtefactError
@@ -46,7 +46,8 @@ class TrainingError(RefusedError):
 def _metrics(judged: Judged, baselines: dict[str, Judged]) -> dict[str, float]:
     found = {f"validation_{name}": value for name, value in judged.means().items()}
     for baseline, one in baselines.items():
-        found |= {f"baseline_{baseline}_{name}": value for name, value in one.means().items()}
+        prefix = baseline if baseline == HYBRID else f"baseline_{baseline}"  # the hybrid is ours
+        found |= {f"{prefix}_{name}": value for name, value in one.means().items()}
     found |= {f"source_share_{name}": share for name, share in judged.source_shares.items()}
     found |= {f"coverage_{surface}": value for surface, value in judged.coverage.items()}
     found |= {f"popularity_share_{surface}": value for surface, value in judged.popularity_share.items()}

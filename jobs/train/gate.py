@@ -10,9 +10,10 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from features.domains.spec import DISCOVER, HOME
 from models.list_checks import PushedItem, overlap
 from models.metrics import bootstrap_interval
-from models.two_stage import DISCOVER, HOME, TRAINED
+from models.two_stage import TRAINED
 from models.validation import Judged
 
 _RIVALS = {HOME: "personal_frequency", DISCOVER: "popularity"}

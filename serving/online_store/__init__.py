@@ -49,6 +49,7 @@ from serving.online_store.lists import (
 from serving.online_store.manifest import (
     FORMAT_VERSION,
     MAX_MANIFEST_BYTES,
+    SEGMENT,
     IndexOptionEntry,
     Manifest,
     VectorIndexEntry,
@@ -67,6 +68,7 @@ __all__ = [
     "MAX_MANIFEST_BYTES",
     "ON_SALE",
     "RECOMMENDABLE",
+    "SEGMENT",
     "ArtefactEntry",
     "CorruptArtefactError",
     "IncompleteReleaseError",

@@ -14,6 +14,9 @@ from serving.online_store.keys import check_release_id
 FORMAT_VERSION: Final = 2
 MAX_MANIFEST_BYTES: Final = 4 << 20
 
+SEGMENT: Final = "segment"
+"""Name in `sources` of a list made for users of a kind: such an answer gives it as its reason."""
+
 IndexKind = Literal["flat", "ivf", "lsh"]
 _ARTEFACT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 

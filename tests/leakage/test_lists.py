@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from features.domains.spec import SURFACES
 from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_snapshot import snapshot_of
 from models.log_training import cuts_in_time
 from models.recipe import Recipe
-from models.two_stage import SURFACES, Scorer, fit
+from models.two_stage import Scorer, fit
 
 CUT = 140 * DAY_SECONDS
 Rows = list[tuple[str, str, float, str]]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from features.domains.spec import DISCOVER, HOME
 from models.base import PAD, ModelError
 from models.candidates import assemble
 from models.generators import Generators
@@ -15,7 +16,7 @@ from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_snapshot import snapshot_of
 from models.recipe import Recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import DISCOVER, HOME, LabelledSnapshot
+from models.two_stage import LabelledSnapshot
 
 CUT = 30 * DAY_SECONDS
 

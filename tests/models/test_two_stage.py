@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.domains import domain
+from features.domains.spec import BUY_AGAIN, DISCOVER, HOME
 from features.ranking import RANKER_FEATURES
 from models.base import PAD, ArtefactError, ModelError
 from models.candidate_features import feature_matrix
@@ -19,7 +19,7 @@ from models.metrics import measure
 from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
 from models.recipe import FAST, Recipe, recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import BUY_AGAIN, DISCOVER, HOME, SURFACES, LabelledSnapshot, Scorer, fit
+from models.two_stage import LabelledSnapshot, Scorer, fit
 
 Make = Callable[[int], LabelledSnapshot]
 
@@ -38,10 +38,6 @@ def rows_of(snapshot: LabelledSnapshot) -> pd.DataFrame:
     columns |= {"item_id": snapshot.items.ids.ids[histories.items]} | histories.statistics
     columns |= {name: values[histories.owners] for name, values in histories.user_statistics.items()}
     return pd.DataFrame(columns)
-
-
-def test_the_domain_names_the_surfaces_that_are_ranked() -> None:
-    assert domain("retail").surfaces == SURFACES
 
 
 def test_staples_come_home_and_only_new_items_are_discovered(scorer: Scorer, make_snapshot: Make) -> None:

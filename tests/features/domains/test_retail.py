@@ -1,5 +1,6 @@
 """The retail calendar agrees with the counted facts of the data, and ids are what they should be."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -41,3 +42,8 @@ def test_bad_ids(bad: str) -> None:
 def test_unknown_domain_names_the_known_ones() -> None:
     with pytest.raises(UnknownDomainError, match="retail"):
         domain("tweets")
+
+
+def test_a_domain_offers_only_surfaces_that_lists_are_made_for() -> None:
+    with pytest.raises(ValueError, match="surfaces must be some of home, discover, buy_again, got checkout"):
+        replace(domain("retail"), surfaces=("home", "checkout"))

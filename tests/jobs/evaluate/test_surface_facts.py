@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from features.domains.spec import BUY_AGAIN, HOME
 from jobs.baskets import Baskets
 from jobs.evaluate import surface_facts
 from models.generators import Generators
@@ -15,7 +16,6 @@ from models.interaction_matrix import InteractionLog
 from models.log_training import snapshot_to_rank
 from models.recipe import Recipe
 from models.surface_evaluation import own_items_by
-from models.two_stage import BUY_AGAIN, HOME
 
 CUT = datetime(2017, 11, 27, 5, tzinfo=UTC)
 WEEKS = timedelta(weeks=4)

@@ -11,10 +11,10 @@ import pytest
 from features.domains import domain
 from features.domains.spec import ListRules
 from jobs.publish.build_release import rules_digest, source_shares
-from jobs.publish.cold_lists import EXPLORE, SEGMENT, ColdItems, Quota, Segments, segments_of_release
+from jobs.publish.cold_lists import EXPLORE, ColdItems, Quota, Segments, segments_of_release
 from jobs.publish.release_content import build_content
 from models.exploration import cold_pool, likeliest
-from serving.online_store import RankedItems
+from serving.online_store import SEGMENT, RankedItems
 
 TEXTS = ["red wine", "white wine", "rose wine", "steel nail", "steel screw", "brass screw", ""]
 CATEGORIES = ["drinks"] * 3 + ["tools"] * 3 + [""]

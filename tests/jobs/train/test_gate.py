@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from features.domains.spec import DISCOVER, HOME
 from jobs.train.evidence import red_gates
 from jobs.train.gate import Evidence, refusals
 from models.list_checks import PushedItem
 from models.metrics import PerUser
-from models.two_stage import DISCOVER, HOME
 from models.validation import Judged
 
 USERS = 200
