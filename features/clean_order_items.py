@@ -16,9 +16,7 @@ from features.clean_rules import (
     number,
     numbers,
     prepare,
-    raw_row,
-    refused_only,
-    source_key,
+    provenance,
     split,
     text,
     too_large,
@@ -88,12 +86,7 @@ def clean_order_items(bronze: DataFrame, orders: DataFrame, products: DataFrame,
         item_flags(
             F.col(C.DEPARTMENT), domain=domain, known=F.col("_known").isNotNull(), quantity=number("quantity")
         ).alias(C.FLAGS),
-        source_key().alias(C.SOURCE_KEY),
-        C.REASON,
-        C.DETAIL,
-        raw_row(bronze, RAW_COLUMNS).alias("_raw"),
-        refused_only(C.SOURCE_FILE),
-        refused_only(C.INGESTED_AT),
+        *provenance(bronze, RAW_COLUMNS),
     )
     return split(typed_rows, COLUMNS)
 

@@ -16,9 +16,7 @@ from features.clean_rules import (
     mark,
     moment,
     prepare,
-    raw_row,
-    refused_only,
-    source_key,
+    provenance,
     split,
     text,
     typed,
@@ -50,11 +48,6 @@ def clean_orders(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned
         ordered_at.alias(C.EVENT_TIME),
         F.to_date(local).alias(C.BUSINESS_DATE),
         F.array().cast("array<string>").alias(C.FLAGS),
-        source_key().alias(C.SOURCE_KEY),
-        C.REASON,
-        C.DETAIL,
-        raw_row(bronze, RAW_COLUMNS).alias("_raw"),
-        refused_only(C.SOURCE_FILE),
-        refused_only(C.INGESTED_AT),
+        *provenance(bronze, RAW_COLUMNS),
     )
     return split(typed_rows, COLUMNS)

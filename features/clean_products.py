@@ -19,9 +19,7 @@ from features.clean_rules import (
     number,
     numbers,
     prepare,
-    raw_row,
-    refused_only,
-    source_key,
+    provenance,
     split,
     text,
     too_large,
@@ -80,11 +78,6 @@ def clean_products(bronze: DataFrame, *, domain: Domain, now: datetime) -> Clean
         F.coalesce(truth("is_active"), F.lit(True)).alias(C.IS_ACTIVE),
         flags(no_category=text("product_category").isNull(), no_price=text("price").isNull()).alias(C.FLAGS),
         moment("updated_at").alias(C.UPDATED_AT),
-        source_key().alias(C.SOURCE_KEY),
-        C.REASON,
-        C.DETAIL,
-        raw_row(bronze, RAW_COLUMNS).alias("_raw"),
-        refused_only(C.SOURCE_FILE),
-        refused_only(C.INGESTED_AT),
+        *provenance(bronze, RAW_COLUMNS),
     )
     return split(typed_rows, COLUMNS)

@@ -13,9 +13,7 @@ from features.clean_rules import (
     bad_ids,
     mark,
     prepare,
-    raw_row,
-    refused_only,
-    source_key,
+    provenance,
     split,
     text,
     whole_number,
@@ -50,11 +48,6 @@ def clean_promotions(bronze: DataFrame) -> Cleaned:
         # absent is the shop's own code 0: a null would make equal rows unequal as keys
         F.coalesce(text("display_location"), F.lit("0")).alias("display_location"),
         F.coalesce(text("mailer_location"), F.lit("0")).alias("mailer_location"),
-        source_key().alias(C.SOURCE_KEY),
-        C.REASON,
-        C.DETAIL,
-        raw_row(bronze, RAW_COLUMNS).alias("_raw"),
-        refused_only(C.SOURCE_FILE),
-        refused_only(C.INGESTED_AT),
+        *provenance(bronze, RAW_COLUMNS),
     )
     return split(typed_rows, COLUMNS)

@@ -67,11 +67,6 @@ def source_key() -> Column:
     )
 
 
-def refused_only(name: str) -> Column:
-    """A column that only quarantine needs: null in good rows, where it would just be carried along."""
-    return F.when(F.col(C.REASON).isNotNull(), F.col(name)).alias(name)
-
-
 def prepare(
     frame: DataFrame,
     texts: Sequence[str],
@@ -201,6 +196,21 @@ def raw_row(frame: DataFrame, names: Sequence[str]) -> Column:
     as_json = F.to_json(F.struct(*names))
     whole = F.coalesce(F.col(C.RAW), as_json) if C.RAW in frame.columns else as_json
     return F.when(F.col(C.REASON).isNotNull(), F.substring(whole, 1, MAX_RAW_CHARACTERS))
+
+
+def provenance(bronze: DataFrame, raw_columns: Sequence[str]) -> list[Column]:
+    """What every cleaned dump row says of itself: where it is from, why it is refused, and how it came if it is.
+
+    What only quarantine needs is null in good rows, where it would just be carried along.
+    """
+    is_refused = F.col(C.REASON).isNotNull()
+    return [
+        source_key().alias(C.SOURCE_KEY),
+        F.col(C.REASON),
+        F.col(C.DETAIL),
+        raw_row(bronze, raw_columns).alias("_raw"),
+        *(F.when(is_refused, F.col(name)).alias(name) for name in (C.SOURCE_FILE, C.INGESTED_AT)),
+    ]
 
 
 def split(marked: DataFrame, accepted_columns: Sequence[str]) -> Cleaned:

@@ -14,9 +14,7 @@ from features.clean_rules import (
     mark,
     moment,
     prepare,
-    raw_row,
-    refused_only,
-    source_key,
+    provenance,
     split,
     text,
     typed,
@@ -46,11 +44,6 @@ def clean_users(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned:
         *(text(name).alias(name) for name in DESCRIPTIVE),
         F.array().cast("array<string>").alias(C.FLAGS),
         moment("updated_at").alias(C.UPDATED_AT),
-        source_key().alias(C.SOURCE_KEY),
-        C.REASON,
-        C.DETAIL,
-        raw_row(bronze, RAW_COLUMNS).alias("_raw"),
-        refused_only(C.SOURCE_FILE),
-        refused_only(C.INGESTED_AT),
+        *provenance(bronze, RAW_COLUMNS),
     )
     return split(typed_rows, COLUMNS)
