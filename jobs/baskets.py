@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.catalog import GOLD
-from jobs.lake import Lake, LakeError
+from jobs.lake import Lake
 
 NEWEST_BASKETS = 1_000_000
 """Baskets that bought-together lists are counted over: bounds memory and time, and lets old habits go."""
@@ -37,15 +37,9 @@ def read_baskets(lake: Lake, as_of: datetime) -> Baskets:
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    from deltalake import DeltaTable
 
-    spec = GOLD["gold.basket_features"]
-    found = lake.delta(spec)
-    if found is None:
-        raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
     before = pc.field("event_time") < pc.scalar(as_of)
-    dataset = DeltaTable(found.table_uri).to_pyarrow_dataset()
-    rows = dataset.to_table(columns=["event_time", "session_id", "item_ids"], filter=before)
+    rows = lake.rows(GOLD["gold.basket_features"], ["event_time", "session_id", "item_ids"], before)
     if rows.num_rows > NEWEST_BASKETS:
         rows = rows.sort_by([("event_time", "descending"), ("session_id", "ascending")]).slice(0, NEWEST_BASKETS)
     if rows.num_rows == 0:

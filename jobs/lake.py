@@ -6,10 +6,11 @@ A job's window is "versions of my inputs since my own last commit": nothing is l
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 from deltalake import DeltaTable
@@ -64,6 +65,22 @@ class Lake:
             return DeltaTable(location, without_files=True)
         except TableNotFoundError:
             return None
+
+    def rows(self, spec: TableSpec, columns: Sequence[str] | None = None, where: Any = None) -> Any:
+        """Rows of the table as an Arrow table, read without a JVM.
+
+        Args:
+            columns: names in order; all when None.
+            where: a pyarrow expression; files that cannot match are not read.
+
+        Raises:
+            LakeError: the table does not exist yet, naming its writer.
+        """
+        found = self.delta(spec)
+        if found is None:
+            raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
+        dataset = DeltaTable(found.table_uri).to_pyarrow_dataset()  # with its files this time
+        return dataset.to_table(columns=None if columns is None else list(columns), filter=where)
 
     def version(self, spec: TableSpec) -> int | None:
         """Newest version of a table, None when it does not exist."""

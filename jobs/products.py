@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from deltalake import DeltaTable
-
 from features.domains.spec import ListRules
 from jobs.catalog import SILVER
-from jobs.lake import Lake, LakeError
+from jobs.lake import Lake
 from models.mailing import MailingCatalog
 
 
@@ -29,12 +27,8 @@ def read_products(lake: Lake) -> Products:
     Raises:
         LakeError: there is no silver.products yet, naming its writer.
     """
-    spec = SILVER["products"]
-    found = lake.delta(spec)
-    if found is None:
-        raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
     names = ["item_id", "title", "department", "category", "price", "stock", "is_active"]
-    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=names)
+    rows = lake.rows(SILVER["products"], names)
     return Products(*(rows[name].to_pylist() for name in names))
 
 

@@ -23,16 +23,8 @@ def columns_at(lake: Lake, spec: TableSpec, as_of: datetime, names: list[str] | 
         LakeError: when the table holds no row of that moment, naming the job that builds it.
     """
     import pyarrow.compute as pc
-    from deltalake import DeltaTable
 
-    found = lake.delta(spec)
-    if found is None:
-        raise LakeError(f"{spec.name} does not exist yet: run `python -m jobs.run {spec.writer}`")
-    rows = (
-        DeltaTable(found.table_uri)
-        .to_pyarrow_dataset()
-        .to_table(columns=names, filter=pc.field("as_of") == pc.scalar(as_of))
-    )
+    rows = lake.rows(spec, names, pc.field("as_of") == pc.scalar(as_of))
     if rows.num_rows == 0:
         raise LakeError(f"{spec.name} holds nothing as of {as_of.isoformat()}: run `python -m jobs.run {spec.writer}`")
     return {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}
@@ -41,12 +33,10 @@ def columns_at(lake: Lake, spec: TableSpec, as_of: datetime, names: list[str] | 
 def moments_of(lake: Lake, spec: TableSpec) -> list[datetime]:
     """Moments that a gold table holds rows of, oldest first; none when it does not exist yet."""
     import pyarrow.compute as pc
-    from deltalake import DeltaTable
 
-    found = lake.delta(spec)
-    if found is None:
+    if lake.version(spec) is None:
         return []
-    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=["as_of"])
+    rows = lake.rows(spec, ["as_of"])
     return sorted(moment.astimezone(UTC) for moment in pc.unique(rows["as_of"]).to_pylist())
 
 
@@ -75,11 +65,8 @@ def read_labels(lake: Lake, cut: datetime) -> dict[str, NDArray[Any]]:
 
 def read_segments(lake: Lake) -> dict[str, str]:
     """User id -> what the shop knows of the user; empty when it knows nobody."""
-    from deltalake import DeltaTable
-
-    found = lake.delta(SILVER["users"])
-    if found is None:
+    if lake.version(SILVER["users"]) is None:
         return {}
-    rows = DeltaTable(found.table_uri).to_pyarrow_dataset().to_table(columns=["user_id", *SEGMENT_COLUMNS])
+    rows = lake.rows(SILVER["users"], ["user_id", *SEGMENT_COLUMNS])
     columns = {name: rows[name].to_pylist() for name in rows.column_names}
     return segments_of(columns["user_id"], columns, SEGMENT_COLUMNS)

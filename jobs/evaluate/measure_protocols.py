@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from features.domains import domain
-from jobs.catalog import SILVER, TableSpec
+from jobs.catalog import SILVER
 from jobs.evaluate.arena import Arena
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.interactions_file import Table
@@ -31,18 +31,12 @@ from models.recipe import Recipe
 _CATALOG = ("item_id", "category", "product_type", "brand", "manufacturer_id", "package_size")
 
 
-def _rows(lake: Lake, spec: TableSpec, columns: list[str], where: Any = None) -> Any:
-    from deltalake import DeltaTable
-
-    return DeltaTable(lake.path(spec)).to_pyarrow_dataset().to_table(columns=columns, filter=where)
-
-
 def purchases_before(lake: Lake, cut: datetime) -> Table:
     """Purchases of silver.events before a moment, one row per (basket, item)."""
     import pyarrow.compute as pc
 
     wanted = pc.field("event_type").isin(list(domain(lake.domain).goals)) & (pc.field("event_time") < pc.scalar(cut))
-    rows = _rows(lake, SILVER["events"], ["user_id", "item_id", "event_time", "session_id"], wanted)
+    rows = lake.rows(SILVER["events"], ["user_id", "item_id", "event_time", "session_id"], wanted)
     return _table(rows, "session_id")
 
 
@@ -78,7 +72,7 @@ def main(context: JobContext) -> None:
         timings["e1"] = round(time.monotonic() - begun, 1)
     if only in ("", "e2"):
         begun = time.monotonic()
-        rows = _rows(lake, SILVER["products"], list(_CATALOG))
+        rows = lake.rows(SILVER["products"], list(_CATALOG))
         catalog: Catalog = {name: rows[name].to_numpy(zero_copy_only=False) for name in _CATALOG}
         catalog["item_id"] = catalog["item_id"].astype(np.str_)
         whole = known.joined(_table(purchases_between(cut, datetime(2018, 2, 1, tzinfo=UTC)), "order_id"))

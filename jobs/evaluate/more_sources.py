@@ -43,9 +43,7 @@ def more_sources(
 
 
 def _columns(lake: Lake, table: Any, names: list[str], where: Any = None) -> dict[str, Any]:
-    from deltalake import DeltaTable
-
-    rows = DeltaTable(lake.path(table)).to_pyarrow_dataset().to_table(columns=names, filter=where)
+    rows = lake.rows(table, names, where)
     return {name: rows[name] for name in names}
 
 

@@ -38,12 +38,9 @@ def week_of(calendar: Calendar, moment: datetime) -> Week:
 
 def _rows(lake: Lake, spec: TableSpec, columns: list[str], where: Any = None) -> list[dict[str, Any]]:
     """Rows of a table; none when it does not exist."""
-    from deltalake import DeltaTable
-
     if lake.version(spec) is None:
         return []
-    found = DeltaTable(lake.path(spec)).to_pyarrow_dataset().to_table(columns=columns, filter=where)
-    return found.to_pylist()  # type: ignore[no-any-return]
+    return lake.rows(spec, columns, where).to_pylist()  # type: ignore[no-any-return]
 
 
 def read_users(lake: Lake) -> dict[str, str]:

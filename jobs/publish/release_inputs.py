@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.baskets import Baskets
-from jobs.catalog import TableSpec, table
+from jobs.catalog import table
 from jobs.lake import Lake, LakeError
 from jobs.products import Products
 from jobs.publish.cold_lists import Segments, segments_of_release
@@ -92,19 +92,11 @@ def parts_folder(config: Settings, domain: str, as_of: datetime) -> Path:
     return config.home / "state" / domain / f"{as_of:%Y%m%dT%H%M%SZ}"
 
 
-def _arrow(lake: Lake, spec: TableSpec, columns: list[str], where: Any = None) -> Any:
-    found = lake.delta(spec)
-    if found is None:
-        raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
-    found = type(found)(found.table_uri)  # with its files this time
-    return found.to_pyarrow_dataset().to_table(columns=columns, filter=where)
-
-
 def newest_as_of(lake: Lake) -> datetime:
     """The as_of of the newest lists; raises LakeError when there are none."""
     import pyarrow.compute as pc
 
-    rows = _arrow(lake, table("gold.topk"), ["as_of"])
+    rows = lake.rows(table("gold.topk"), ["as_of"])
     newest = pc.max(rows["as_of"]).as_py()
     if newest is None:
         raise LakeError("gold.topk is empty: run `python -m jobs.run publish.score_users`")
@@ -120,7 +112,7 @@ def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:
     import pyarrow.compute as pc
 
     columns = ["surface", "user_id", "rank", "item_id", "score", "source", "model_version"]
-    rows = _arrow(lake, table("gold.topk"), columns, pc.field("as_of") == pc.scalar(as_of))
+    rows = lake.rows(table("gold.topk"), columns, pc.field("as_of") == pc.scalar(as_of))
     versions = sorted(set(rows["model_version"].to_pylist()))
     if not versions:
         raise LakeError(
@@ -200,7 +192,7 @@ def read_bought_cold(lake: Lake, as_of: datetime, known: list[str]) -> dict[str,
         return {}
     moment = (pc.field("as_of") == pc.scalar(as_of)) & (pc.field("purchases") > 0)
     cold = ~pc.is_in(pc.field("item_id"), pa.array(known, pa.string()))
-    rows = _arrow(lake, spec, ["user_id", "item_id"], moment & cold)
+    rows = lake.rows(spec, ["user_id", "item_id"], moment & cold)
     found: dict[str, list[str]] = {}
     for user, item in zip(rows["user_id"].to_pylist(), rows["item_id"].to_pylist(), strict=True):
         found.setdefault(user, []).append(item)
@@ -221,7 +213,7 @@ def read_features(lake: Lake, table_name: str, id_column: str, names: list[str],
         return FeatureRows.none()
     if not names or lake.version(spec) is None:
         return FeatureRows.none()
-    rows = _arrow(lake, spec, [id_column, *names], pc.field("as_of") == pc.scalar(as_of))
+    rows = lake.rows(spec, [id_column, *names], pc.field("as_of") == pc.scalar(as_of))
     if not rows.num_rows:
         raise LakeError(
             f"{table_name} holds nothing as of {as_of.isoformat()} (any more): {_REBUILD.format(as_of.isoformat())}"
