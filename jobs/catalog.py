@@ -31,6 +31,10 @@ class TableSpec:
     properties: dict[str, str] = field(default_factory=dict)
 
     @property
+    def column_names(self) -> list[str]:
+        return [column.split()[0] for column in self.columns.split(", ")]
+
+    @property
     def layer(self) -> str:
         return self.name.split(".", 1)[0]
 

@@ -118,7 +118,7 @@ class Lake:
     def has_columns_of(self, spec: TableSpec) -> bool:
         """Whether an existing table has the columns of its spec; True for a table that does not exist yet."""
         found = self.delta(spec)
-        wanted = [field.split()[0] for field in spec.columns.split(", ")]
+        wanted = spec.column_names
         return found is None or [field.name for field in found.schema().fields] == wanted
 
     def ensure(self, spark: SparkSession, *specs: TableSpec, replace: bool = False) -> None:

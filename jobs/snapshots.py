@@ -1,6 +1,7 @@
 """Gold tables of one moment -> the arrays that the models work on. Read with delta-rs: no session, no JVM."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,17 @@ from numpy.typing import NDArray
 from features.ranking import PAIR_STATISTICS, USER_FEATURES
 from jobs.catalog import GOLD, SILVER, TableSpec
 from jobs.lake import Lake, LakeError
+from jobs.settings import Settings
 from models.segments import segments_of
 from models.snapshot import PAIR_WEIGHT, Histories, ItemTable
 
 SEGMENT_COLUMNS = ("income",)
 """What users are told apart by; of age, income, household size and children, alone and in pairs, it did best."""
+
+
+def parts_folder(config: Settings, domain: str, as_of: datetime) -> Path:
+    """Where scoring leaves factors, popularity and the booster of an as_of."""
+    return config.home.resolve() / "state" / domain / f"{as_of:%Y%m%dT%H%M%SZ}"
 
 
 def columns_at(lake: Lake, spec: TableSpec, as_of: datetime, names: list[str] | None = None) -> dict[str, NDArray[Any]]:

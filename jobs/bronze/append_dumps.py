@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from features import columns as C
 from jobs.bronze.dump_files import EXTRA
 from jobs.bronze.staging import StagedGroup, engine_folder
-from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS, TableSpec
+from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS
 from jobs.lake import Lake
 from jobs.run import RefusedError
 
@@ -82,7 +82,7 @@ def append_entity(
         landed = reduce(DataFrame.unionByName, frames).join(F.broadcast(provenance), on=_FILE_NUMBER, how="inner")
         (
             landed.withColumn(C.INGESTED_AT, F.lit(ingested_at))
-            .select(*_names(spec))
+            .select(*spec.column_names)
             .write.format("delta")
             .mode("append")
             # A client that was killed may have left this very append running: Delta then takes one of the two.
@@ -91,10 +91,6 @@ def append_entity(
             .option("userMetadata", json.dumps({"job": JOB, "inputs": {}, "files": [asdict(row) for row in rows]}))
             .save(lake.path(spec))
         )
-
-
-def _names(spec: TableSpec) -> list[str]:
-    return [column.split()[0] for column in spec.columns.split(", ")]
 
 
 def _read(spark: SparkSession, group: StagedGroup, path: str) -> DataFrame:

@@ -34,7 +34,7 @@ from jobs.products import read_products
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.settings import Settings
-from jobs.snapshots import columns_at, moments_of, read_histories, read_items
+from jobs.snapshots import columns_at, moments_of, parts_folder, read_histories, read_items
 from jobs.tracking import client, run_of_version
 from models.base import PAD
 from models.drift import MOVED
@@ -181,7 +181,7 @@ def _list_drift(lake: Lake) -> list[Drift]:
 def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any]:
     """Everything that the page shows."""
     lake, config = context.lake, context.config
-    folder = config.home.resolve() / "state" / context.domain / f"{as_of:%Y%m%dT%H%M%SZ}"
+    folder = parts_folder(config, context.domain, as_of)
     generators = Generators.load(folder / "generators")
     rankers, _ = load_rankers(folder / "ranker")
     items = read_items(lake, as_of, min_users=generators.recipe.min_item_users)

@@ -90,7 +90,7 @@ def _replace(
     rows: DataFrame, lake: Lake, spec: TableSpec, stale: Sequence[datetime], wanted: Sequence[datetime]
 ) -> None:
     """One commit: the stale moments get `rows`, moments that are no longer wanted go, the others stay."""
-    columns = [field.split()[0] for field in spec.columns.split(", ")]
+    columns = spec.column_names
     condition = f"as_of IN ({_moments(stale)}) OR as_of NOT IN ({_moments(wanted)})"
     rows.select(*columns).write.format("delta").mode("overwrite").option("replaceWhere", condition).save(
         lake.path(spec)

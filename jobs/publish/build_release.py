@@ -32,7 +32,7 @@ from jobs.release_store import check_release, retire
 from jobs.releases import PointerMove, move_pointer, pointer, publisher
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
-from jobs.snapshots import read_segments
+from jobs.snapshots import parts_folder, read_segments
 from models.index_choice import CHOICE_VERSION, RECALL_TARGET
 from serving.online_store import FORMAT_VERSION, Keys, Manifest
 
@@ -67,7 +67,7 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
     """Everything of one as_of, read from the lake and the parts folder."""
     lake = ctx.lake
     topk, model_version = release_inputs.read_topk(lake, as_of)
-    folder = release_inputs.parts_folder(ctx.config, ctx.domain, as_of)
+    folder = parts_folder(ctx.config, ctx.domain, as_of)
     parts = release_inputs.read_parts(folder, read_segments(lake))
     explores = domain_spec(ctx.domain).rules.explore_places > 0
     users, items = _ranker_features("USER_FEATURES"), _ranker_features("ITEM_FEATURES")

@@ -88,7 +88,7 @@ def read_week(lake: Lake, week: int) -> list[dict[str, Any]]:
     """Rows of ops.mailings of one week, in order of their key."""
     import pyarrow.compute as pc
 
-    names = [field.split()[0] for field in OPS_MAILINGS.columns.split(", ")]
+    names = OPS_MAILINGS.column_names
     rows = _rows(lake, OPS_MAILINGS, names, pc.field(c.WEEK) == week)
     for row in rows:
         row.update({name: value.astimezone(UTC) for name, value in row.items() if isinstance(value, datetime)})

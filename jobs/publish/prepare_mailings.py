@@ -218,7 +218,7 @@ def _write(ctx: JobContext, store: ObjectStore, prepared: Prepared) -> None:
     spark = connect(ctx.spec.name, ctx.domain, ctx.config)
     lake.ensure(spark, OPS_MAILINGS)
     types = {c.WEEK: pa.int32(), c.RANK: pa.int32(), c.AS_OF: pa.timestamp("us", tz="UTC")}
-    names = [field.split()[0] for field in OPS_MAILINGS.columns.split(", ")]
+    names = OPS_MAILINGS.column_names
     columns = {name: pa.array([row[name] for row in prepared.rows], types.get(name, pa.string())) for name in names}
     versions = {name: lake.data_version(table(name)) for name in ctx.spec.reads}
     held = {c.WEEK: week, **{name: version for name, version in versions.items() if version is not None}}

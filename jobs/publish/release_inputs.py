@@ -19,7 +19,6 @@ from jobs.catalog import table
 from jobs.lake import Lake, LakeError
 from jobs.products import Products
 from jobs.publish.cold_lists import Segments, segments_of_release
-from jobs.settings import Settings
 
 SEGMENT_LENGTH = 300
 """Favourites of a segment before the business rules."""
@@ -85,11 +84,6 @@ class ReleaseInputs:
 
 
 # Reading -----------------------------------------------------------------------------------------------------
-
-
-def parts_folder(config: Settings, domain: str, as_of: datetime) -> Path:
-    """Where scoring leaves factors, popularity and the booster of an as_of."""
-    return config.home / "state" / domain / f"{as_of:%Y%m%dT%H%M%SZ}"
 
 
 def newest_as_of(lake: Lake) -> datetime:

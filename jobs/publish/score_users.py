@@ -12,18 +12,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as c
+from features.domains.spec import BUY_AGAIN, HOME
 from features.ranking import PAIR_STATISTICS, USER_FEATURES
 from jobs.catalog import GOLD
 from jobs.failpoints import failpoint
 from jobs.lake import Lake, commit_metadata
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
+from jobs.snapshots import parts_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +101,7 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     from models.ranker import load_rankers
     from models.recipe import Recipe
 
-    folder = context.config.home.resolve() / "state" / context.domain / f"{as_of:%Y%m%dT%H%M%SZ}"
+    folder = parts_folder(context.config, context.domain, as_of)
     staged = folder.with_name(f".{folder.name}")
     shutil.rmtree(staged, ignore_errors=True)
     # Candidates as in the champion's training: its recipe, not the one that the next training would use
@@ -144,8 +146,6 @@ def main(context: JobContext) -> None:
     Raises:
         NothingToDo: no features or champion yet, or the lists of both are written already.
     """
-    from features.domains.spec import BUY_AGAIN, HOME
-
     lake, topk = context.lake, GOLD["gold.topk"]
     built = lake.committed_inputs(GOLD["gold.user_features"])
     if not built:
@@ -162,29 +162,25 @@ def main(context: JobContext) -> None:
     spark = connect(context.spec.name, context.domain, context.config)
     lake.ensure(spark, topk)
     lists = score(pair_rows(lake, spark, as_of), str(folder), partitions=2 * context.config.spark_cores)
-    rows = lists.select(
-        F.lit(as_of).alias(c.AS_OF),
-        c.USER_ID,
-        c.SURFACE,
-        c.RANK,
-        c.ITEM_ID,
-        c.SCORE,
-        c.SOURCE,
-        F.lit(model_version).alias("model_version"),
-    )
+    stated = {c.AS_OF: F.lit(as_of), "model_version": F.lit(model_version)}
+    rows = lists.withColumns(stated).select(*topk.column_names)
     with commit_metadata(spark, context.spec.name, inputs):
         rows.write.format("delta").mode("overwrite").save(lake.path(topk))
+    context.report.update(as_of=as_of.isoformat(), model_version=model_version, **_written(lake, spark))
+
+
+def _written(lake: Lake, spark: SparkSession) -> dict[str, Any]:
+    """What gold.topk holds, for the report: rows, users, and the share of each candidate source."""
     first = F.count_if((F.col(c.RANK) == 1) & (F.col(c.SURFACE) == HOME))
-    counted = lake.read(spark, topk).groupBy(c.SURFACE, c.SOURCE).agg(F.count("*"), first).collect()
+    stored = lake.read(spark, GOLD["gold.topk"])
+    counted = stored.groupBy(c.SURFACE, c.SOURCE).agg(F.count("*"), first).collect()
     # what is bought again is history by definition: it says nothing of the candidate sources
     shares: Counter[str] = Counter()
     for surface, source, count, _ in counted:
         shares[source] += 0 if surface == BUY_AGAIN else count
     total = max(sum(shares.values()), 1)
-    context.report.update(
-        as_of=as_of.isoformat(),
-        model_version=model_version,
-        rows_written=sum(row[2] for row in counted),
-        users=sum(row[3] for row in counted),
-        source_shares={name: round(count / total, 4) for name, count in sorted(shares.items())},
-    )
+    return {
+        "rows_written": sum(row[2] for row in counted),
+        "users": sum(row[3] for row in counted),
+        "source_shares": {name: round(count / total, 4) for name, count in sorted(shares.items())},
+    }

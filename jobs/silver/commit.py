@@ -44,15 +44,11 @@ class Written:
     version: int | None
 
 
-def _names(spec: TableSpec) -> list[str]:
-    return [column.strip().split(" ")[0] for column in spec.columns.split(", ")]
-
-
 def _guard(table: str) -> str:
     """SQL condition under which the staged row `s` replaces the stored row `t`."""
     form, operator = _NEWER[table]
     source, target = form.format("s", "s"), form.format("t", "t")
-    own = [name for name in _names(SILVER[table]) if name not in SILVER[table].key]
+    own = [name for name in SILVER[table].column_names if name not in SILVER[table].key]
     differs = " OR ".join(f"NOT (s.{name} <=> t.{name})" for name in own)
     if table == "events":
         first = "(s.channel = 'kafka' AND t.channel = 'kafka' AND s.source_key < t.source_key)"
@@ -148,7 +144,7 @@ def write_silver(
     failpoint(f"refine.before_merge.{taking.table}")
     with commit_metadata(spark, JOB, inputs):
         if rows is not None and taking.is_first:
-            rows.select(*_names(spec)).write.format("delta").mode("append").save(lake.path(spec))
+            rows.select(*spec.column_names).write.format("delta").mode("append").save(lake.path(spec))
             inserted = _rows_of_last_write(lake, spec)
         elif rows is not None:
             inserted, updated = _merge(spark, lake, taking.table, rows)
@@ -170,7 +166,7 @@ def _touch(spark: SparkSession, lake: Lake, spec: TableSpec) -> None:
 
 def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame) -> tuple[int, int]:
     spec = SILVER[table]
-    names = _names(spec)
+    names = spec.column_names
     on = " AND ".join(f"t.{name} = s.{name}" for name in spec.key)
     guard = "" if table == "promotions" else _guard(table)  # the whole row of a promotion is its key
     if table == "promotions":

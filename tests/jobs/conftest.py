@@ -82,7 +82,7 @@ class Shop:
 
         spec = SILVER[table]
         self.lake.ensure(self.session, spec)
-        names = [part.split(" ")[0] for part in spec.columns.split(", ")]
+        names = spec.column_names
         values = [tuple(row.get(name) for name in names) for row in rows]
         frame = self.session.createDataFrame(values, spec.columns.replace(" NOT NULL", ""))
         frame.coalesce(1).write.format("delta").mode("append").save(self.lake.path(spec))

@@ -296,7 +296,7 @@ def lake_of(own_home: Path, make_inputs: Any) -> Any:
     import pyarrow as pa
     from deltalake import write_deltalake
 
-    from jobs.publish.release_inputs import parts_folder
+    from jobs.snapshots import parts_folder
 
     def write(**changes: Any) -> Any:
         inputs = make_inputs(**changes)

@@ -39,7 +39,7 @@ class Workbench:
 
     def _append(self, spec, rows):
         self.lake.ensure(self.spark, spec)
-        names = [part.split(" ")[0] for part in spec.columns.split(", ")]
+        names = spec.column_names
         ddl = spec.columns.replace(" NOT NULL", "")
         frame = self.spark.createDataFrame([tuple(row.get(name) for name in names) for row in rows], ddl)
         frame.coalesce(1).write.format("delta").mode("append").save(self.lake.path(spec))

@@ -33,7 +33,7 @@ def lake(tmp_path):
 
 def write(spark, lake, spec, rows):
     lake.ensure(spark, spec)
-    names = [part.split(" ")[0] for part in spec.columns.split(", ")]
+    names = spec.column_names
     values = [tuple(row.get(name) for name in names) for row in rows]
     frame = spark.createDataFrame(values, spec.columns.replace(" NOT NULL", ""))
     frame.coalesce(1).write.format("delta").mode("append").save(lake.path(spec))
