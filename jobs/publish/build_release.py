@@ -8,7 +8,6 @@ was rolled back.
 """
 
 import hashlib
-import importlib
 import json
 import time
 from collections import Counter
@@ -17,7 +16,8 @@ from datetime import datetime
 from typing import Any
 
 from features.domains import domain as domain_spec
-from features.domains.spec import ListRules
+from features.domains.spec import BUY_AGAIN, ListRules
+from features.ranking import ITEM_FEATURES, USER_FEATURES
 from jobs import clock
 from jobs.baskets import read_baskets
 from jobs.catalog import table
@@ -55,14 +55,6 @@ def input_versions(lake: Lake, as_of: datetime, rules: ListRules) -> dict[str, i
     return found
 
 
-def _ranker_features(name: str) -> list[str]:
-    try:
-        module = importlib.import_module("features.ranking")
-    except ModuleNotFoundError:
-        return []
-    return list(getattr(module, name, ()))
-
-
 def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]) -> ReleaseInputs:
     """Everything of one as_of, read from the lake and the parts folder."""
     lake = ctx.lake
@@ -70,7 +62,6 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
     folder = parts_folder(ctx.config, ctx.domain, as_of)
     parts = release_inputs.read_parts(folder, read_segments(lake))
     explores = domain_spec(ctx.domain).rules.explore_places > 0
-    users, items = _ranker_features("USER_FEATURES"), _ranker_features("ITEM_FEATURES")
     return ReleaseInputs(
         domain=ctx.domain,
         as_of=as_of,
@@ -79,8 +70,8 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
         products=read_products(lake),
         versions=versions,
         baskets=read_baskets(lake, as_of),
-        user_features=release_inputs.read_features(lake, "gold.user_features", "user_id", users, as_of),
-        item_features=release_inputs.read_features(lake, "gold.item_features", "item_id", items, as_of),
+        user_features=release_inputs.read_features(lake, "gold.user_features", "user_id", USER_FEATURES, as_of),
+        item_features=release_inputs.read_features(lake, "gold.item_features", "item_id", ITEM_FEATURES, as_of),
         bought_cold=release_inputs.read_bought_cold(lake, as_of, parts["factor_ids"]) if explores else {},
         **parts,
     )
@@ -88,8 +79,6 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
 
 def source_shares(content: ReleaseContent) -> dict[str, float]:
     """Share of each candidate source in the users' lists; what is bought again is history by definition."""
-    from features.domains.spec import BUY_AGAIN
-
     counted: Counter[str] = Counter()
     names = content.manifest.sources
     for family, lists in content.lists.items():

@@ -5,7 +5,7 @@ Read with delta-rs, without Spark: the tables are read whole, and a session woul
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -193,19 +193,16 @@ def read_bought_cold(lake: Lake, as_of: datetime, known: list[str]) -> dict[str,
     return found
 
 
-def read_features(lake: Lake, table_name: str, id_column: str, names: list[str], as_of: datetime) -> FeatureRows:
-    """Online features of an as_of in the ranker's order; none when the catalog or the ranker names none.
+def read_features(lake: Lake, table_name: str, id_column: str, names: Sequence[str], as_of: datetime) -> FeatureRows:
+    """Online features of an as_of in the ranker's order; none when gold has no such table yet.
 
     Raises:
         LakeError: gold holds no features of that moment (any more): its live features would be empty.
     """
     import pyarrow.compute as pc
 
-    try:
-        spec = table(table_name)
-    except KeyError:
-        return FeatureRows.none()
-    if not names or lake.version(spec) is None:
+    spec = table(table_name)
+    if lake.version(spec) is None:
         return FeatureRows.none()
     rows = lake.rows(spec, [id_column, *names], pc.field("as_of") == pc.scalar(as_of))
     if not rows.num_rows:
@@ -213,4 +210,4 @@ def read_features(lake: Lake, table_name: str, id_column: str, names: list[str],
             f"{table_name} holds nothing as of {as_of.isoformat()} (any more): {_REBUILD.format(as_of.isoformat())}"
         )
     columns = [rows[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in names]
-    return FeatureRows(names, rows[id_column].to_pylist(), np.column_stack(columns))
+    return FeatureRows(list(names), rows[id_column].to_pylist(), np.column_stack(columns))
