@@ -26,7 +26,9 @@ def compile_lock(target: Path, *, upgrade: bool = False) -> None:
     command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--all-extras", "--quiet"]
     # One version for both Pythons: what is tested on one is what runs on the other.
     command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest", "--generate-hashes"]
-    command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--output-file", str(target)]
+    # Extras are kept for the pip of older Pythons, which does not see the pin of `a` when something wants `a[extra]`.
+    command += ["--no-strip-extras", "--no-header", "--no-annotate", "--no-emit-index-url"]
+    command += ["--output-file", str(target)]
     command += ["--upgrade"] if upgrade else []
     environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
