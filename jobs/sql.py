@@ -27,16 +27,16 @@ def _plain(value: Any) -> Any:
 
 
 def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[str]:
-    """Make the tables that the query names visible as `layer.table`; returns the names of all that exist."""
-    present = []
-    for name, spec in sorted(TABLES.items()):
-        if lake.delta(spec) is None:
-            continue
-        present.append(name)
+    """Make the tables that the query names visible as `layer.table`; returns the names of all that exist.
+
+    A query that names none (of the information schema, for one) sees all of them.
+    """
+    present = [name for name, spec in sorted(TABLES.items()) if lake.delta(spec) is not None]
+    said = query.lower()  # SQL's names know no case
+    named = [name for name in present if name.split(".", 1)[1] in said]
+    for name in named or present:
         layer, short = name.split(".", 1)
-        if short not in query:
-            continue
-        snapshot = DeltaTable(lake.path(spec)).to_pyarrow_dataset()
+        snapshot = DeltaTable(lake.path(TABLES[name])).to_pyarrow_dataset()
         connection.register(f"_{layer}_{short}", snapshot)
         connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
         # Names come from the catalog, never from the query.

@@ -22,6 +22,16 @@ def test_select_by_layer_and_table(lake: Lake) -> None:
     assert rows == [{"title": "Apples", "price": 1.5}, {"title": "Bread", "price": None}]
 
 
+@pytest.mark.parametrize("query", ["SELECT TITLE FROM SILVER.PRODUCTS", 'select title from "silver"."Products"'])
+def test_names_know_no_case(lake: Lake, query: str) -> None:
+    assert len(run_query(query, domain="retail")) == 2
+
+
+def test_the_tables_can_be_asked_for(lake: Lake) -> None:
+    query = "select table_schema, table_name from information_schema.tables where table_schema = 'silver'"
+    assert run_query(query, domain="retail") == [{"table_schema": "silver", "table_name": "products"}]
+
+
 def test_limit(lake: Lake) -> None:
     assert len(run_query("select * from silver.products", domain="retail", limit=1)) == 1
 
