@@ -6,7 +6,7 @@ password mean what they mean in `jobs.settings`.
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,12 @@ class ServingSettings(BaseSettings):
     redis_timeout_ms: int = Field(50, ge=1, description="Longest wait of a request for Redis, in milliseconds")
     release_poll_ms: int = Field(500, ge=50, description="How often the API looks for a new release, in milliseconds")
     access_log: bool = Field(True, description="One JSON line per request of the API, user ids hashed")
+
+    @field_validator("home")
+    @classmethod
+    def _from_the_checkout(cls, home: Path) -> Path:
+        """A relative home is the checkout's, as the jobs read it: the snapshot and the secrets are looked for there."""
+        return home if home.is_absolute() else ROOT / home
 
     @property
     def redis_base_url(self) -> str:

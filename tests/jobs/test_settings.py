@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import ROOT, Settings, SettingsError, settings
+from serving.settings import ServingSettings
 
 BAD = [
     ("SLUICE_PORT_API", "abc"),
@@ -59,6 +60,7 @@ def test_file_secrets_are_read_and_the_environment_goes_first(own_home: Path, mo
 def test_a_relative_home_is_the_checkouts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings(home=Path(".sluice")).home == ROOT / ".sluice"
+    assert ServingSettings(home=Path(".sluice")).home == ROOT / ".sluice"
 
 
 def test_a_proxy_never_stands_before_the_own_services(monkeypatch: pytest.MonkeyPatch) -> None:
