@@ -116,11 +116,18 @@ def _cluster(given: argparse.Namespace) -> int:
 def _provision() -> int:
     from jobs.stack.services import SERVICES
 
+    waiting = []
     for spec in SERVICES:
-        if spec.after_start is not None and spec.ready(settings()):
+        if spec.after_start is None:
+            continue
+        if spec.ready(settings()):
             spec.after_start(settings())
             print(f"{spec.name}: in place")
-    return 0
+        else:
+            waiting.append(spec.name)
+    if waiting:
+        print(f"not ready, so nothing was made inside: {', '.join(waiting)}; run this again when they are", flush=True)
+    return 1 if waiting else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

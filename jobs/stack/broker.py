@@ -1,14 +1,16 @@
 """Kafka: one KRaft node from jars, topics created explicitly."""
 
 import base64
+import os
 import subprocess
 import uuid
 from pathlib import Path
 
-from jobs.settings import Settings
+from jobs.settings import ROOT, Settings
 from jobs.stack import jars
+from jobs.stack.environment import UTF8
 from jobs.stack.java import find_java
-from jobs.stack.launch import SMALL_SERVER, Launch, jvm, private_folder, render, temporary_folder
+from jobs.stack.launch import SMALL_SERVER, Launch, jvm, listed_folder, private_folder, render, temporary_folder
 
 EVENT_PARTITIONS = 4
 HEAP = "384m"
@@ -36,8 +38,9 @@ def _format(config: Settings, properties: Path) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = [*_machine(config), "kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted"]
     answer = subprocess.run(
-        [*tool, "-t", cluster, "-c", str(properties)], capture_output=True, text=True, check=False, timeout=120
-    )
+        [*tool, "-t", cluster, "-c", str(properties)],
+        cwd=ROOT, env={**os.environ, **UTF8}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
     if answer.returncode != 0:
         raise BrokerError(f"Kafka's data folder could not be formatted: {(answer.stderr + answer.stdout)[-1500:]}")
 
@@ -52,7 +55,7 @@ def prepare(config: Settings) -> Launch:
         host=config.host,
         port=config.port_kafka,
         controller_port=config.port_kafka_controller,
-        data=data,
+        data=listed_folder(data),
     )
     if not (data / "meta.properties").exists():
         _format(config, properties)

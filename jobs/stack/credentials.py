@@ -66,11 +66,23 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def _write_first(path: Path, text: str) -> None:
+    """Write a private file unless somebody else has written it meanwhile: the first to come counts."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}.first")
+    write_private(staged, text)
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        path.chmod(0o600)
+    finally:
+        staged.unlink()
+
+
 def ensure_secrets(config: Settings) -> list[str]:
     """Generate the secrets that do not exist yet, close what others could read.
 
     Returns:
-        Names of the files written now.
+        Names of the files that were not there: settings that were read before lack them.
     """
     folder = config.home / "secrets"
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +93,8 @@ def ensure_secrets(config: Settings) -> list[str]:
         if path.exists():
             path.chmod(0o600)
             continue
-        write_private(path, generate())
+        # Services started by hand may come at once, each in its own terminal.
+        _write_first(path, generate())
         written.append(name)
     return written
 

@@ -12,7 +12,7 @@ from jobs.stack import jars
 from jobs.stack.credentials import secret
 from jobs.stack.environment import job_environment
 from jobs.stack.java import find_java
-from jobs.stack.launch import Launch, jvm, private_folder, render, temporary_folder
+from jobs.stack.launch import Launch, jvm, listed_folder, private_folder, render, temporary_folder
 
 SERVER = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
@@ -95,7 +95,7 @@ def prepare(config: Settings) -> Launch:
         host=config.host,
         port=config.port_spark,
         python=sys.executable,
-        temporary=temporary,
+        temporary=listed_folder(temporary),
         warehouse=private_folder(home / "warehouse").as_uri(),
     )
     machine = jvm(find_java(config).path, temporary, config.spark_memory, class_path(config), *JVM_OPTIONS)

@@ -13,11 +13,14 @@ from jobs.stack.credentials import secret
 
 _PASSED = frozenset(
     {
-        "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "LD_LIBRARY_PATH",
+        "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "JAVA_HOME", "LD_LIBRARY_PATH",
         "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
         "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY",
     }
 )  # fmt: skip
+
+UTF8 = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+"""Under the locale C Java finds no file whose path holds a letter beyond ASCII, its own class path included."""
 
 STACK_MARK = "SLUICE_STACK"
 SERVICE_MARK = "SLUICE_SERVICE"
@@ -42,8 +45,8 @@ def job_environment(config: Settings, given: Mapping[str, str] | None = None) ->
     if not os.access(variables.get("HOME", ""), os.W_OK):
         variables["HOME"] = str(home / "run")  # libraries write caches there; containers may have no home
     variables.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-    variables.setdefault("LANG", "C.UTF-8")
     return variables | {
+        **UTF8,
         "SLUICE_HOME": str(home),
         "TZ": "UTC",
         # Spark's workers must be this interpreter, and find the project's packages wherever they start.

@@ -53,9 +53,9 @@ def run_service(name: str) -> None:
     if "SUPERVISOR_ENABLED" in os.environ:  # by hand, the terminal is the log
         write_own_log(config, name)
     claim(config)
-    if ensure_secrets(config):
-        settings.cache_clear()
-        config = settings()
+    ensure_secrets(config)
+    settings.cache_clear()  # another terminal may have written them since ours were read
+    config = settings()
     _refuse_a_second(name)
     home = config.home.resolve()
     leftovers = processes.belonging(home, name)

@@ -9,13 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
-from jobs.settings import ROOT, Settings, settings
-from jobs.stack.java import find_java, trust_store
+from jobs.settings import ROOT, Settings, SettingsError, settings
+from jobs.stack.environment import UTF8
+from jobs.stack.java import JavaError, find_java, trust_store
+from jobs.stack.state_folder import claim
 
 IVY_FILE = ROOT / "docker" / "ivy.xml"
 SUMS_FILE = ROOT / "docker" / "jars.sha256"
@@ -112,8 +114,9 @@ def _retrieve(config: Settings, target: Path) -> None:
         options.append("-Divy.checksums=")
         with log.open("w") as output:
             code = subprocess.run(
-                [str(java.path), *options, *command], stdout=output, stderr=subprocess.STDOUT, check=False
-            ).returncode
+                [str(java.path), *options, *command],
+                env={**os.environ, **UTF8}, stdout=output, stderr=subprocess.STDOUT, check=False,
+            ).returncode  # fmt: skip
         if code == 0:
             return
         text = log.read_text(errors="replace")
@@ -170,6 +173,17 @@ def lock(config: Settings) -> int:
     return len(sums)
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Fetch and verify, or `lock`; a problem is its message and exit code 1."""
+    try:
+        claim(settings())
+        done = lock(settings()) if list(arguments) == ["lock"] else ensure_jars(settings())
+    except (JarError, JavaError, SettingsError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    print(f"{done} jars fetched" if done else "every jar is in place")
+    return 0
+
+
 if __name__ == "__main__":
-    done = lock(settings()) if sys.argv[1:] == ["lock"] else ensure_jars(settings())
-    print(f"{done} jars")
+    sys.exit(main(sys.argv[1:]))

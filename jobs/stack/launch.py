@@ -25,12 +25,33 @@ class Launch:
 def render(template: str, target: Path, **values: str | int | Path) -> Path:
     """Fill a template of `docker/local/` and write it where only the owner can read it.
 
+    Java reads `.properties` files as Latin-1 with backslash escapes: values are written so.
+
     Raises:
         KeyError: when the template names a value that is not given.
     """
-    text = Template((TEMPLATES / template).read_text()).substitute({name: str(value) for name, value in values.items()})
+    said = {name: str(value) for name, value in values.items()}
+    if target.suffix == ".properties":
+        said = {name: _for_java(value) for name, value in said.items()}
+    text = Template((TEMPLATES / template).read_text()).substitute(said)
     write_private(target, text)
     return target
+
+
+def _for_java(value: str) -> str:
+    r"""A value as Java's properties spell it: `\\` for a backslash, `\uXXXX` for what is not ASCII (UTF-16 units)."""
+    escaped = value.replace("\\", "\\\\")
+    units = escaped.encode("utf-16-be", "surrogatepass")
+    codes = (int.from_bytes(units[place : place + 2], "big") for place in range(0, len(units), 2))
+    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
+
+
+def listed_folder(folder: Path) -> str:
+    """A folder for a setting that takes a list of them: without the commas of the checkout's own path.
+
+    Services run in the checkout, so a relative path means the same folder.
+    """
+    return os.path.relpath(folder, ROOT) if "," in str(folder) else str(folder)
 
 
 def private_folder(path: Path) -> Path:

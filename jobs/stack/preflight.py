@@ -12,6 +12,7 @@ import psutil
 from jobs.settings import Settings
 from jobs.stack import jars
 from jobs.stack.java import JavaError, find_java
+from jobs.stack.launch import listed_folder
 from jobs.stack.services import Service
 
 GIB = 1 << 30
@@ -20,6 +21,9 @@ DISK_WARNED = 5 * GIB
 MEMORY_REFUSED = 3 * GIB
 MEMORY_WARNED = 6 * GIB
 _UNREADABLE = frozenset("#?%[]")
+"""Measured with deltalake 1.6: a table below a '#' or '?' shows no history, '%20' and '[' are not found at all."""
+_MISREAD = frozenset('*{}`:"\\\n')
+"""Globs of Spark's readers, quoting of SQL and of configurations, the end of a class path's entry."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def _free_port_near(host: str, port: int, taken: Collection[int]) -> int:
 def port_problems(config: Settings, fields: Iterable[str]) -> list[Problem]:
     """Ports of the settings that somebody else holds, each with its holder and the cure."""
     problems = []
-    configured = {getattr(config, name) for name in type(config).model_fields if name.startswith("port_")}
+    spoken_for = {getattr(config, name) for name in type(config).model_fields if name.startswith("port_")}
     seen: dict[int, str] = {}
     for field in fields:
         port = getattr(config, field)
@@ -74,11 +78,13 @@ def port_problems(config: Settings, fields: Iterable[str]) -> list[Problem]:
         if port in seen:
             problems.append(Problem(f"{variable} and {seen[port]} are both {port}: give one of them another port"))
         elif not _is_free(config.host, port):
-            other = _free_port_near(config.host, port, configured)
+            other = _free_port_near(config.host, port, spoken_for)
+            spoken_for.add(other)
+            # In .env first: `status`, `demo` and the commands have to find the port too.
             problems.append(
                 Problem(
                     f"port {port} ({variable}) is taken by {_owner_of(port)}: stop it, or choose another port: "
-                    f"`{variable}={other} make up` (or put {variable}={other} into .env)"
+                    f"put `{variable}={other}` into .env (or into the environment of every command)"
                 )
             )
         seen[port] = variable
@@ -100,11 +106,11 @@ def disk_problems(home: Path, *, free: int | None = None) -> list[Problem]:
 def place_problems(config: Settings) -> list[Problem]:
     """A folder that cannot hold the lake, whatever its size."""
     home = config.home.resolve()
-    bad = sorted(set(str(home)) & _UNREADABLE)
-    if not bad or config.lake_uri:
+    refused = _MISREAD if config.lake_uri else _MISREAD | _UNREADABLE
+    bad = sorted(set(str(home)) & refused | set(listed_folder(home)) & {","})
+    if not bad:
         return []
-    # Measured with deltalake 1.6: a table below a '#' or '?' shows no history, '%20' and '[' are not found at all.
-    text = f"the Delta reader cannot read below {home} because of {' '.join(bad)} in the path"
+    text = f"Delta, Spark or Kafka would not find what is below {home} because of {' '.join(bad)} in the path"
     return [Problem(f"{text}: set SLUICE_HOME to a folder without (spaces and letters of any language are fine)")]
 
 

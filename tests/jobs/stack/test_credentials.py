@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from jobs.settings import Settings, settings
@@ -38,6 +39,24 @@ def test_a_second_start_meets_the_same_secrets(own_home: Path) -> None:
     assert ensure_secrets(config) == []
     assert {name: (own_home / "secrets" / name).read_text() for name in SECRETS} == before
     assert len(set(before.values())) == len(SECRETS)
+
+
+def test_of_two_starts_at_once_the_first_secret_counts_for_both(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services started by hand, each in its own terminal: none may overwrite what another has already read."""
+    path = own_home / "secrets" / "sluice_postgres_password"
+
+    def meanwhile_the_other_writes() -> str:
+        path.write_text("theirs")
+        return "ours"
+
+    monkeypatch.setitem(SECRETS, "sluice_postgres_password", meanwhile_the_other_writes)
+    written = ensure_secrets(Settings(home=own_home))
+    assert path.read_text() == "theirs"
+    assert _mode(path) == 0o600
+    assert "sluice_postgres_password" in written, "settings that were read before lack it: read them again"
+    assert not list(path.parent.glob(".*")), "nothing half-written stays"
 
 
 def test_a_file_that_others_could_read_is_closed(own_home: Path) -> None:

@@ -7,7 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from jobs.settings import Settings, settings
 from jobs.stack import jars
+from jobs.stack.state_folder import claim, foreign
 
 
 @pytest.fixture
@@ -60,6 +62,25 @@ def test_direct_dependencies_are_in_the_list() -> None:
 def test_spark_never_meets_a_kafka_4_client() -> None:
     clients = [name for name in jars.read_sums() if name.startswith("spark/") and "kafka-clients" in name]
     assert clients == ["spark/org.apache.kafka_kafka-clients-3.9.2.jar"]
+
+
+def test_fetching_by_hand_first_leaves_a_home_that_is_sluices_own(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without make, the jars are what makes the home: it is closed, and `clean` may delete what is in it."""
+    monkeypatch.setenv("SLUICE_HOME", str(own_home / "home"))
+    settings.cache_clear()
+
+    def fetch(config: Settings, target: Path) -> None:
+        (config.home / "logs").mkdir(parents=True, exist_ok=True)
+        (config.home / "logs" / "ivy.log").write_text("fetched")
+        raise jars.JarError("no network: check it")
+
+    monkeypatch.setattr(jars, "_retrieve", fetch)
+    assert jars.main([]) == 1, "what cannot be fetched is one message, not a traceback"
+    claim(settings())
+    assert (own_home / "home").stat().st_mode & 0o777 == 0o700
+    assert foreign(own_home / "home") == []
 
 
 def test_no_repository_address_is_written_down() -> None:

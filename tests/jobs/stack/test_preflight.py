@@ -36,9 +36,20 @@ def test_a_taken_port_names_process_pid_and_a_port_that_is_free(own_home: Path, 
     assert problem.blocking
     assert f"port {port} (SLUICE_PORT_AIRFLOW)" in problem.text
     assert f"(pid {pid}:" in problem.text
-    other = int(problem.text.split("SLUICE_PORT_AIRFLOW=")[1].split()[0].strip("`"))
+    other = int(problem.text.split("put `SLUICE_PORT_AIRFLOW=")[1].split("` into .env")[0])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", other))
+
+
+def test_the_ports_that_are_proposed_can_all_be_taken(own_home: Path) -> None:
+    """Another stack holds neighbouring ports: following every proposal must not end in two services on one port."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+        with socket.create_server(("127.0.0.1", port + 1)):
+            config = Settings(home=own_home, port_objectstore=port, port_supervisor=port + 1)
+            first, second = preflight.port_problems(config, ["port_objectstore", "port_supervisor"])
+    ports = [problem.text.split("=")[1].split("`")[0] for problem in (first, second)]
+    assert len(set(ports)) == 2, ports
 
 
 def test_a_free_port_is_no_problem(own_home: Path) -> None:
@@ -79,7 +90,23 @@ def test_a_folder_that_delta_cannot_read_is_refused_before_it_holds_anything(
     assert preflight.place_problems(Settings(home=own_home / name, lake_uri="s3a://bucket/lake")) == []
 
 
-@pytest.mark.parametrize("name", ["with spaces", "größe", "x" * 150, "a+b,c=d&e'f"])
+@pytest.mark.parametrize("bad", ['"', ":", "\\", "`", "*", "{"])
+def test_a_folder_that_a_service_reads_as_something_else_is_refused(own_home: Path, bad: str) -> None:
+    """Class paths end at a colon, quoted values at a quote, globs begin at a star: wherever the lake is."""
+    (problem,) = preflight.place_problems(Settings(home=own_home / f"a{bad}b", lake_uri="s3a://bucket/lake"))
+    assert problem.blocking
+    assert f"because of {bad} in the path" in problem.text
+
+
+def test_a_comma_is_fine_in_the_checkouts_own_path_only(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka and Spark take lists of folders: they are told the folder as the checkout sees it."""
+    monkeypatch.setattr("jobs.stack.launch.ROOT", own_home / "Projects, 2026")
+    assert preflight.place_problems(Settings(home=own_home / "Projects, 2026" / ".sluice")) == []
+    (problem,) = preflight.place_problems(Settings(home=own_home / "elsewhere, too"))
+    assert "because of , in the path" in problem.text
+
+
+@pytest.mark.parametrize("name", ["with spaces", "größe", "x" * 150, "a+b;c=d&e'f"])
 def test_odd_but_honest_folders_are_fine(own_home: Path, name: str) -> None:
     assert preflight.place_problems(Settings(home=own_home / name)) == []
 

@@ -1,13 +1,14 @@
 """The table of services and what is rendered from it: loopback only, no secret on a command line."""
 
 import stat
+from collections.abc import Callable
 from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
 
 from jobs.settings import Settings, settings
-from jobs.stack import objects, online, pages, supervision
+from jobs.stack import broker, engine, objects, online, pages, supervision
 from jobs.stack.credentials import SECRETS, ensure_secrets
 from jobs.stack.environment import job_environment, service_environment
 from jobs.stack.launch import TEMPLATES
@@ -62,6 +63,35 @@ def test_no_secret_is_on_a_command_line(config: Settings, prepare) -> None:  # t
     assert not [value for value in _secrets(config) if value in command]
 
 
+@pytest.mark.parametrize("prepare", [objects.prepare, broker.prepare, engine.prepare])
+def test_java_reads_the_folder_that_is_meant(
+    own_home: Path, prepare: Callable[[Settings], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Java takes a properties file for Latin-1: `josé` became `josÃ©`, and the data lay outside the home."""
+    monkeypatch.setattr(broker, "_format", lambda *_: None)
+    monkeypatch.setenv("SLUICE_HOME", str(own_home / "josé Œuvre"))
+    settings.cache_clear()
+    ensure_secrets(settings())
+    prepare(settings())
+    (written,) = (own_home / "josé Œuvre" / "run").glob("*.properties")
+    assert "josé Œuvre" in written.read_bytes().decode("ascii").encode().decode("unicode_escape")
+
+
+def test_a_list_of_folders_is_not_cut_at_a_comma(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = own_home / "Projects, 2026"
+    monkeypatch.setattr("jobs.stack.launch.ROOT", root)
+    monkeypatch.setattr(broker, "_format", lambda *_: None)
+    monkeypatch.setenv("SLUICE_HOME", str(root / ".sluice"))
+    settings.cache_clear()
+    ensure_secrets(settings())
+    for prepare, line in ((broker.prepare, "log.dirs="), (engine.prepare, "spark.local.dir ")):
+        prepare(settings())
+        written = "".join(path.read_text() for path in (root / ".sluice" / "run").glob("*.properties"))
+        (found,) = [one.removeprefix(line).strip() for one in written.splitlines() if one.startswith(line)]
+        assert (root / found).is_dir(), found
+        assert "," not in found
+
+
 def test_what_holds_a_secret_is_closed_to_others(config: Settings) -> None:
     online.prepare(config)
     objects.prepare(config)
@@ -95,12 +125,14 @@ def test_the_supervisor_restarts_everything_and_kills_whole_groups(config: Setti
 
 def test_the_callers_shell_does_not_leak_into_services(config: Settings) -> None:
     shell = {"PATH": "/bin", "SPARK_HOME": "/x", "PYTHONPATH": "/y", "AIRFLOW__CORE__EXECUTOR": "z", "HOME": "/none"}
+    shell["LC_ALL"] = "C"
     variables = job_environment(config, {**shell, "SLUICE_FAILPOINT": "here:kill"})
     assert "SPARK_HOME" not in variables
     assert "AIRFLOW__CORE__EXECUTOR" not in variables
     assert "/y" not in variables["PYTHONPATH"]
     assert variables["SLUICE_FAILPOINT"] == "here:kill"
     assert variables["TZ"] == "UTC"
+    assert variables["LC_ALL"] == "C.UTF-8", "under C, Java finds no path beyond ASCII"
     assert Path(variables["HOME"]).is_relative_to(config.home), "an unwritable home is replaced"
     assert variables["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
