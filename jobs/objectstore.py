@@ -3,6 +3,7 @@
 Callers take an `ObjectStore`, so tests can hand them a folder.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 PARALLEL_REQUESTS = 8
 """Requests in flight at once: small objects are all latency."""
+_UNFINISHED = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+"""What s3proxy puts behind the name of an object that it has not received to its end."""
 
 
 class ObjectStoreError(RuntimeError):
@@ -72,13 +75,21 @@ class S3Store:
             self._call("create_bucket")
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Stored objects under a prefix.
+
+        A store on a file system lists files that it did not write, or did not write to the end, without an ETag. The
+        rest of a PUT that a killed store never confirmed is no object: its client repeats it. A file that a person
+        copied into the folder is one, told apart by the time of its last change.
+        """
         token: dict[str, str] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=prefix, **token)
             for entry in page.get("Contents", ()):
-                yield StoredObject(
-                    entry["Key"], int(entry["Size"]), entry["ETag"].strip('"'), entry.get("LastModified")
-                )
+                etag = entry.get("ETag", "").strip('"')
+                if not etag and _UNFINISHED.search(entry["Key"]):
+                    continue
+                changed = entry.get("LastModified")
+                yield StoredObject(entry["Key"], int(entry["Size"]), etag or f"changed {changed}", changed)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
