@@ -31,7 +31,7 @@ from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, w
 from jobs.silver.profile import Accounts, Profile, against, batch_figures, count_rows, shares
 from jobs.silver.promotions import count_promotions
 from jobs.silver.tables import Silver, winners
-from jobs.silver.windows import INPUTS, Taking, taking
+from jobs.silver.windows import INPUTS, RESTATING, Taking, taking
 
 DEPENDS = {"order_items": ("products", "orders"), "events": ("products", "order_items")}
 """A table whose input was refused in this run is held back: it would be judged against a half-new lake."""
@@ -153,9 +153,6 @@ class Refinement:
         """Clean the window's rows and settle their keys; None when there is nothing to look at."""
         table = window.table
         batch = bronze_batch(self.spark, self.lake, window, self.scope, self.silver.domain)
-        incremental = self.scope.is_incremental
-        products = changed(self.spark, self.lake, window, "silver.products") if incremental else None
-        orders = changed(self.spark, self.lake, window, "silver.orders") if incremental else None
         bought = self._purchases(window)
         if batch.rows is None and bought is None and not window.new:
             return None
@@ -175,7 +172,7 @@ class Refinement:
         judged = shares(accounts)
         if bought is not None:
             parts.append(bought)
-        restated = self._restated(window, orders, products, cached)
+        restated = self._restated(window, cached)
         restated_rows = restated.count() if restated is not None else 0
         if restated is not None and restated_rows:
             parts.append(restated)
@@ -209,11 +206,12 @@ class Refinement:
             items = items.where(F.col(C.EVENT_TIME) < F.lit(self.scope.end))
         return self.silver.purchases_of(items)
 
-    def _restated(
-        self, window: Taking, orders: DataFrame | None, products: DataFrame | None, cached: list[DataFrame]
-    ) -> DataFrame | None:
+    def _restated(self, window: Taking, cached: list[DataFrame]) -> DataFrame | None:
+        """Stored rows that read differently since orders or products changed, in whatever window they lie: an order of
+        windows must not show in the end."""
         if window.is_first or window.table not in ("order_items", "events"):
             return None
+        orders, products = (changed(self.spark, self.lake, window, name) for name in sorted(RESTATING))
         found = self.silver.restated(window.table, orders, products)
         if found is not None:
             cached.append(found.persist())

@@ -17,6 +17,9 @@ INPUTS: dict[str, tuple[str, ...]] = {
 }
 """In the order in which they are refined: a table comes after the silver tables that it reads."""
 
+RESTATING = frozenset({"silver.orders", "silver.products"})
+"""Inputs that state stored rows anew. Every kind of run does that for all that changed, and records it."""
+
 CLOCK = "clock"
 """Beside input versions a commit carries the event-time now (epoch seconds) that decided what was in the future:
 with both, silver is a pure function of bronze that `sluice verify` can compute again."""
@@ -40,7 +43,8 @@ class Taking:
 
         Args:
             now: event-time now, by which the run judged what is in the future.
-            open_run: everything new was taken; otherwise the input versions of the commit before stay.
+            open_run: everything new was taken; otherwise the input versions of the commit before stay, but for those
+                that state stored rows anew.
             window: rows of an explicit window were taken out of the newest versions.
         """
         upto = {name: newest for name, (_, newest) in self.new.items()}
@@ -48,8 +52,10 @@ class Taking:
         if open_run:
             committed = {name: version for name, version in committed.items() if not name.startswith(SEEN)}
             committed |= upto
-        elif window:
-            committed = {**committed, **{f"{SEEN}{name}": version for name, version in upto.items()}}
+        else:
+            committed = committed | {name: version for name, version in upto.items() if name in RESTATING}
+        if window:
+            committed |= {f"{SEEN}{name}": version for name, version in upto.items()}
         return {**committed, **written_by(self.committed), CLOCK: int(now.timestamp())}
 
 

@@ -219,6 +219,26 @@ def test_a_window_takes_the_events_that_state_a_time_inside_it(bench):
     assert bench.open_quarantine() == {("events", "invalid_json"): 1}
 
 
+def test_windows_in_any_order_end_as_one_run_over_all(bench, other_bench):
+    """The later window comes first: its events and items name products and orders that only the earlier one brings."""
+    days = [datetime(2017, 11, day, 5, tzinfo=UTC) for day in (20, 21, 22)]
+    for one in (bench, other_bench):
+        one.land("products", [{}, {"product_id": "gone", "department": "FUEL"}])
+        one.land("orders", [{}])
+        one.land("order_items", [{"product_id": "gone"}], day=DAY_2)
+        one.send([{}, {"event_id": "e2", "product_id": "gone"}])
+    bench.refine(start=days[1], end=days[2])
+    assert by_id(bench.rows("events"))["e1"]["flags"] == ["not_in_catalog"]
+    bench.refine(start=days[0], end=days[1])
+    assert by_id(bench.rows("events"))["e1"]["flags"] == []
+    other_bench.refine(start=days[0], end=days[2])
+    assert bench.contents() == other_bench.contents()
+    before = bench.versions()
+    for start, end in ((days[1], days[2]), (days[0], days[1])):
+        bench.refine(start=start, end=end)
+    assert bench.versions() == before
+
+
 def catalog(share_without_price, *, price="2"):
     return [{"product_id": f"p{n}", "price": "" if n % 10 < share_without_price * 10 else price} for n in range(1000)]
 
