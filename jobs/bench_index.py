@@ -25,8 +25,9 @@ from models.index_choice import (
     ivf_lists,
     measure,
 )
+from models.ivf_index import IvfIndex
 from models.lsh_index import LshIndex
-from models.vector_index import FlatIndex, IvfIndex, one_thread
+from models.vector_index import FlatIndex, one_thread
 
 MARKERS = ("<!-- index:start -->", "<!-- index:end -->")
 README = ROOT / "models" / "README.md"

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from models.base import FloatArray, IntArray
+from models.ivf_index import IvfIndex
 from models.lsh_index import MAX_PROBES, LshIndex
-from models.vector_index import FlatIndex, IndexKind, IvfIndex, VectorIndex, one_thread
+from models.vector_index import FlatIndex, IndexKind, VectorIndex, one_thread
 
 RECALL_TARGET: Final = 0.97
 RECALL_DEPTH: Final = 100  # recall@100

@@ -1,4 +1,5 @@
-"""Nearest vectors by cosine behind one interface: exact (Flat), inverted lists (IVF), hash tables (`models.lsh_index`).
+"""Nearest vectors by cosine behind one interface: exact (Flat, here), inverted lists (`models.ivf_index`), hash
+tables (`models.lsh_index`).
 
 Row i of an index is the i-th vector that was given. Vectors are scaled to length 1, so an inner product is a cosine.
 Flat is the truth that the others are measured against (`models.index_choice`). Saved as FAISS's own bytes or as npz,
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from models.base import ArtefactError, FloatArray, IntArray, ModelError
 
 IndexKind = Literal["flat", "ivf", "lsh"]
-_search_options: Any = faiss.SearchParametersIVF  # FAISS's own type hints do not know its arguments
 _SEARCH_ROWS = 1024  # queries per block: bounds the memory of a search of everything against everything
 
 
@@ -120,13 +120,31 @@ def _fill(items: IntArray, scores: FloatArray, own: IntArray, near: FloatArray) 
     items[: len(order)], scores[: len(order)] = own[order], near[order]
 
 
-class FlatIndex(VectorIndex):
-    """Every vector is compared: exact."""
-
-    kind = "flat"
+class FaissIndex(VectorIndex):
+    """An index that FAISS holds, and saves by its own serialisation."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
+
+    @property
+    def dimensions(self) -> int:
+        return int(self._index.d)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def vector(self, row: int) -> FloatArray:
+        return np.asarray(self._index.reconstruct(int(row)), dtype=np.float32)
+
+    def to_bytes(self) -> bytes:
+        """FAISS's own serialisation."""
+        return bytes(faiss.serialize_index(self._index).tobytes())
+
+
+class FlatIndex(FaissIndex):
+    """Every vector is compared: exact."""
+
+    kind = "flat"
 
     @classmethod
     def build(cls, vectors: FloatArray) -> Self:
@@ -137,21 +155,11 @@ class FlatIndex(VectorIndex):
         return cls(index)
 
     @property
-    def dimensions(self) -> int:
-        return int(self._index.d)
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    @property
     def parameters(self) -> dict[str, int]:
         return {}
 
-    def vector(self, row: int) -> FloatArray:
-        return np.asarray(self._index.reconstruct(int(row)), dtype=np.float32)
-
     def search(self, query: FloatArray, k: int, *, exhaustive: bool = False) -> tuple[IntArray, FloatArray]:
-        return _found(*self._index.search(query[None, :], min(k, len(self)))) if min(k, len(self)) else _nothing()
+        return first_answer(*self._index.search(query[None, :], min(k, len(self)))) if min(k, len(self)) else _nothing()
 
     def all_neighbours(self, *, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[IntArray, FloatArray]:
         """As in the base class, a block of rows at once."""
@@ -172,10 +180,6 @@ class FlatIndex(VectorIndex):
                 _fill(items[start + offset], scores[start + offset], rows[offset][other], found[offset][other])
         return items, scores
 
-    def to_bytes(self) -> bytes:
-        """FAISS's own serialisation."""
-        return bytes(faiss.serialize_index(self._index).tobytes())
-
     @classmethod
     def from_bytes(cls, content: bytes, *, dimensions: int, vectors: int) -> Self:
         """Load an index whose hash the caller has checked.
@@ -183,7 +187,7 @@ class FlatIndex(VectorIndex):
         Raises:
             ArtefactError: kind, metric or shape are not what was promised.
         """
-        index = _parsed(content, faiss.IndexFlat, dimensions, vectors)
+        index = parsed_index(content, faiss.IndexFlat, dimensions, vectors)
         if index.codes.size() != 4 * dimensions * vectors:
             raise ArtefactError(
                 f"vector index: {index.codes.size()} bytes of vectors, expected {4 * dimensions * vectors}"
@@ -191,117 +195,17 @@ class FlatIndex(VectorIndex):
         return cls(index)
 
 
-class IvfIndex(VectorIndex):
-    """Vectors in lists around the centroids of a k-means; a search reads the `nprobe` lists nearest to the query."""
-
-    kind = "ivf"
-
-    def __init__(self, index: Any) -> None:
-        self._index = index
-        self._index.make_direct_map()  # a row's vector is asked for with every search for its neighbours
-
-    @classmethod
-    def build(cls, vectors: FloatArray, *, lists: int, nprobe: int = 1, seed: int = 1) -> Self:
-        """Cluster and index vectors of shape (n, d).
-
-        Raises:
-            ModelError: not a finite matrix, or fewer vectors than lists, or `nprobe` outside 1..lists.
-        """
-        unit = unit_vectors(vectors)
-        if not 1 <= nprobe <= lists <= len(unit):
-            raise ModelError(f"need 1 <= nprobe <= lists <= vectors, got {nprobe}, {lists}, {len(unit)}")
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(unit.shape[1]), unit.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
-        index.cp.seed, index.cp.spherical = seed, True
-        # 64 points a centroid place it well enough; more would make the clustering of a large catalogue take minutes.
-        index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
-        with one_thread():
-            index.train(unit)
-            index.add(unit)
-        index.nprobe = nprobe
-        return cls(index)
-
-    def probing(self, nprobe: int) -> Self:
-        """The same lists with another `nprobe`; set in place, since the lists are shared."""
-        self._index.nprobe = nprobe
-        return self
-
-    @property
-    def dimensions(self) -> int:
-        return int(self._index.d)
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    @property
-    def lists(self) -> int:
-        return int(self._index.nlist)
-
-    @property
-    def parameters(self) -> dict[str, int]:
-        return {"lists": self.lists, "nprobe": int(self._index.nprobe)}
-
-    def scanned(self, queries: FloatArray) -> float:
-        """Vectors that a search compares, centroids included: mean over the queries."""
-        with one_thread():
-            _, probed = self._index.quantizer.search(queries, int(self._index.nprobe))
-        sizes = np.array([self._index.invlists.list_size(one) for one in range(self.lists)])
-        return float(self.lists + sizes[probed].sum(axis=1).mean()) if len(queries) else float(len(self))
-
-    def list_depths(self, query: FloatArray, rows: IntArray) -> IntArray:
-        """How many lists a search reads before it has met each of `rows`."""
-        with one_thread():
-            _, order = self._index.quantizer.search(query[None, :], self.lists)
-            _, own = self._index.quantizer.search(np.array([self.vector(row) for row in rows], np.float32), 1)
-        depth = np.empty(self.lists, np.int64)
-        depth[order[0]] = np.arange(1, self.lists + 1)
-        return np.asarray(depth[own[:, 0]])
-
-    def vector(self, row: int) -> FloatArray:
-        return np.asarray(self._index.reconstruct(int(row)), dtype=np.float32)
-
-    def search(self, query: FloatArray, k: int, *, exhaustive: bool = False) -> tuple[IntArray, FloatArray]:
-        options = _search_options(nprobe=self.lists) if exhaustive else None
-        return _found(*self._index.search(query[None, :], min(k, len(self)), params=options))
-
-    def to_bytes(self) -> bytes:
-        """FAISS's own serialisation."""
-        return bytes(faiss.serialize_index(self._index).tobytes())
-
-    @classmethod
-    def from_bytes(cls, content: bytes, *, dimensions: int, vectors: int) -> Self:
-        """Load an index whose hash the caller has checked.
-
-        Raises:
-            ArtefactError: kind, metric, shape, lists or row numbers are not what was promised.
-        """
-        index = _parsed(content, faiss.IndexIVFFlat, dimensions, vectors)
-        quantizer = faiss.downcast_index(index.quantizer)
-        fits = (
-            isinstance(quantizer, faiss.IndexFlat)
-            and (quantizer.d, quantizer.ntotal) == (dimensions, index.nlist)
-            and 1 <= index.nprobe <= index.nlist
-            and (index.invlists.nlist, index.invlists.code_size) == (index.nlist, 4 * dimensions)
-        )
-        if not fits:
-            raise ArtefactError(f"vector index: {index.nlist} lists with nprobe {index.nprobe} do not fit together")
-        sizes = [index.invlists.list_size(one) for one in range(index.nlist)]
-        rows = [faiss.rev_swig_ptr(index.invlists.get_ids(one), size) for one, size in enumerate(sizes) if size]
-        if not np.array_equal(np.sort(np.concatenate(rows)) if rows else [], np.arange(vectors)):
-            raise ArtefactError(f"vector index: its lists do not hold each of {vectors} rows once")
-        return cls(index)
-
-
 def _nothing() -> tuple[IntArray, FloatArray]:
     return np.empty(0, np.int64), np.empty(0, np.float32)
 
 
-def _found(scores: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:
+def first_answer(scores: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:
     """First row of a FAISS answer, without the -1 that fill it up."""
     keep = rows[0] >= 0
     return rows[0][keep].astype(np.int64), np.asarray(scores[0][keep], dtype=np.float32)
 
 
-def _parsed(content: bytes, expected: Any, dimensions: int, vectors: int) -> Any:
+def parsed_index(content: bytes, expected: Any, dimensions: int, vectors: int) -> Any:
     """What FAISS reads from bytes, of the promised type and shape; it trusts what it parses, so sizes are bounded."""
     bound = 8 * max(dimensions, 1) * max(vectors, 1)  # no array in the file can need more
     faiss.set_deserialization_vector_byte_limit(bound + 4096)
@@ -330,6 +234,7 @@ def load_index(
     Raises:
         ArtefactError: kind, shape or parameters are not what was promised.
     """
+    from models.ivf_index import IvfIndex
     from models.lsh_index import LshIndex
 
     loaders: dict[str, Any] = {"flat": FlatIndex, "ivf": IvfIndex, "lsh": LshIndex}

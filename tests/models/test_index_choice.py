@@ -9,8 +9,9 @@ import pytest
 from models import index_choice
 from models.base import ModelError
 from models.index_choice import Sample, choose_index, fit_lsh, ivf_lists, measure, tune_ivf
+from models.ivf_index import IvfIndex
 from models.lsh_index import LshIndex
-from models.vector_index import FlatIndex, IvfIndex
+from models.vector_index import FlatIndex
 
 
 def _clustered(count: int, dimensions: int = 16, clusters: int = 30, spread: float = 0.25, seed: int = 3) -> Any:

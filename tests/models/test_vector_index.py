@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import ArtefactError, ModelError
+from models.ivf_index import IvfIndex
 from models.lsh_index import LshIndex
-from models.vector_index import FlatIndex, IvfIndex, VectorIndex, load_index
+from models.vector_index import FlatIndex, VectorIndex, load_index
 
 VECTORS = np.array([[1, 0], [10, 1], [0, 2], [1, 1], [0, 0]], dtype=np.float32)
 KINDS = ("flat", "ivf", "lsh")

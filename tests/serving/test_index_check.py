@@ -9,8 +9,9 @@ import faiss
 import numpy as np
 import pytest
 
+from models.ivf_index import IvfIndex
 from models.lsh_index import LshIndex
-from models.vector_index import FlatIndex, IvfIndex
+from models.vector_index import FlatIndex
 from serving.online_store import CorruptArtefactError, VectorIndexEntry, check_index, index_check
 
 VECTORS = np.random.default_rng(3).normal(size=(40, 8)).astype(np.float32)

@@ -11,8 +11,8 @@ from jobs.publish.release_writer import write_release
 from jobs.release_store import ReleaseError
 from jobs.releases import pointer
 from models.index_choice import IndexChoice, choose_index
+from models.ivf_index import IvfIndex
 from models.lsh_index import LshIndex
-from models.vector_index import IvfIndex
 from serving.online_store import pack_artefact
 
 pytestmark = pytest.mark.services
