@@ -15,7 +15,7 @@ RULES = "rules."
 """Before a fingerprint in a commit: a version of the rules that wrote into the table."""
 _UNKNOWN = f"{RULES}unknown"
 _SOURCES = {
-    "features": ("clean_*.py", "events.py"),
+    "features": ("clean_*.py", "event*.py"),
     "features.event_schema": ("*.json",),
     "features.domains": ("*.py",),
     "jobs.silver": ("tables.py",),
