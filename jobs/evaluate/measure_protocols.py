@@ -19,7 +19,7 @@ from jobs.evaluate.arena import Arena
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.interactions_file import Table
 from jobs.evaluate.outsiders import compare
-from jobs.evaluate.report_quality import E1_CUT_WEEK, E1_WEEKS, e1_file, e2_file
+from jobs.evaluate.protocol_results import E1_CUT_WEEK, E1_WEEKS, e1_file, e2_file
 from jobs.evaluate.requests import Catalog, Prepared, Request
 from jobs.lake import Lake
 from jobs.recipes import chosen_recipe

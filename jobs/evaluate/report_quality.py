@@ -6,9 +6,7 @@ holds, the end of week 48. Writes `<home>/quality/report.html` and `report.json`
 """
 
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,48 +14,34 @@ from numpy.typing import NDArray
 
 from features.domains import domain
 from features.domains.spec import SURFACES
-from jobs.catalog import GOLD, OPS_DRIFT
-from jobs.drift_log import newest_drift, stored_drift
+from jobs.catalog import GOLD
+from jobs.drift_log import newest_drift
 from jobs.evaluate import quality_facts as facts
 from jobs.evaluate import surface_facts
 from jobs.evaluate.arena import Arena, K
-from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_drift
+from jobs.evaluate.drift_run import LIST_COLUMNS, measure_drift
 from jobs.evaluate.file_columns import InputError
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.mailing_facts import mailing_facts, popular_items
+from jobs.evaluate.protocol_results import E1_CUT_WEEK, E1_WEEKS, e1_file, e2_file
+from jobs.evaluate.quality_metrics import first_protocol_metrics, headline, next_basket_metrics
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.release_lists import Published, published_lists
-from jobs.evaluate.rows import OURS, OURS_TOO
+from jobs.evaluate.rows import OURS
 from jobs.evaluate.source_facts import source_facts, sources_file
-from jobs.lake import Lake, commit_metadata
 from jobs.products import read_products
 from jobs.run import JobContext, NothingToDo
-from jobs.session import connect
 from jobs.settings import Settings
-from jobs.snapshots import columns_at, moments_of, parts_folder, read_histories, read_items
+from jobs.snapshots import columns_at, parts_folder, read_histories, read_items
 from jobs.tracking import client, run_of_version
 from models.base import PAD
-from models.drift import MOVED
 from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import IdMap
 from models.ranker import load_rankers
 from models.two_stage import LabelledSnapshot, truth_matrix
 
-E1_CUT_WEEK = 48
-E1_WEEKS = timedelta(weeks=4)
-_LIST_COLUMNS = ["user_id", "surface", "rank", "item_id", "score", "source"]
 _WIDTH = 100
-
-
-def e1_file(config: Settings, cut: datetime) -> Path:
-    """Where the baselines of a cut are kept."""
-    return config.home / "quality" / f"e1-{cut:%Y%m%dT%H%M%SZ}.npz"
-
-
-def e2_file(config: Settings) -> Path:
-    """Where the result of E2 is kept."""
-    return config.home / "quality" / "e2.json"
 
 
 def positions(
@@ -85,7 +69,7 @@ def main(context: JobContext) -> None:
     if not committed:
         raise NothingToDo("no lists yet: publish.score_users comes first")
     as_of, version = datetime.fromtimestamp(committed["as_of"], UTC), str(committed["model"])
-    drift = _drift(context, as_of, version)
+    drift = measure_drift(context, as_of, version)
     cut = domain(context.domain).calendar.week_end(E1_CUT_WEEK)
     run = run_of_version(context.domain, context.config, version) if as_of == cut else None
     logged = run is not None and "e1_home_ndcg_at_20" in run.data.metrics
@@ -119,65 +103,6 @@ def _published(context: JobContext, arena: Arena, as_of: datetime) -> Published 
     return found
 
 
-def _drift(context: JobContext, as_of: datetime, version: str) -> list[Drift] | None:
-    """Measure and store; None when this as_of and model are stored already."""
-    import pyarrow as pa
-
-    lake = context.lake
-    if any(row["as_of"] == as_of and row["model_version"] == version for row in stored_drift(lake)):
-        return None
-    found = [*data_drift(lake, as_of), *_feature_drift(lake, as_of), *_list_drift(lake)]
-    spark = connect(context.spec.name, context.domain, context.config)
-    lake.ensure(spark, OPS_DRIFT)
-    columns = {
-        "as_of": pa.array([as_of] * len(found), pa.timestamp("us", tz="UTC")),
-        "model_version": [version] * len(found),
-        "level": [one.level for one in found],
-        "name": [one.name for one in found],
-        "psi": pa.array([None if np.isnan(one.psi) else one.psi for one in found], pa.float64()),
-        "rows": [one.rows for one in found],
-        "reference_rows": [one.reference_rows for one in found],
-    }
-    with commit_metadata(spark, context.spec.name, {"as_of": int(as_of.timestamp()), "model": int(version)}):
-        frame = spark.createDataFrame(pa.table(columns))  # from Arrow: no Python worker is started for a few rows
-        frame.coalesce(1).write.format("delta").mode("append").save(lake.path(OPS_DRIFT))
-    moved = sorted((one for one in found if one.psi > MOVED), key=lambda one: -one.psi)
-    context.report["drift"] = {
-        "measured": len(found),
-        "moved": [f"{one.level} {one.name} {one.psi:.2f}" for one in moved[:10]],
-    }
-    return found
-
-
-def _feature_drift(lake: Lake, as_of: datetime) -> list[Drift]:
-    cuts = moments_of(lake, GOLD["gold.user_features"])
-    earlier = [cut for cut in cuts if cut < as_of]
-    return list(feature_drift(lake, as_of, earlier[-1])) if earlier and as_of in cuts else []
-
-
-def _list_drift(lake: Lake) -> list[Drift]:
-    """Against the version of gold.topk before; none on the first run."""
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
-
-    now = DeltaTable(lake.path(GOLD["gold.topk"]))
-    written = [
-        int(commit.get("version", now.version() - place))
-        for place, commit in enumerate(now.history())
-        if commit.get("operation") == "WRITE"
-    ]
-    if len(written) < 2:
-        return []
-    try:
-        before = DeltaTable(lake.path(GOLD["gold.topk"]), version=written[1])
-        tables = [one.to_pyarrow_dataset().to_table(columns=_LIST_COLUMNS) for one in (now, before)]
-    except (DeltaError, FileNotFoundError, OSError):  # vacuumed meanwhile
-        return []
-    new, old = ({name: of[name].to_numpy(zero_copy_only=False) for name in _LIST_COLUMNS} for of in tables)
-    products = read_products(lake)
-    return list(list_drift(new, old, dict(zip(products.item_ids, products.departments, strict=True))))
-
-
 def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any]:
     """Everything that the page shows."""
     lake, config = context.lake, context.config
@@ -191,7 +116,7 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
     snapshot = LabelledSnapshot(histories, items, truth_matrix(labels, histories.user_ids, items))
     stored = e1_file(config, as_of)
     arena = Arena.load(stored) if stored.exists() else Arena.of_snapshot(snapshot)
-    topk = columns_at(lake, GOLD["gold.topk"], as_of, _LIST_COLUMNS)
+    topk = columns_at(lake, GOLD["gold.topk"], as_of, LIST_COLUMNS)
     placed = {surface: positions(topk, surface, histories.user_ids, items.ids, width=_WIDTH) for surface in SURFACES}
     subject = facts.Subject(
         histories=histories,
@@ -259,8 +184,8 @@ def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
     registry = client(context.config)
     for name in ("report.html", "report.json"):
         registry.log_artifact(run.info.run_id, str(folder / name), "quality")
-    figures = _metrics(report["e1"]) | surface_facts.metrics(report["surfaces"])
-    figures |= _next_basket_metrics(report["e2"]) if report["e2"] else {}
+    figures = first_protocol_metrics(report["e1"]) | surface_facts.metrics(report["surfaces"])
+    figures |= next_basket_metrics(report["e2"]) if report["e2"] else {}
     metrics = [Metric(name, value, 0, 0) for name, value in sorted(figures.items())]
     registry.log_batch(run.info.run_id, metrics=metrics)
     e1 = report["e1"]
@@ -273,49 +198,10 @@ def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
     context.report.update(
         model_version=report["model_version"],
         users=e1["users"],
-        e1={name: _headline(one) for name, one in ({OURS: e1} | e1["models"]).items()},
-        e2=_headline(report["e2"], ("recall@10", "ndcg@10")) if report["e2"] else "run evaluate.measure_protocols",
+        e1={name: headline(one) for name, one in ({OURS: e1} | e1["models"]).items()},
+        e2=headline(report["e2"], ("recall@10", "ndcg@10")) if report["e2"] else "run evaluate.measure_protocols",
         home_ndcg_above_personal_frequency=[round(bound, 4) for bound in gap["interval"]],
         quality_report=address,
         quality_report_file=str(folder / "report.html"),
     )
     context.progress(f"quality report: {address}")  # the Airflow log makes a link of it
-
-
-def _headline(found: dict[str, Any], names: Sequence[str] = ("recall@20", "ndcg@20")) -> dict[str, float]:
-    return {
-        f"{view} {name}": round(found[view][name], 4)
-        for view in ("all", "new")
-        for name in names
-        if found[view][name] is not None
-    }
-
-
-def _prefix(protocol: str, row: str) -> str:
-    """Of the metrics of one row: what is ours is not called a baseline."""
-    if row == OURS:
-        return protocol
-    return f"{protocol}_{row}" if row in OURS_TOO else f"{protocol}_baseline_{row}"
-
-
-def _metrics(e1: dict[str, Any]) -> dict[str, float]:
-    """`e1_<surface>_<metric>_at_20`, and the same of each row beside it."""
-    found = {}
-    for name, one in ({OURS: e1} | e1["models"]).items():
-        prefix = _prefix("e1", name)
-        for surface, view in (("home", "all"), ("discover", "new")):
-            for metric in ("recall", "ndcg", "hit"):
-                value = one[view][f"{metric}@20"]
-                if value is not None:
-                    found[f"{prefix}_{surface}_{metric}_at_20"] = float(value)
-    return found
-
-
-def _next_basket_metrics(e2: dict[str, Any]) -> dict[str, float]:
-    """`e2_<metric>_at_10` of all items, and the same of each row beside it."""
-    return {
-        f"{_prefix('e2', name)}_{metric}_at_10": float(one["all"][f"{metric}@10"])
-        for name, one in ({OURS: e2} | e2["models"]).items()
-        for metric in ("recall", "ndcg", "hit")
-        if one["all"][f"{metric}@10"] is not None
-    }

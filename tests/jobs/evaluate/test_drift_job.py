@@ -161,9 +161,9 @@ def filled(job_context: Callable[..., Any]) -> Any:
 
 @pytest.mark.spark
 def test_every_run_is_measured_once(filled: Any, spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.evaluate import report_quality
+    from jobs.evaluate import drift_run, report_quality
 
-    monkeypatch.setattr(report_quality, "connect", lambda *_: spark)
+    monkeypatch.setattr(drift_run, "connect", lambda *_: spark)
     report_quality.main(filled)
     found = {(row["level"], row["name"]): row["psi"] for row in stored_drift(filled.lake)}
     assert {level for level, _ in found} == {"data", "feature", "list"}

@@ -15,7 +15,7 @@ from features.domains import domain
 from jobs.catalog import table
 from jobs.evaluate import measure_protocols
 from jobs.evaluate.arena import Arena
-from jobs.evaluate.report_quality import E1_CUT_WEEK, e1_file, e2_file
+from jobs.evaluate.protocol_results import E1_CUT_WEEK, e1_file, e2_file
 from jobs.recipes import recipe_file, write_recipe
 from jobs.run import NothingToDo
 from models.recipe import FAST

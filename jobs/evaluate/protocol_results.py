@@ -1,0 +1,19 @@
+"""Where E1 cuts, and where what was measured by a protocol is kept for the report."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from jobs.settings import Settings
+
+E1_CUT_WEEK = 48
+E1_WEEKS = timedelta(weeks=4)
+
+
+def e1_file(config: Settings, cut: datetime) -> Path:
+    """Where the baselines of a cut are kept."""
+    return config.home / "quality" / f"e1-{cut:%Y%m%dT%H%M%SZ}.npz"
+
+
+def e2_file(config: Settings) -> Path:
+    """Where the result of E2 is kept."""
+    return config.home / "quality" / "e2.json"
