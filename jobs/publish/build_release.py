@@ -25,7 +25,8 @@ from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.products import read_products
 from jobs.publish import release_inputs
-from jobs.publish.release_content import EXACT_LISTS, ReleaseContent, build_content, list_sizes
+from jobs.publish.list_builder import EXACT_LISTS, list_sizes
+from jobs.publish.release_content import ReleaseContent, build_content
 from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.release_writer import write_release
 from jobs.release_store import check_release, retire

@@ -36,7 +36,7 @@ def choosing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             option = replace(flat.chosen, kind=kind, parameters=index.parameters)
             return IndexChoice(index, flat.flat, option, [*flat.options, option])
 
-        monkeypatch.setattr("jobs.publish.release_content.choose_index", chosen)
+        monkeypatch.setattr("jobs.publish.list_builder.choose_index", chosen)
 
     return choose
 

@@ -18,7 +18,8 @@ from features.domains.spec import ListRules
 from jobs.baskets import Baskets
 from jobs.publish.build_release import publish as publish_content
 from jobs.publish.build_release import rules_digest, source_shares
-from jobs.publish.release_content import LIST_LENGTH, EmptyReleaseError, build_content
+from jobs.publish.list_builder import LIST_LENGTH
+from jobs.publish.release_content import EmptyReleaseError, build_content
 from jobs.release_store import ReleaseError, check_release
 from jobs.releases import list_releases, pointer, rollback
 from jobs.run import NothingToDo
