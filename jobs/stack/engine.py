@@ -34,8 +34,8 @@ JVM_OPTIONS = (
     "-Dio.netty.allocator.type=pooled",
     # Batches, not requests: pauses harm nobody, and G1's barriers and concurrent threads cost a tenth of two cores.
     "-XX:+UseParallelGC",
-    # The optimising compiler took 80 of the 300 CPU seconds of a first load, mostly for planners and generated code that
-    # ran a few times more; only what is twenty times as hot as usual is worth it on few cores.
+    # The optimising compiler took 80 of the 300 CPU seconds of a first load, mostly for planners and generated code
+    # that ran a few times more; only what is twenty times as hot as usual is worth it on few cores.
     "-XX:Tier4InvocationThreshold=100000",
     "-XX:Tier4MinInvocationThreshold=12000",
     "-XX:Tier4CompileThreshold=300000",
