@@ -4,6 +4,7 @@ No index address and no path of this machine goes into the file: whoever install
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,6 @@ def compile_lock(target: Path, *, upgrade: bool = False) -> None:
     command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--all-extras", "--quiet"]
     # One version for both Pythons: what is tested on one is what runs on the other.
     command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest", "--generate-hashes"]
-    # Extras are kept for the pip of older Pythons, which does not see the pin of `a` when something wants `a[extra]`.
     command += ["--no-strip-extras", "--no-header", "--no-annotate", "--no-emit-index-url"]
     command += ["--output-file", str(target)]
     command += ["--upgrade"] if upgrade else []
@@ -35,7 +35,18 @@ def compile_lock(target: Path, *, upgrade: bool = False) -> None:
     if answer.returncode != 0:
         raise RuntimeError(f"pyproject.toml cannot be resolved: {answer.stderr[-2000:]}")
     body = "".join(line for line in target.read_text().splitlines(keepends=True) if not line.startswith("#"))
-    target.write_text(HEADER + body)
+    target.write_text(HEADER + _with_bare_names(body))
+
+
+def _with_bare_names(body: str) -> str:
+    """Each package that is pinned with extras is pinned without them, too.
+
+    The pip of older Pythons (23.0 of Debian 12, 23.2 of 3.11.7) takes `a` and `a[extra]` for two packages: where only one
+    is pinned it looks at the newest release of the other, and refuses that for want of a hash.
+    """
+    blocks = re.split(r"\n(?=[a-z0-9])", body.rstrip("\n"))
+    pinned = [[re.sub(r"^([\w.-]+)\[[^]]*]", r"\1", block), block] for block in blocks]
+    return "\n".join(line for pair in pinned for line in dict.fromkeys(pair)) + "\n"
 
 
 if __name__ == "__main__":
