@@ -41,8 +41,8 @@ def compile_lock(target: Path, *, upgrade: bool = False) -> None:
 def _with_bare_names(body: str) -> str:
     """Each package that is pinned with extras is pinned without them, too.
 
-    The pip of older Pythons (23.0 of Debian 12, 23.2 of 3.11.7) takes `a` and `a[extra]` for two packages: where only one
-    is pinned it looks at the newest release of the other, and refuses that for want of a hash.
+    The pip of older Pythons (23.0 of Debian 12, 23.2 of 3.11.7) takes `a` and `a[extra]` for two packages: where only
+    one is pinned it looks at the newest release of the other, and refuses that for want of a hash.
     """
     blocks = re.split(r"\n(?=[a-z0-9])", body.rstrip("\n"))
     pinned = [[re.sub(r"^([\w.-]+)\[[^]]*]", r"\1", block), block] for block in blocks]

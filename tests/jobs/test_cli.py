@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from jobs.cli import app, main
+from jobs.cli import _print_rows, app, main
 from jobs.settings import ROOT, settings
 
 WANTED = {
@@ -66,6 +66,21 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         cwd=ROOT, env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(settings().home), **environment},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_a_release_id_can_be_copied_from_a_narrow_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """80 columns are a terminal's width, and a pipe's: `sluice release activate` needs the whole id."""
+    wide = {"state": "previous", "as_of": "2017-11-27T05:00:00+00:00", "model_version": "12", "rolled_back": False}
+    _print_rows("Releases", [{"release_id": "r-20171127T050000Z-0e9201e53c52", **wide, "created_at": wide["as_of"]}])
+    shown = capsys.readouterr().out
+    assert "r-20171127T050000Z-0e9201e53c52" in shown
+    assert "…" not in shown, "nothing is cut"
+
+
+def test_text_of_others_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A title or a sample of a rejected row may hold what the screen's markup would take for its own."""
+    _print_rows("Rows", [{"sample": "[red]x[/red] [/]"}])
+    assert "[red]x[/red] [/]" in capsys.readouterr().out
 
 
 def test_all_promised_commands_are_there() -> None:
