@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
 from jobs import demo_view
 from jobs.airflow_api import BESIDE, CHAIN, Airflow, AirflowError
@@ -112,7 +113,9 @@ def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], A
                 if attempt == attempts:
                     raise
                 said = str(problem).strip().partition("\n")[0]
-                console.print(f"  [yellow]interrupted[/yellow] ({said}): starting what is missing, trying again")
+                console.print(
+                    f"  [yellow]interrupted[/yellow] ({escape(said)}): starting what is missing, trying again"
+                )
                 time.sleep(2)
                 up()
         raise AssertionError("unreachable")
@@ -193,7 +196,7 @@ def run_demo(weeks: int) -> int:
             steps = watch.step("Run the chain in Airflow", _over_restarts(lambda: run_chain(config)))
         lists = watch.step("Ask the API for lists", lambda: _lists(config))
     except (StackError, ChainError, AirflowError, RecommendationError, ConnectionError) as problem:
-        console.print(f"[red]The demo stopped:[/red] {problem}", highlight=False)
+        console.print(f"[red]The demo stopped:[/red] {escape(str(problem))}", highlight=False)
         return 1
     for answer, bought in lists:
         console.print(demo_view.household(answer, bought))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -75,8 +76,8 @@ def household(answer: Answer, bought: list[str]) -> Table:
         price = item.get("price")
         grid.add_row(
             str(place + 1),
-            bought[place] if place < len(bought) else "",
-            str(item.get("title", "")),
+            escape(bought[place]) if place < len(bought) else "",
+            escape(str(item.get("title", ""))),
             "" if price is None else f"{price:.2f}",
         )
     return grid

@@ -47,6 +47,7 @@ def trending(k: K = 10, as_json: JsonFlag = False) -> None:
 
 def _show(answer: Answer | ListAnswer, title: str, *, as_json: bool) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     if as_json:
@@ -56,5 +57,5 @@ def _show(answer: Answer | ListAnswer, title: str, *, as_json: bool) -> None:
     for column in _COLUMNS:
         grid.add_column(column)
     for item in answer.items:
-        grid.add_row(*("" if item.get(column) is None else str(item[column]) for column in _COLUMNS))
+        grid.add_row(*("" if item.get(column) is None else escape(str(item[column])) for column in _COLUMNS))
     Console().print(grid)

@@ -21,13 +21,14 @@ def _print_json(value: Any) -> None:
 
 def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     grid = Table(title=title, title_justify="left")
     for column in rows[0] if rows else ("none",):
         grid.add_column(column)
     for row in rows:
-        grid.add_row(*("" if value is None else str(value) for value in row.values()))
+        grid.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
     Console().print(grid)
 
 

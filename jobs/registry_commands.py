@@ -17,6 +17,7 @@ DomainOption = Annotated[str, typer.Option("--domain", help="Domain; default: SL
 def list_models(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
     """Versions, newest first: aliases, validation figures, what the gate said, what a person chose."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from jobs.registry import list_versions
@@ -30,7 +31,10 @@ def list_models(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
         grid.add_column(column)
     for row in found:
         grid.add_row(
-            *("" if one is None else f"{one:.4f}" if isinstance(one, float) else str(one) for one in row.values())
+            *(
+                "" if one is None else f"{one:.4f}" if isinstance(one, float) else escape(str(one))
+                for one in row.values()
+            )
         )
     Console().print(grid)
 

@@ -25,6 +25,13 @@ def step(state: str = "success", seconds: float | None = 12.34, **report: Any) -
     return Step(TaskRun("refine", "run-1", "silver.refine", state, 1, None, seconds), report)
 
 
+def test_a_title_with_brackets_is_shown_as_it_is() -> None:
+    answer = Answer("1", "personal", "own_list", "r-1", [{"title": "Soup [new] [/]", "price": 1.0}])
+    shown = text_of(demo_view.household(answer, ["Tea [red]"]))
+    assert "Soup [new] [/]" in shown
+    assert "Tea [red]" in shown
+
+
 @pytest.mark.parametrize(
     ("result", "rows"),
     [
