@@ -96,9 +96,11 @@ def blended(
 ) -> Floats:
     """The weighted hybrid of generators: their scores over each one's yardstick, bounded, times its weight."""
     total = np.zeros(next(iter(dense.values())).shape, dtype=np.float32)
+    part = np.empty_like(total)
     for name, say in weights.items():
+        np.multiply(dense[name], (say * scale[name])[:, None].astype(np.float32), out=part)
         # One generator's favourite may say three times what its tenth says, not more.
-        total += np.clip(dense[name] * (say * scale[name])[:, None].astype(np.float32), -say, 3 * say)
+        total += np.clip(part, -say, 3 * say, out=part)
     return total
 
 

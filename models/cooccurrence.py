@@ -12,7 +12,7 @@ from models.interaction_matrix import InteractionMatrix
 from models.scoring import Floats, ScoringRecommender, keep_top_per_row, unit_columns
 
 Weighting = Literal["cosine", "bm25", "lift"]
-_BLOCK = 2048
+_BLOCK = 256  # items at once: what a block makes stays in the cache
 
 
 class CooccurrenceRecommender(ScoringRecommender):
@@ -94,7 +94,7 @@ def item_likeness(
         counts = np.asarray(present.sum(axis=0)).ravel() + shrink
         left, right = present, sp.csc_matrix(present @ sp.diags(weights.shape[0] / counts))
         left = sp.csc_matrix(left @ sp.diags(1.0 / counts))
-    transposed = sp.csr_matrix(left.T, dtype=np.float32)
+    transposed, right = sp.csr_matrix(left.T, dtype=np.float32), sp.csr_matrix(right)
 
     def nearest(start: int) -> sp.csr_matrix:
         dense = np.asarray((transposed[start : start + _BLOCK] @ right).todense(), dtype=np.float32)

@@ -137,15 +137,18 @@ def training_rows(
     Args:
         salt: distinguishes the cuts, so that each draws its own sample.
     """
+    buying = np.flatnonzero(np.asarray((snapshot.truth > 0).sum(axis=1)).ravel())
+    wanted = snapshot.truth[buying]
+    seen = None if snapshot.positions is None else snapshot.positions[buying]
 
     def rows_of(number: int, block: Histories) -> list[tuple[str, TrainingRows]]:
         start = number * recipe.user_block
-        truth = snapshot.truth[start : start + len(block)]
-        shown = None if snapshot.positions is None else snapshot.positions[start : start + len(block)]
+        truth = wanted[start : start + len(block)]
+        shown = None if seen is None else seen[start : start + len(block)]
         random = np.random.default_rng([recipe.seed, salt, number])
         return list(_block_rows(generators, block, truth, recipe, random=random, shown=shown))
 
-    for parts in over_blocks(rows_of, snapshot.histories, recipe.user_block, threads=recipe.num_threads):
+    for parts in over_blocks(rows_of, snapshot.histories.take(buying), recipe.user_block, threads=recipe.num_threads):
         yield from parts
 
 

@@ -19,7 +19,7 @@ from models.metrics import measure
 from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
 from models.recipe import FAST, Recipe, recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import LabelledSnapshot, Scorer, fit
+from models.two_stage import LabelledSnapshot, Scorer, fit, training_rows
 
 Make = Callable[[int], LabelledSnapshot]
 
@@ -92,6 +92,39 @@ def test_same_data_and_seed_give_the_same_model_text(make_snapshot: Make, tiny_r
     assert texts[0] == texts[1]
     other = fit([make_snapshot(1)], replace(tiny_recipe, seed=2))[HOME].text()
     assert other != texts[0]
+
+
+def test_votes_add_up_alike_among_few_users_and_among_many(
+    scorer: Scorer, make_snapshot: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = make_snapshot(3)
+    few = scorer.generators.scores(now.histories)
+    monkeypatch.setattr("models.generators._DENSE_UP_TO", 0)
+    many = scorer.generators.scores(now.histories)
+    voting = ("user_knn", "user_knn_recent", "user_knn_trial")
+    assert all(few[name].any() for name in voting)
+    for name in voting:
+        np.testing.assert_allclose(few[name], many[name], rtol=1e-5, atol=1e-6)
+
+
+def test_users_who_bought_nothing_in_the_window_change_no_row(make_snapshot: Make, tiny_recipe: Recipe) -> None:
+    """They teach nothing: with every negative kept, the rows of the others are those of a snapshot without them."""
+    now = make_snapshot(2)
+    generators = Generators.fit(now.histories, now.items, tiny_recipe)
+    truth = now.truth.tolil()
+    truth[::3] = 0
+    silent = replace(now, truth=truth.tocsr())
+    buying = np.setdiff1d(np.arange(len(now.histories)), np.arange(0, len(now.histories), 3))
+    without = replace(now, histories=now.histories.take(buying), truth=now.truth[buying])
+    for some, few in zip(
+        training_rows(generators, silent, tiny_recipe, salt=0),
+        training_rows(generators, without, tiny_recipe, salt=0),
+        strict=True,
+    ):
+        assert some[0] == few[0]
+        np.testing.assert_array_equal(some[1].features, few[1].features)
+        np.testing.assert_array_equal(some[1].labels, few[1].labels)
+        assert len(some[1].labels) > 0
 
 
 def test_rows_of_a_worker_score_as_the_tables_do_in_any_order_and_batch(
