@@ -63,6 +63,7 @@ def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
         "models": {name: one.means() for name, one in measured.items() if name != OURS},
         "paired": {name: paired(measured[OURS], one) for name, one in measured.items() if name != OURS},
         "rules": {"means": with_rules.means(), "paired": paired(with_rules, measured[OURS]), "dropped": dropped},
+        "quota": _quota(arena, subject, ruled, with_rules),
         "segments": _by_segment(arena, subject, measured),
         "departments": _by_department(arena, subject, ours),
     }
@@ -109,6 +110,32 @@ def _ruled(subject: Subject) -> tuple[dict[str, IntArray], dict[str, int]]:
             kept[user, : len(stay)] = shown[stay]
         found[surface] = kept
     return found, dict(sorted(dropped.items()))
+
+
+def _quota(
+    arena: Arena, subject: Subject, ruled: Mapping[str, IntArray], with_rules: Measured
+) -> dict[str, Any] | None:
+    """What the places given to cold items cost; None where none are given.
+
+    A cold item is not among those that E1 asks for, so its place finds nothing here: the cost is whole, the gain is not
+    counted.
+    """
+    places, surfaces = subject.rules.explore_places, subject.rules.explore_surfaces & {HOME, DISCOVER}
+    if not places or not surfaces:
+        return None
+    given = {surface: lists.copy() for surface, lists in ruled.items()}
+    for surface in surfaces:
+        given[surface][:, K - places :] = PAD
+    without = measure_truths(
+        arena.placed(subject.histories.user_ids, given, subject.generators.items.ids.ids), arena.truths, (10, K)
+    )
+    return {
+        "places": places,
+        "of": K,
+        "surfaces": sorted(surfaces),
+        "means": without.means(),
+        "paired": paired(without, with_rules),
+    }
 
 
 def _by_segment(arena: Arena, subject: Subject, measured: Mapping[str, Measured]) -> list[dict[str, Any]]:

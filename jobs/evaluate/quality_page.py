@@ -169,6 +169,19 @@ def _e1_words(report: Mapping[str, Any]) -> str:
         "ten users before it, business rules off. Intervals are 95 % bootstraps over users, differences are paired. "
         f"<b>The business rules cost {_value(-cost['difference'], 4)}</b> of all ndcg@20 (difference in "
         f"[{_value(cost['interval'][0])}, {_value(cost['interval'][1])}]); they took out: {dropped or 'nothing'}."
+        f"{_quota_words(report['e1'].get('quota'))}"
+    )
+
+
+def _quota_words(quota: Mapping[str, Any] | None) -> str:
+    if quota is None:
+        return ""
+    view = "new" if "discover" in quota["surfaces"] else "all"
+    cost = quota["paired"][view]["ndcg@20"]
+    return (
+        f" <b>Places of cold items cost {_value(-cost['difference'], 4)}</b> of {view} ndcg@20 (difference in "
+        f"[{_value(cost['interval'][0], 4)}, {_value(cost['interval'][1], 4)}], {quota['places']} of {quota['of']} "
+        f"places of {' and '.join(quota['surfaces'])}); what they find is not counted, for E1 asks for known items."
     )
 
 

@@ -151,9 +151,19 @@ def _table(result: Mapping[str, Any], k: int) -> str:
 def _rules(report: Mapping[str, Any]) -> str:
     rules = report["e1"]["rules"]
     gap = rules["paired"]["all"]["ndcg@20"]
-    return (
+    told = (
         f"Business rules (departments never shown, stock, variety) cost {-gap['difference']:.4f} of all ndcg@20: "
         f"{rules['means']['all']['ndcg@20']:.4f} with them."
+    )
+    quota = report["e1"].get("quota")
+    if quota is None:
+        return told
+    view = "new" if "discover" in quota["surfaces"] else "all"
+    cost = quota["paired"][view]["ndcg@20"]
+    return (
+        f"{told} The {quota['places']} of {quota['of']} places of {' and '.join(quota['surfaces'])} that cold items "
+        f"have cost {-cost['difference']:.4f} of {view} ndcg@20 (difference in [{cost['interval'][0]:.4f}, "
+        f"{cost['interval'][1]:.4f}]); what they find is not counted here, for E1 asks for known items."
     )
 
 

@@ -119,6 +119,16 @@ def test_figures_are_those_of_the_lists(report: dict[str, Any], arena: Arena, su
     assert pairs == arena.truths["all"].nnz
 
 
+def test_places_of_cold_items_cost_the_last_of_twenty(report: dict[str, Any]) -> None:
+    quota, ruled = report["e1"]["quota"], report["e1"]["rules"]["means"]
+    assert (quota["places"], quota["of"], quota["surfaces"]) == (1, 20, ["discover"])
+    change = quota["means"]["new"]["ndcg@20"] - ruled["new"]["ndcg@20"]
+    assert quota["paired"]["new"]["ndcg@20"]["difference"] == pytest.approx(change)
+    assert change <= 0
+    assert quota["means"]["all"] == ruled["all"]  # home gives no place away
+    assert quota["means"]["new"]["ndcg@10"] == ruled["new"]["ndcg@10"]  # nor does the first half of discover
+
+
 def test_business_rules_cost_what_they_take_out(report: dict[str, Any]) -> None:
     rules = report["e1"]["rules"]
     assert rules["dropped"]["hidden_department"] > 0
