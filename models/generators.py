@@ -91,7 +91,7 @@ class Generators:
             votes=histories.matrix(np.minimum(pairs["decay_28d"], 1.0), width),
             recent_votes=histories.matrix(np.minimum(pairs["decay_56d"], 1.0), width),
             trial_votes=histories.matrix(trial, width),
-            factors=_factors(histories, items, counts, recipe, als),
+            factors=_factors(histories, items, recipe, als),
             likeness=item_likeness(counts, neighbours=recipe.item_neighbours, threads=recipe.num_threads),
             recipe=recipe,
         )
@@ -170,20 +170,25 @@ def group_sums(values: sp.csr_matrix, groups: Ints) -> Floats:
     return _dense(values @ member)
 
 
+def confidence(histories: Histories, name: str) -> Floats:
+    """What an ALS is told of each pair: `als` the weights of the domain's signals, `als_wide` the purchases."""
+    stored = histories.statistics
+    if name == "als_wide":
+        return stored["purchases"]
+    return stored.get(PAIR_WEIGHT, stored["decay_112d"])  # equal where all is purchases
+
+
 def _factors(
     histories: Histories,
     items: ItemTable,
-    counts: sp.csr_matrix,
     recipe: Recipe,
     als: Callable[..., ALSRecommender],
 ) -> dict[str, tuple[Floats, Floats]]:
     found = {}
     users = IdMap(histories.user_ids)
-    told = histories.statistics.get(PAIR_WEIGHT, histories.statistics["decay_112d"])  # equal where all is purchases
-    weights_of = {"als": histories.matrix(told, len(items)), "als_wide": counts}
     for name, settings in (("als", recipe.als), ("als_wide", recipe.als_wide)):
         model = als(**settings, num_threads=recipe.num_threads)
-        model.fit(InteractionMatrix.of(users, items.ids, weights_of[name]))
+        model.fit(InteractionMatrix.of(users, items.ids, histories.matrix(confidence(histories, name), len(items))))
         found[name] = (model.user_factors, model.item_factors)
     return found
 

@@ -19,7 +19,7 @@ from models.als import ALSRecommender
 from models.base import ModelError
 from models.candidate_features import feature_matrix
 from models.candidates import assemble
-from models.generators import Generators
+from models.generators import Generators, confidence
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.metrics import measure
 from models.ranker import BASE_SETTINGS, Ranker, TrainingRows
@@ -164,8 +164,7 @@ class ALSBench:
         self._base: dict[str, Any] = getattr(recipe, FIELDS[part])
         self._threads = recipe.num_threads
         histories = snapshot.histories
-        statistic = "decay_112d" if part == "als" else "purchases"  # as models.generators weighs them
-        weights = histories.matrix(histories.statistics[statistic], len(snapshot.items))
+        weights = histories.matrix(confidence(histories, part), len(snapshot.items))
         self._matrix = InteractionMatrix.of(IdMap(histories.user_ids), snapshot.items.ids, weights)
         self._truth = truths(snapshot)[DISCOVER]
 

@@ -118,11 +118,13 @@ def search(
     log: TrialLog | None = None,
     say: Say = lambda message: None,
     parts: Sequence[Part] = PARTS,
+    rival: Recipe | None = None,
 ) -> Tuned:
     """Tune a recipe on past cuts, oldest first; the newest judges.
 
     Args:
         database: SQLite file of the studies, created when absent.
+        rival: a recipe found earlier: its settings are the second trial of each part, and must prove themselves again.
 
     Raises:
         ModelError: with fewer than two cuts, or a budget that allows nothing.
@@ -143,7 +145,9 @@ def search(
                 benches = dict(booster_benches(snapshots, found.recipe))
             bench = benches.pop(part)
         # After an adopted part the others are judged on other candidates: another study.
-        study = _Study(f"{part}-{found.fingerprint[:16]}-{found.recipe.sha256()[:16]}", part, found.recipe, database)
+        study = _Study(
+            f"{part}-{found.fingerprint[:16]}-{found.recipe.sha256()[:16]}", part, found.recipe, database, rival
+        )
         share = _SHARES[part] / sum(_SHARES[later] for later in parts[number:])
         study.run(bench, until=time.monotonic() + share * (end - time.monotonic()), trials=budget.trials,
                   log=log or NoLog(), say=say)  # fmt: skip
@@ -158,12 +162,13 @@ def search(
 class _Study:
     """One part's trials in the database."""
 
-    def __init__(self, name: str, part: Part, recipe: Recipe, database: Path) -> None:
+    def __init__(self, name: str, part: Part, recipe: Recipe, database: Path, rival: Recipe | None = None) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         database.parent.mkdir(parents=True, exist_ok=True)
-        self._part, self._seed, self._own = part, recipe.seed, own_choice(part, recipe)
+        self._part, self._seed = part, recipe.seed
+        self._first = [own_choice(part, one) for one in (recipe, rival) if one is not None]
         self._judged: dict[int, Outcome] = {}  # of this process; those of earlier ones can be had again
         self._study = optuna.create_study(
             study_name=name, storage=f"sqlite:///{database}", direction="maximize", load_if_exists=True
@@ -196,7 +201,8 @@ class _Study:
         while (done := self._tried()) < trials and (done < 1 or time.monotonic() + lasted < until):
             self._study.sampler = TPESampler(seed=self._seed + done, n_startup_trials=_RANDOM_TRIALS)
             if done == 0 and not self._trials(TrialState.WAITING):
-                self._study.enqueue_trial(self._own)
+                for choice in self._first:
+                    self._study.enqueue_trial(choice, skip_if_exists=True)
             trial, begun = self._study.ask(), time.monotonic()
             try:
                 outcome = bench.judge(suggest(self._part, trial))

@@ -1,6 +1,7 @@
 """A search goes on as if it had never stopped, keeps what is proven better alone, and unpickles nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from models.base import ModelError
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_training import cuts_in_time
 from models.recipe import FAST, Recipe
-from models.tuning import Outcome
+from models.tuning import Outcome, own_choice
 from models.two_stage import LabelledSnapshot
 
 FOREVER = float("inf")
@@ -74,6 +75,14 @@ def test_the_recipes_own_settings_come_first_and_a_better_choice_is_adopted(tmp_
     assert verdict.interval[0] > 0
     assert verdict.best > verdict.own
     assert abs(np.log(verdict.settings["regularization"] / 3.0)) < abs(np.log(10))
+
+
+def test_what_was_found_earlier_is_tried_next_and_must_be_proven_again(tmp_path: Path) -> None:
+    bench, earlier = Valley(), replace(FAST, als={**FAST.als, "regularization": 4.0})
+    study = _Study("als", "als", FAST, tmp_path / "a.db", earlier)
+    study.run(bench, until=FOREVER, trials=3, log=NoLog(), say=lambda message: None)
+    assert [one["regularization"] for one in bench.judged[:2]] == [FAST.als["regularization"], 4.0]
+    assert study.verdict(bench).own == Valley().judge(own_choice("als", FAST)).value
 
 
 def test_what_is_not_proven_is_left(tmp_path: Path) -> None:

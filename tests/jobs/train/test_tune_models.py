@@ -79,6 +79,14 @@ def test_an_adopted_part_becomes_the_recipe_of_the_next_training(run: Any, tmp_p
     assert artefact["recipe"] == TUNED.as_dict()
 
 
+def test_a_search_starts_from_the_built_in_recipe_and_lets_the_earlier_one_compete(run: Any, tmp_path: Path) -> None:
+    _, first = run(Tuned(TUNED, "abc", {"als": _ALS}))
+    assert (first["recipe"], first["rival"]) == (FAST, None)
+    _, second = run(Tuned(FAST, "abc", {"home": _HOME}))
+    assert (second["recipe"], second["rival"]) == (FAST, TUNED)
+    assert chosen_recipe(Settings(home=tmp_path), "retail").recipe == TUNED  # nothing was proven: it stays
+
+
 def test_without_an_adopted_part_nothing_is_written(run: Any, tmp_path: Path) -> None:
     run(Tuned(FAST, "abc", {"home": _HOME}))
     assert chosen_recipe(Settings(home=tmp_path), "retail").origin == BUILT_IN
