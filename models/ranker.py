@@ -229,16 +229,26 @@ def save_rankers(rankers: dict[str, Ranker], directory: Path, *, facts: dict[str
     (directory / "ranker.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
 
 
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """`ranker.json` of a folder, without its boosters (LightGBM takes over a second to import).
+
+    Raises:
+        ArtefactError: when there is none.
+    """
+    manifest_file = directory / "ranker.json"
+    if not manifest_file.exists():
+        raise ArtefactError(f"{directory} holds no ranker.json: train first, or pass the folder of a trained ranker")
+    manifest: dict[str, Any] = json.loads(manifest_file.read_text())
+    return manifest
+
+
 def load_rankers(directory: Path) -> tuple[dict[str, Ranker], dict[str, Any]]:
     """What `save_rankers` wrote: rankers by surface, and the manifest; hashes are checked before parsing.
 
     Raises:
         ArtefactError: on missing files, changed bytes or features that are not ours.
     """
-    manifest_file = directory / "ranker.json"
-    if not manifest_file.exists():
-        raise ArtefactError(f"{directory} holds no ranker.json: train first, or pass the folder of a trained ranker")
-    manifest = json.loads(manifest_file.read_text())
+    manifest = read_manifest(directory)
     rankers = {}
     for surface, expected in sorted(manifest["sha256"].items()):
         file = directory / f"booster-{surface}.txt"

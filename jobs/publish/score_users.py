@@ -8,8 +8,10 @@ Option `ranker=<folder>` scores with the rankers of a folder, as version 0: no r
 """
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,19 +95,32 @@ def whole_users(batches: Iterator["pd.DataFrame"], *, rows: int = _ROWS_AT_ONCE)
         yield block
 
 
+def start_workers(spark: SparkSession, count: int) -> None:
+    """Let the Python workers of the engine load what ranking needs: seconds each, while nobody waits for them."""
+
+    def load(batches: Iterator["pd.DataFrame"]) -> Iterator["pd.DataFrame"]:
+        import lightgbm  # noqa: F401
+
+        import models.two_stage  # noqa: F401
+
+        yield from batches
+
+    spark.range(count, numPartitions=count).mapInPandas(load, "id BIGINT").collect()
+
+
 def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     """Fit the generators of `as_of` and put the ranker beside them; complete or not there at all."""
     from jobs.mllib_als import als_of
     from jobs.snapshots import read_histories, read_items
     from models.generators import Generators
-    from models.ranker import load_rankers
+    from models.ranker import read_manifest
     from models.recipe import Recipe
 
     folder = parts_folder(context.config, context.domain, as_of)
     staged = folder.with_name(f".{folder.name}")
     shutil.rmtree(staged, ignore_errors=True)
     # Candidates as in the champion's training: its recipe, not the one that the next training would use
-    recipe = Recipe.from_dict(load_rankers(ranker)[1].get("recipe", {}))
+    recipe = Recipe.from_dict(read_manifest(ranker).get("recipe", {}))
     items = read_items(context.lake, as_of, min_users=recipe.min_item_users)
     als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
     histories = read_histories(context.lake, as_of, items)
@@ -156,17 +171,25 @@ def main(context: JobContext) -> None:
     inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(model_version)}
     if lake.committed_inputs(topk) == inputs and "ranker" not in context.options:
         raise NothingToDo(f"lists as of {as_of.isoformat()} by version {model_version} are written already")
-    folder = _state(context, as_of, fetch())
+    begun = time.monotonic()
+    spark = connect(context.spec.name, context.domain, context.config)
+    with ThreadPoolExecutor(1) as beside:
+        started = beside.submit(start_workers, spark, context.config.spark_cores)
+        folder = _state(context, as_of, fetch())
+        started.result()
+    fitted = time.monotonic()
     context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model_version}")
     failpoint("score_users.before_write")
-    spark = connect(context.spec.name, context.domain, context.config)
     lake.ensure(spark, topk)
     lists = score(pair_rows(lake, spark, as_of), str(folder), partitions=2 * context.config.spark_cores)
     stated = {c.AS_OF: F.lit(as_of), "model_version": F.lit(model_version)}
     rows = lists.withColumns(stated).select(*topk.column_names)
     with commit_metadata(spark, context.spec.name, inputs):
         rows.write.format("delta").mode("overwrite").save(lake.path(topk))
-    context.report.update(as_of=as_of.isoformat(), model_version=model_version, **_written(lake, spark))
+    timings = {"fit": round(fitted - begun, 2), "rank": round(time.monotonic() - fitted, 2)}
+    context.report.update(
+        as_of=as_of.isoformat(), model_version=model_version, timings=timings, **_written(lake, spark)
+    )
 
 
 def _written(lake: Lake, spark: SparkSession) -> dict[str, Any]:

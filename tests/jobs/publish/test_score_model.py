@@ -41,6 +41,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(jobs.tracking, "local_model", lambda *given: SimpleNamespace(ranker=f"of {given[-1].version}"))
     monkeypatch.setattr(jobs.registry, "notice_move", lambda *_: state["moved"])
     monkeypatch.setattr(score_users, "_state", stop)
+    monkeypatch.setattr(score_users, "connect", lambda *_: None)
+    monkeypatch.setattr(score_users, "start_workers", lambda *_: None)
     return state
 
 
