@@ -18,7 +18,7 @@ from jobs.publish.cold_lists import EXPLORE, ColdItems, Quota, lists_of_cold_use
 from jobs.publish.release_inputs import ReleaseInputs
 from models.bought_together import basket_matrix, bought_together
 from models.index_choice import IndexChoice, choose_index
-from models.list_rules import apply_rules, refusals
+from models.list_rules import apply_rules, apply_rules_to_lists, refusals
 from serving.online_store import IN_STOCK, ON_SALE, RECOMMENDABLE, SEGMENT, ItemTable, RankedItems
 
 LIST_LENGTH = 100
@@ -77,6 +77,8 @@ class ListBuilder:
             active=products.active,
         )
         self.table = _table(products, self.reasons)
+        named, numbers = np.unique(np.array(self.table.categories), return_inverse=True)
+        self.categories = np.where(named[numbers] == "", -1, numbers).astype(np.int64)
         self.index = {item_id: place for place, item_id in enumerate(self.table.item_ids)}
         self.dropped: defaultdict[str, Counter[str]] = defaultdict(Counter)
         of_lists = {str(one) for one in inputs.topk.sources}
@@ -97,6 +99,21 @@ class ListBuilder:
             dropped=self.dropped[surface],
         )
 
+    def _keep_in_lists(
+        self, surface: str, items: NDArray[np.int64], starts: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of many lists that stay, and where each list ends among them."""
+        kept = apply_rules_to_lists(
+            items,
+            starts,
+            reasons=self.reasons,
+            categories=self.categories,
+            max_per_category=self.rules.max_per_category,
+            k=k,
+            dropped=self.dropped[surface],
+        )
+        return kept, np.searchsorted(kept, np.append(starts[1:], len(items)))
+
     def dropped_by_surface(self) -> dict[str, dict[str, int]]:
         """What the rules took out so far: surface -> reason -> places."""
         return {surface: dict(sorted(found.items())) for surface, found in sorted(self.dropped.items())}
@@ -107,16 +124,21 @@ class ListBuilder:
         items = np.array([self.index.get(one, -1) for one in topk.item_ids.tolist()], dtype=np.int64)
         codes = {name: code for code, name in enumerate(self.sources)}
         sources = np.array([codes[one] for one in topk.sources.tolist()], dtype=np.uint8)
-        owners = list(zip(topk.surfaces.tolist(), topk.user_ids.tolist(), strict=True))
-        starts = [place for place in range(len(owners)) if place == 0 or owners[place] != owners[place - 1]]
-        lists: dict[str, dict[str, RankedItems]] = {
-            f"u:{surface}": {} for surface in sorted(set(topk.surfaces.tolist()))
-        }
-        for start, end in zip(starts, [*starts[1:], len(owners)], strict=True):
-            surface, user_id = owners[start]
-            kept = [start + place for place in self._keep(surface, items[start:end].tolist(), LIST_LENGTH)]
-            if kept:
-                lists[f"u:{surface}"][user_id] = RankedItems.of(items[kept], topk.scores[kept], sources[kept])
+        surfaces, users = np.asarray(topk.surfaces), np.asarray(topk.user_ids)
+        changes = (surfaces[1:] != surfaces[:-1]) | (users[1:] != users[:-1])
+        starts = np.flatnonzero(np.append(len(items) > 0, changes)).astype(np.int64)
+        lists: dict[str, dict[str, RankedItems]] = {}
+        for surface in sorted(set(surfaces.tolist())):
+            mine = np.flatnonzero(surfaces == surface)
+            first = np.searchsorted(mine, starts[surfaces[starts] == surface])
+            kept, ends = self._keep_in_lists(surface, items[mine], first, LIST_LENGTH)
+            rows, begin = mine[kept], 0
+            family = lists[f"u:{surface}"] = {}
+            for owner, end in zip(users[mine[first]].tolist(), ends.tolist(), strict=True):
+                if end > begin:
+                    of_user = rows[begin:end]
+                    family[owner] = RankedItems.of(items[of_user], topk.scores[of_user], sources[of_user])
+                begin = end
         self._explore(lists)
         self._lists_of_cold_users(lists)
         return lists
@@ -183,12 +205,17 @@ class ListBuilder:
         columns = np.array([column.get(self.index.get(one, -1), -1) for one in baskets.item_ids], dtype=np.int64)
         matrix = basket_matrix(baskets.indptr, columns[baskets.codes], width=len(items))
         ranked = bought_together(matrix, k=TOGETHER_RANKED)
-        lists = {}
-        for place, owner in enumerate(items.tolist()):
-            found = items[ranked.of(place)]
-            kept = self._keep("bought_together", found.tolist(), TOGETHER_LENGTH)
-            if kept:
-                lists[self.table.item_ids[owner]] = RankedItems.of(found[kept], ranked.scores[place][kept])
+        found = [ranked.of(place) for place in range(len(items))]
+        starts = np.cumsum([0, *map(len, found)], dtype=np.int64)[:-1]
+        near = items[np.concatenate(found)] if found else items
+        scores = np.concatenate([ranked.scores[place][: len(one)] for place, one in enumerate(found)] or [[]])
+        kept, ends = self._keep_in_lists("bought_together", near, starts, TOGETHER_LENGTH)
+        lists, begin = {}, 0
+        for owner, end in zip(items.tolist(), ends.tolist(), strict=True):
+            if end > begin:
+                rows = kept[begin:end]
+                lists[self.table.item_ids[owner]] = RankedItems.of(near[rows], scores[rows])
+            begin = end
         return lists
 
     def vectors(self) -> tuple[IndexChoice, NDArray[np.uint32], dict[str, RankedItems]]:

@@ -3,6 +3,7 @@
 The same inputs give the same bytes, and with them the same release id.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -80,8 +81,10 @@ def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: dateti
         EmptyReleaseError: no user list or no popular item is left: something upstream is wrong.
     """
     builder = ListBuilder(inputs, rules)
-    lists = builder.user_lists()
-    popular, ranking = builder.popular()
+    with ThreadPoolExecutor(1) as beside:  # sparse products let go of the lock: half of them cost no time
+        together = beside.submit(builder.bought_together)
+        lists = builder.user_lists()
+        popular, ranking = builder.popular()
     users = sum(len(family) for family in lists.values())
     if not users or not len(popular):
         raise EmptyReleaseError(
@@ -90,7 +93,7 @@ def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: dateti
             f"dropped: {builder.dropped_by_surface()}"
         )
     choice, index_items, similar = builder.vectors()
-    lists["s"], lists["b"] = similar, builder.bought_together()
+    lists["s"], lists["b"] = similar, together.result()
     raw: dict[str, tuple[bytes, bool]] = {
         **{name: (content, True) for name, content in pack_item_table(builder.table).items()},
         "popular": (popular.payload(), False),
