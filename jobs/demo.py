@@ -108,6 +108,8 @@ def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], A
 
         for attempt in range(1, attempts + 1):
             try:
+                if attempt > 1:
+                    up()
                 return work()
             except _transient() as problem:
                 if attempt == attempts:
@@ -117,7 +119,6 @@ def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], A
                     f"  [yellow]interrupted[/yellow] ({escape(said)}): starting what is missing, trying again"
                 )
                 time.sleep(2)
-                up()
         raise AssertionError("unreachable")
 
     return tried

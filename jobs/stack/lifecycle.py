@@ -24,6 +24,8 @@ from jobs.stack.services import SERVICES, Service, select
 from jobs.stack.state_folder import claim, delete_state
 
 READY_SECONDS = 300
+TURN_SECONDS = READY_SECONDS + 60
+"""How long an `up` or `down` waits for another one."""
 ORPHAN_SECONDS = 10
 TIERS = (
     ("airflow-scheduler", "airflow-dags", "airflow-api", "api", "docs", "spark"),
@@ -53,14 +55,26 @@ class StackReport:
 
 
 @contextmanager
-def _alone(config: Settings) -> Iterator[None]:
-    """One `up` or `down` at a time per state folder; the lock goes with the process that holds it."""
+def _alone(config: Settings, console: Console) -> Iterator[None]:
+    """One `up` or `down` at a time per state folder; the lock goes with the process that holds it.
+
+    The second waits: the demo starts what a killed process took with it, and a person may type `make up` meanwhile.
+    """
     run = private_folder(config.home.resolve() / "run")
+    deadline, told = time.monotonic() + TURN_SECONDS, False
     with (run / "lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StackError("another `up` or `down` of this stack is at work: wait for it and try again") from None
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    words = f"another `up` or `down` of this stack has been at work for {TURN_SECONDS} s"
+                    raise StackError(f"{words}: wait for it, or end it, and try again") from None
+            if not told:
+                console.print("another `up` or `down` of this stack is at work: waiting for it", highlight=False)
+                told = True
+            time.sleep(0.2)
         yield
 
 
@@ -194,7 +208,7 @@ def up(
     console = console or Console(stderr=True)
     config = _prepare_home(config or settings())
     wanted = select(only)
-    with _alone(config):
+    with _alone(config, console):
         report = _begin(config, wanted, console, force=force)
         failed = show(Watch(config, wanted, READY_SECONDS), console)
     if failed:
@@ -216,7 +230,7 @@ def down(config: Settings | None = None, *, console: Console | None = None) -> i
     config = config or settings()
     if not (config.home / "run").exists():
         return 0
-    with _alone(config):
+    with _alone(config, console):
         if (config.home / "secrets" / "sluice_supervisor_password").exists() and supervision.is_alive(config):
             for names in TIERS:
                 console.print(f"stopping {', '.join(names)}", highlight=False)
