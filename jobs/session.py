@@ -38,8 +38,13 @@ def _generation(path: Path) -> int:
 def _open(url: str) -> SparkSession:
     """A session whose server answers; what an earlier attempt left running there is interrupted."""
     spark: Any = SparkSession.builder.remote(url).create()
-    spark.interruptAll()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    try:
+        spark.interruptAll()
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+    except Exception:
+        # A session that failed stays the process's active one, and `F.col` of any later session asks the active one.
+        spark.stop()
+        raise
     return spark  # type: ignore[no-any-return]
 
 
