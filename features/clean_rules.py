@@ -215,11 +215,11 @@ def provenance(bronze: DataFrame, raw_columns: Sequence[str]) -> list[Column]:
 
 def split(marked: DataFrame, accepted_columns: Sequence[str]) -> Cleaned:
     """Marked rows -> (silver contract, quarantine contract)."""
-    event_time = C.EVENT_TIME if C.EVENT_TIME in marked.columns else None
+    is_timed = C.EVENT_TIME in accepted_columns  # told without asking the engine for the columns of a plan
     rejected = marked.where(F.col(C.REASON).isNotNull()).select(
         *(
             F.lit(None).cast("timestamp").alias(name)
-            if name == C.EVENT_TIME and event_time is None
+            if name == C.EVENT_TIME and not is_timed
             else F.col("_raw").alias(C.RAW)
             if name == C.RAW
             else F.col(name)

@@ -66,6 +66,7 @@ class Gate:
         self._context: Any = None
         self._failure: Exception | None = None
         self._batches = 0
+        self._lock = threading.Lock()  # tables may be refined side by side; GX knows one validation at a time
         self._ready = threading.Thread(target=self._prepare, name="import great_expectations", daemon=True)
         self._ready.start()
 
@@ -104,12 +105,13 @@ class Gate:
             raise self._failure
         judges_shares = row_count >= MIN_SHARE_ROWS
         wanted = [item for item in SUITES[table] if judges_shares or item.arguments.get("mostly", 1.0) == 1.0]
-        verdicts: list[Verdict] = []
-        if rows is not None:
-            verdicts += self._run(table, "rows", [item for item in wanted if item.on == "rows"], rows)
         figures = [item for item in wanted if item.on == "profile"]
-        verdicts += self._run(table, "profile", figures, _one_row(table, figures, profile))
-        self.verdicts += verdicts
+        verdicts: list[Verdict] = []
+        with self._lock:
+            if rows is not None:
+                verdicts += self._run(table, "rows", [item for item in wanted if item.on == "rows"], rows)
+            verdicts += self._run(table, "profile", figures, _one_row(table, figures, profile))
+            self.verdicts += verdicts
         failed = [verdict for verdict in verdicts if not verdict.success and verdict.severity == "blocking"]
         if failed and self.mode == "enforce" and table not in self.accepted:
             raise GateFailedError(failed)

@@ -31,6 +31,10 @@ _NEWER = {
 }
 
 
+_FEW_ROWS = 100_000
+"""Staged rows up to which the stored rows of their keys are looked up instead of joined."""
+
+
 class OtherWriterError(RuntimeError):
     """A table changed while its one writer was about to add to it."""
 
@@ -67,8 +71,8 @@ class _Changes:
     """How many of them take the place of a stored row; none: an append will do."""
 
 
-def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard: str) -> _Changes:
-    """The staged rows that are new or replace a stored one.
+def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard: str, *, count: int) -> _Changes:
+    """The staged rows (about `count` of them) that are new or replace a stored one.
 
     MERGE rewrites every file that holds a matched key, also when its guard lets nothing through, and commits a version:
     a window that is processed again would wake every reader. `guard` may be empty: stored rows are never replaced.
@@ -76,8 +80,11 @@ def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard
     staged.createOrReplaceTempView("_candidates")
     if guard:
         key = on.split(" = ", 1)[0]
+        stored = target
+        if count <= _FEW_ROWS:  # an outer join would shuffle the whole table for them; this only reads it
+            stored = f"(SELECT /*+ BROADCAST(s) */ t.* FROM {target} t LEFT SEMI JOIN _candidates s ON {on})"
         query = (
-            f"SELECT s.*, {key} IS NOT NULL AS _stored FROM _candidates s LEFT JOIN {target} t ON {on} "
+            f"SELECT s.*, {key} IS NOT NULL AS _stored FROM _candidates s LEFT JOIN {stored} t ON {on} "
             f"WHERE {key} IS NULL OR ({guard})"
         )
     else:
@@ -89,8 +96,8 @@ def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard
     return _Changes(marked, int(counted[0]), int(counted[1]))
 
 
-def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: DataFrame) -> int:
-    """Add refused rows by source key; a row that is there keeps one entry, reopened when it was replayed before.
+def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: DataFrame, *, count: int) -> int:
+    """Add `count` refused rows by source key; one that is there keeps one entry, reopened when it was replayed before.
 
     Returns:
         Entries added or changed.
@@ -99,7 +106,7 @@ def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: Data
     lake.ensure(spark, spec)
     reopened = "t.reason != s.reason OR t.replayed_at IS NOT NULL"
     on = "t.source_key = s.source_key"
-    changes = _changes(spark, lake.sql_name(spec), rejected, on, reopened)
+    changes = _changes(spark, lake.sql_name(spec), rejected, on, reopened, count=count)
     if changes.count:
         listed = ", ".join(QUARANTINE_COLUMNS)
         values = ", ".join(f"s.{name}" for name in QUARANTINE_COLUMNS)
@@ -131,9 +138,10 @@ def write_silver(
     rows: DataFrame | None,
     inputs: Mapping[str, int],
     *,
+    count: int,
     record_unchanged: bool = True,
 ) -> Written:
-    """Commit staged rows (one per key) with the input versions that they hold.
+    """Commit staged rows (one per key, at most `count`) with the input versions that they hold.
 
     The first load of an empty table is a plain append. When nothing changes, the input versions are still recorded,
     by a property commit that wakes no reader (unless `record_unchanged` is off).
@@ -147,7 +155,7 @@ def write_silver(
             rows.select(*spec.column_names).write.format("delta").mode("append").save(lake.path(spec))
             inserted = _rows_of_last_write(lake, spec)
         elif rows is not None:
-            inserted, updated = _merge(spark, lake, taking.table, rows)
+            inserted, updated = _merge(spark, lake, taking.table, rows, count)
         if record_unchanged and lake.version(spec) == before and dict(inputs) != taking.committed:
             _touch(spark, lake, spec)
     failpoint(f"refine.after_merge.{taking.table}")
@@ -164,7 +172,7 @@ def _touch(spark: SparkSession, lake: Lake, spec: TableSpec) -> None:
     spark.sql(f"ALTER TABLE {lake.sql_name(spec)} SET TBLPROPERTIES ('sluice.writer' = '{JOB}')")
 
 
-def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame) -> tuple[int, int]:
+def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame, count: int) -> tuple[int, int]:
     spec = SILVER[table]
     names = spec.column_names
     on = " AND ".join(f"t.{name} = s.{name}" for name in spec.key)
@@ -172,7 +180,7 @@ def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame) -> tupl
     if table == "promotions":
         on += _same_weeks(rows)
     compared_with = lake.version(spec)
-    changes = _changes(spark, lake.sql_name(spec), rows.select(*names), on, guard)
+    changes = _changes(spark, lake.sql_name(spec), rows.select(*names), on, guard, count=count)
     try:
         if not changes.count:
             return 0, 0

@@ -3,12 +3,14 @@
 A figure is None where it says nothing: too few rows for a share, no last good version to compare with.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features import columns as C
+from jobs.catalog import SILVER
 
 MIN_ROWS = 200
 """Shares of fewer rows are noise: half of ten rows is nothing."""
@@ -76,14 +78,14 @@ def _unit_price(table: str) -> Column:
 def batch_figures(table: str, accepted: DataFrame) -> Profile:
     """Figures of the accepted rows themselves, in one aggregate (and one for the busiest user)."""
     aggregates = [F.count("*").cast("double").alias("rows")]
-    names = set(accepted.columns)
+    names = set(SILVER[table].column_names)
     if {C.PRICE, C.SALES_VALUE} & names:
         # F.median is exact and sorts; a percentile to 1 % is plenty for a tenfold bound
         aggregates.append(F.percentile_approx(_unit_price(table), 0.5, 200).cast("double").alias("median_price"))
     if C.FLAGS in names and C.ITEM_ID in names:
         unknown = F.array_contains(C.FLAGS, "not_in_catalog").cast("double")
         aggregates.append(F.avg(unknown).alias("not_in_catalog_share"))
-    day = _business_day(accepted)
+    day = _business_day(names)
     if day is not None:
         aggregates += [
             # a few hundred days: a set of them is cheaper than a DISTINCT, which copies every row
@@ -102,10 +104,10 @@ def batch_figures(table: str, accepted: DataFrame) -> Profile:
     return figures
 
 
-def _business_day(frame: DataFrame) -> Column | None:
-    if C.BUSINESS_DATE in frame.columns:
+def _business_day(names: Collection[str]) -> Column | None:
+    if C.BUSINESS_DATE in names:
         return F.col(C.BUSINESS_DATE)
-    return F.to_date(C.EVENT_TIME) if C.EVENT_TIME in frame.columns else None
+    return F.to_date(C.EVENT_TIME) if C.EVENT_TIME in names else None
 
 
 def against(figures: Profile, table: str, accepted: DataFrame, good: DataFrame | None) -> Profile:
@@ -136,11 +138,11 @@ def against(figures: Profile, table: str, accepted: DataFrame, good: DataFrame |
 
 def batch_figures_of_good(table: str, good: DataFrame) -> Profile:
     """Rows, days and median price of the last good version."""
-    names = set(good.columns)
+    names = set(SILVER[table].column_names)
     aggregates = [F.count("*").cast("double").alias("rows")]
     if {C.PRICE, C.SALES_VALUE} & names:
         aggregates.append(F.percentile_approx(_unit_price(table), 0.5, 200).cast("double").alias("median_price"))
-    day = _business_day(good)
+    day = _business_day(names)
     if day is not None:
         aggregates.append(F.approx_count_distinct(day, 0.02).cast("double").alias("days"))
     found: Profile = good.agg(*aggregates).collect()[0].asDict()

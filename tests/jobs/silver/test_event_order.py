@@ -55,7 +55,8 @@ def test_any_arrival_ends_in_the_oracle(spark, tmp_path_factory, drawn):
     lake.ensure(spark, SILVER["events"])
     for number, batch in enumerate(drawn):
         rows = sorted({truth[row[0], row[1], row[2]] for row in batch})
-        write_silver(spark, lake, taking(lake, "events"), winners("events", frame(spark, rows)), {"clock": number})
+        staged = winners("events", frame(spark, rows))
+        write_silver(spark, lake, taking(lake, "events"), staged, {"clock": number}, count=len(rows))
     found = lake.read(spark, SILVER["events"]).collect()
     got = {row["event_id"]: (row["channel"], int(row["source_key"]), row["event_time"].day - 1) for row in found}
     assert len(found) == len(got)

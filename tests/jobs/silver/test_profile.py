@@ -10,11 +10,13 @@ from jobs.silver.promotions import count_promotions
 
 pytestmark = pytest.mark.spark
 
-EVENTS = "event_id string, user_id string, item_id string, business_date date, price double, flags array<string>"
+EVENTS = (
+    "event_id string, user_id string, item_id string, business_date date, price double, flags array<string>, week int"
+)
 
 
 def events(spark, rows):
-    return spark.createDataFrame(rows, EVENTS).coalesce(1)
+    return spark.createDataFrame([(*row, 48) for row in rows], EVENTS).coalesce(1)
 
 
 def test_figures_of_a_batch(spark, monkeypatch):
