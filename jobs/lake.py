@@ -76,11 +76,18 @@ class Lake:
         Raises:
             LakeError: the table does not exist yet, naming its writer.
         """
+        return self.dataset(spec).to_table(columns=None if columns is None else list(columns), filter=where)
+
+    def dataset(self, spec: TableSpec) -> Any:
+        """The table as an Arrow data set, for what is not read at once.
+
+        Raises:
+            LakeError: the table does not exist yet, naming its writer.
+        """
         found = self.delta(spec)
         if found is None:
             raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
-        dataset = DeltaTable(found.table_uri).to_pyarrow_dataset()  # with its files this time
-        return dataset.to_table(columns=None if columns is None else list(columns), filter=where)
+        return DeltaTable(found.table_uri).to_pyarrow_dataset()  # with its files this time
 
     def version(self, spec: TableSpec) -> int | None:
         """Newest version of a table, None when it does not exist."""

@@ -34,7 +34,13 @@ def cold_pool(is_cold: NDArray[np.bool_], trials: NDArray[np.floating]) -> IntAr
 
 
 def likeliest(
-    lists: IntArray, texts: Sequence[str], pool: IntArray, trials: NDArray[np.floating], *, count: int
+    lists: IntArray,
+    texts: Sequence[str],
+    pool: IntArray,
+    trials: NDArray[np.floating],
+    *,
+    count: int,
+    corpus: IntArray | None = None,
 ) -> IntArray:
     """For each list the `count` items of the pool whose texts are likest to the list's first ones.
 
@@ -43,6 +49,8 @@ def likeliest(
     Args:
         lists: shape (lists, width), positions into `texts`, `PAD` after the end.
         trials: evidence for each item of the pool.
+        corpus: positions whose texts say, beside the pool's, how rare a word is: those of all lists when they are given
+            in parts. The lists' own first ones when not given.
 
     Returns:
         Shape (lists, count), positions into `texts`, `PAD` where nothing is alike.
@@ -56,7 +64,7 @@ def likeliest(
         raise ModelError(f"count must be at least 1, got {count}")
     nothing = np.full((len(lists), count), PAD, dtype=np.int64)
     heads = lists[:, :TASTE_FROM]
-    used = np.unique(np.concatenate([heads[heads != PAD].ravel(), pool]))
+    used = np.unique(np.concatenate([heads[heads != PAD].ravel() if corpus is None else corpus, pool]))
     if len(pool) == 0 or not any(texts[item].strip() for item in used.tolist()):
         return nothing
     words = TfidfVectorizer(sublinear_tf=True, dtype=np.float32).fit_transform([texts[one] for one in used.tolist()])

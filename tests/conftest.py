@@ -161,7 +161,8 @@ def make_inputs() -> Callable[..., Any]:
     """
     from jobs.baskets import Baskets
     from jobs.products import Products
-    from jobs.publish.release_inputs import FeatureRows, ReleaseInputs, TopK
+    from jobs.publish.release_inputs import FeatureRows, ReleaseInputs
+    from jobs.publish.topk import TopK
 
     def make(
         *, users: int = 20, items: int = 60, length: int = 12, model_version: str = "1", seed: int = 3, again: int = 0

@@ -10,10 +10,12 @@ was rolled back.
 import hashlib
 import json
 import time
-from collections import Counter
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from features.domains import domain as domain_spec
 from features.domains.spec import BUY_AGAIN, ListRules
@@ -29,6 +31,7 @@ from jobs.publish.list_builder import EXACT_LISTS, list_sizes
 from jobs.publish.release_content import ReleaseContent, build_content
 from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.release_writer import write_release
+from jobs.publish.topk import newest_as_of, stored_topk
 from jobs.release_store import check_release, retire
 from jobs.releases import PointerMove, move_pointer, pointer, publisher
 from jobs.run import JobContext, NothingToDo
@@ -56,10 +59,17 @@ def input_versions(lake: Lake, as_of: datetime, rules: ListRules) -> dict[str, i
     return found
 
 
+def _scratch(ctx: JobContext) -> Path:
+    """Where a release's lists wait: below the home, for a system's own temporary folder may be memory."""
+    folder = ctx.config.home.resolve() / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]) -> ReleaseInputs:
     """Everything of one as_of, read from the lake and the parts folder."""
     lake = ctx.lake
-    topk, model_version = release_inputs.read_topk(lake, as_of)
+    topk, model_version = stored_topk(lake, as_of, scratch=_scratch(ctx), threads=ctx.config.spark_cores)
     folder = parts_folder(ctx.config, ctx.domain, as_of)
     parts = release_inputs.read_parts(folder, read_segments(lake))
     explores = domain_spec(ctx.domain).rules.explore_places > 0
@@ -80,14 +90,15 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
 
 def source_shares(content: ReleaseContent) -> dict[str, float]:
     """Share of each candidate source in the users' lists; what is bought again is history by definition."""
-    counted: Counter[str] = Counter()
     names = content.manifest.sources
+    counted = np.zeros(len(names), dtype=np.int64)
     for family, lists in content.lists.items():
         if family.startswith("u:") and family != f"u:{BUY_AGAIN}":
             for ranked in lists.values():
-                counted.update(names[code] for code in ranked.sources.tolist())
-    total = sum(counted.values()) or 1
-    return {name: round(count / total, 4) for name, count in sorted(counted.items())}
+                counted += np.bincount(ranked.sources, minlength=len(names))
+    total = max(int(counted.sum()), 1)
+    shares = zip(names, counted.tolist(), strict=True)
+    return {name: round(count / total, 4) for name, count in sorted(shares) if count}
 
 
 def index_report(manifest: Manifest) -> dict[str, Any]:
@@ -155,7 +166,7 @@ def main(ctx: JobContext) -> None:
     if ctx.lake.data_version(table("gold.topk")) is None:
         raise NothingToDo("no lists yet: publish.score_users comes first")
     rules = domain_spec(ctx.domain).rules
-    as_of = ctx.end or release_inputs.newest_as_of(ctx.lake)
+    as_of = ctx.end or newest_as_of(ctx.lake)
     versions = input_versions(ctx.lake, as_of, rules)
     force = ctx.options.get("force") == "1"
     with publisher(ctx.config) as client:
@@ -163,7 +174,9 @@ def main(ctx: JobContext) -> None:
         _refuse_known(client, ctx.domain, known.decode() if known else None, force)
         inputs = read_inputs(ctx, as_of, versions)
         read_seconds = time.monotonic() - started
-        content = build_content(inputs, rules, created_at=clock.now(ctx.config), code_commit=code_commit())
+        content = build_content(
+            inputs, rules, created_at=clock.now(ctx.config), code_commit=code_commit(), scratch=_scratch(ctx)
+        )
         manifest = content.manifest
         ctx.progress(f"built {manifest.release_id}: {manifest.counts}")
         built_seconds = time.monotonic() - started - read_seconds
@@ -175,7 +188,7 @@ def main(ctx: JobContext) -> None:
         previous=move.previous if move else None,
         model_version=manifest.model_version,
         as_of=as_of.isoformat(),
-        rows_read=len(inputs.topk.item_ids),
+        rows_read=inputs.topk.rows,
         rows_written=manifest.counts["lists"],
         keys_written=written,
         counts=manifest.counts,

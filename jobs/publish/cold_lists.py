@@ -114,7 +114,12 @@ class ColdItems:
         return cls(texts, categories, pool, trials[pool])
 
     def into(
-        self, lists: dict[str, RankedItems], quota: Quota, bought: Mapping[str, Collection[int]] = MappingProxyType({})
+        self,
+        lists: dict[str, RankedItems],
+        quota: Quota,
+        bought: Mapping[str, Collection[int]] = MappingProxyType({}),
+        *,
+        corpus: IntArray | None = None,
     ) -> int:
         """Give places of each list to the cold items likest to its first ones; returns how many they took.
 
@@ -122,13 +127,15 @@ class ColdItems:
 
         Args:
             bought: user -> item numbers that the user has bought: a list of new items must not offer them.
+            corpus: item numbers that stand first in any list of the release, when `lists` are a part of them.
         """
         owners = sorted(lists)
         heads = np.full((len(owners), TASTE_FROM), PAD, dtype=np.int64)
         for row, owner in enumerate(owners):
             head = lists[owner].items[:TASTE_FROM]
             heads[row, : len(head)] = head
-        found = likeliest(heads, self.texts, self.pool, self.trials, count=len(quota.positions) + _SPARE)
+        count = len(quota.positions) + _SPARE
+        found = likeliest(heads, self.texts, self.pool, self.trials, count=count, corpus=corpus)
         taken = 0
         for row, owner in enumerate(owners):
             known = {PAD, *bought.get(owner, ()), *lists[owner].items.tolist()}

@@ -1,12 +1,17 @@
-"""Which lists a release holds: ranked rows and the business rules -> lists of items. Pure: no Redis, no lake.
+"""Which lists a release holds: ranked rows and the business rules -> lists of items. No Redis, no lake; users pass in
+blocks and their lists wait in an unnamed file, so that memory does not grow with them.
 
 One list per user and surface, one per item with a vector, one per item that is bought together with others, and the
 popular and trending ones. The same inputs give the same lists.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +20,11 @@ from numpy.typing import NDArray
 from features.domains.spec import ListRules
 from jobs.products import Products
 from jobs.publish.cold_lists import EXPLORE, ColdItems, Quota, lists_of_cold_users
+from jobs.publish.list_store import ListStore
 from jobs.publish.release_inputs import ReleaseInputs
+from jobs.publish.topk import TopK
 from models.bought_together import basket_matrix, bought_together
+from models.exploration import TASTE_FROM
 from models.index_choice import IndexChoice, choose_index
 from models.list_rules import apply_rules, apply_rules_to_lists, refusals
 from serving.online_store import IN_STOCK, ON_SALE, RECOMMENDABLE, SEGMENT, ItemTable, RankedItems
@@ -29,6 +37,7 @@ TOGETHER_RANKED = 100
 """Items ranked before the rules take some out."""
 POPULAR_LENGTH = 200
 """The largest `k`: whoever has no list of their own still gets a full answer."""
+_USERS_AT_ONCE = 4_096
 EXACT_LISTS = 100_000
 """Vectors up to which similar lists come from the flat index whatever index is served."""
 POPULARITY = "popularity"  # source code 0: what artefact lists and similar lists carry
@@ -64,11 +73,15 @@ def _sorted(products: Products) -> Products:
 
 
 class ListBuilder:
-    """Makes the lists of a release one after the other; counts what the rules take out of them."""
+    """Makes the lists of a release one after the other; counts what the rules take out of them.
 
-    def __init__(self, inputs: ReleaseInputs, rules: ListRules) -> None:
+    Args:
+        scratch: an existing folder on disk that users' lists lie in while they wait; the system's own when not given.
+    """
+
+    def __init__(self, inputs: ReleaseInputs, rules: ListRules, scratch: Path | None = None) -> None:
         products = _sorted(inputs.products)
-        self.inputs, self.rules = inputs, rules
+        self.inputs, self.rules, self.scratch = inputs, rules, scratch
         self.reasons = refusals(
             rules,
             departments=[one or "" for one in products.departments],
@@ -81,13 +94,13 @@ class ListBuilder:
         self.categories = np.where(named[numbers] == "", -1, numbers).astype(np.int64)
         self.index = {item_id: place for place, item_id in enumerate(self.table.item_ids)}
         self.dropped: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        of_lists = {str(one) for one in inputs.topk.sources}
+        of_lists = set(inputs.topk.source_names)
         if rules.explore_places:
             of_lists.add(EXPLORE)
         if inputs.segments.of_users:
             of_lists.add(SEGMENT)
         self.sources = [POPULARITY, *sorted(of_lists - {POPULARITY})]
-        self.explored = 0
+        self.explored = self.users = 0
 
     def _keep(self, surface: str, items: Sequence[int], k: int) -> list[int]:
         return apply_rules(
@@ -118,47 +131,73 @@ class ListBuilder:
         """What the rules took out so far: surface -> reason -> places."""
         return {surface: dict(sorted(found.items())) for surface, found in sorted(self.dropped.items())}
 
-    def user_lists(self) -> dict[str, dict[str, RankedItems]]:
+    def user_lists(self) -> dict[str, ListStore]:
         """Lists by family `u:<surface>` and user, rules applied; users whose list ends empty have none."""
-        topk = self.inputs.topk
+        ruled = self._ruled()
+        texts = [" ".join(pair) for pair in zip(self.table.titles, self.table.categories, strict=True)]
+        trials = self.inputs.item_features.column("trial_28d", self.index)
+        cold = ColdItems.of(texts, self.table.categories, self._is_cold(), trials)
+        lists: dict[str, ListStore] = {}
+        for family in sorted(ruled):
+            found = ruled.pop(family)
+            if self._explores(family):
+                found = self._explored(found, cold)
+            lists[family] = self._with_cold_users(family, found)
+        return lists
+
+    def _ruled(self) -> dict[str, ListStore]:
+        """Lists of known users after the business rules, a block of users at a time."""
+        stores: dict[str, ListStore] = {}
+        for topk in self.inputs.topk.blocks():
+            self.users += len(set(topk.user_ids.tolist()))
+            for family, lists in self._ruled_block(topk):
+                store = stores.setdefault(family, ListStore(self.scratch))
+                for user_id in sorted(lists):
+                    store.append(user_id, lists[user_id])
+        return stores
+
+    def _ruled_block(self, topk: TopK) -> Iterator[tuple[str, dict[str, RankedItems]]]:
+        """Lists of a block of users by family; a family is given though all of its lists end empty."""
         items = np.array([self.index.get(one, -1) for one in topk.item_ids.tolist()], dtype=np.int64)
         codes = {name: code for code, name in enumerate(self.sources)}
         sources = np.array([codes[one] for one in topk.sources.tolist()], dtype=np.uint8)
         surfaces, users = np.asarray(topk.surfaces), np.asarray(topk.user_ids)
         changes = (surfaces[1:] != surfaces[:-1]) | (users[1:] != users[:-1])
         starts = np.flatnonzero(np.append(len(items) > 0, changes)).astype(np.int64)
-        lists: dict[str, dict[str, RankedItems]] = {}
         for surface in sorted(set(surfaces.tolist())):
             mine = np.flatnonzero(surfaces == surface)
             first = np.searchsorted(mine, starts[surfaces[starts] == surface])
             kept, ends = self._keep_in_lists(surface, items[mine], first, LIST_LENGTH)
             rows, begin = mine[kept], 0
-            family = lists[f"u:{surface}"] = {}
+            lists: dict[str, RankedItems] = {}
             for owner, end in zip(users[mine[first]].tolist(), ends.tolist(), strict=True):
                 if end > begin:
                     of_user = rows[begin:end]
-                    family[owner] = RankedItems.of(items[of_user], topk.scores[of_user], sources[of_user])
+                    lists[owner] = RankedItems.of(items[of_user], topk.scores[of_user], sources[of_user])
                 begin = end
-        self._explore(lists)
-        self._lists_of_cold_users(lists)
-        return lists
+            yield f"u:{surface}", lists
 
-    def _explore(self, lists: dict[str, dict[str, RankedItems]]) -> None:
-        """Places of the quota go to cold items; nothing happens when the rules give none."""
-        families = [one for one in lists if one.removeprefix("u:") in self.rules.explore_surfaces]
-        if not self.rules.explore_places or not families:
-            return
-        texts = [" ".join(pair) for pair in zip(self.table.titles, self.table.categories, strict=True)]
-        cold = ColdItems.of(
-            texts, self.table.categories, self._is_cold(), self.inputs.item_features.column("trial_28d", self.index)
-        )
+    def _explores(self, family: str) -> bool:
+        return self.rules.explore_places > 0 and family.removeprefix("u:") in self.rules.explore_surfaces
+
+    def _explored(self, lists: ListStore, cold: ColdItems) -> ListStore:
+        """Lists whose quota of places has gone to cold items."""
         cap, code = self.rules.max_per_category, self.sources.index(EXPLORE)
         quota = Quota(self.rules.explore_places, cap, LIST_LENGTH, code)
-        bought = {
-            user: [self.index[one] for one in items if one in self.index]
-            for user, items in self.inputs.bought_cold.items()
-        }
-        self.explored += sum(cold.into(lists[family], quota, bought) for family in families)
+        first = np.zeros(len(self.index), dtype=np.bool_)
+        for _, ranked in lists.rows():
+            first[ranked.items[:TASTE_FROM]] = True
+        corpus, made, rows = np.flatnonzero(first), ListStore(self.scratch), lists.rows()
+        while block := dict(islice(rows, _USERS_AT_ONCE)):
+            bought = {
+                user: [self.index[one] for one in self.inputs.bought_cold[user] if one in self.index]
+                for user in block
+                if user in self.inputs.bought_cold
+            }
+            self.explored += cold.into(block, quota, bought, corpus=corpus)
+            for user_id, ranked in block.items():
+                made.append(user_id, ranked)
+        return made
 
     def _is_cold(self) -> NDArray[np.bool_]:
         known = set(self.inputs.factor_ids)
@@ -167,16 +206,19 @@ class ListBuilder:
             dtype=np.bool_,
         )
 
-    def _lists_of_cold_users(self, lists: dict[str, dict[str, RankedItems]]) -> None:
+    def _with_cold_users(self, family: str, lists: ListStore) -> ListStore:
         """Users without a list get that of their segment, on the surfaces whose lists may hold anything new."""
         segments = self.inputs.segments
-        if not segments.of_users:
-            return
-        for family in (one for one in ("u:home", "u:discover") if one in lists):
-            lists[family] |= lists_of_cold_users(
-                segments, set(lists[family]), self.index, partial(self._keep, SEGMENT),
-                length=LIST_LENGTH, code=self.sources.index(SEGMENT),
-            )  # fmt: skip
+        if not segments.of_users or family not in ("u:home", "u:discover"):
+            return lists
+        strangers = lists_of_cold_users(
+            segments, set(lists), self.index, partial(self._keep, SEGMENT),
+            length=LIST_LENGTH, code=self.sources.index(SEGMENT),
+        )  # fmt: skip
+        made = ListStore(self.scratch)
+        for user_id, ranked in merge(lists.rows(), sorted(strangers.items()), key=itemgetter(0)):
+            made.append(user_id, ranked)
+        return made
 
     def popular(self) -> tuple[RankedItems, RankedItems]:
         """The popular list (rules applied) and, for categories, the most popular recommendable items of each."""

@@ -12,7 +12,7 @@ from features import columns as c
 from features.domains.spec import Calendar, Domain, MailingRules
 from jobs.catalog import OPS_MAILINGS, SILVER, TableSpec
 from jobs.lake import Lake
-from jobs.publish.release_inputs import TopK
+from jobs.publish.topk import TopK
 from models.mailing import Interest, Purchase
 
 

@@ -40,7 +40,7 @@ from jobs.products import mailing_catalog, read_products
 from jobs.publish import mailing_inputs as inputs
 from jobs.publish.mailing_messages import Edition, Shelf, as_lines, messages
 from jobs.publish.mailing_page import page
-from jobs.publish.release_inputs import TopK, newest_as_of, read_topk
+from jobs.publish.topk import TopK, newest_as_of, read_topk
 from jobs.release_store import read_manifest as read_release_manifest
 from jobs.releases import pointer, publisher
 from jobs.run import JobContext, NothingToDo

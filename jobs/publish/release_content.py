@@ -1,11 +1,13 @@
-"""What a release holds, packed: lists (`jobs.publish.list_builder`), artefacts, manifest. Pure: no Redis, no lake.
+"""What a release holds, packed: lists (`jobs.publish.list_builder`), artefacts, manifest. No Redis, no lake.
 
 The same inputs give the same bytes, and with them the same release id.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +37,7 @@ class ReleaseContent:
 
     manifest: Manifest
     chunks: dict[str, list[bytes]]
-    lists: dict[str, dict[str, RankedItems]]  # "u:<surface>", "s" and "b"
+    lists: dict[str, Mapping[str, RankedItems]]  # "u:<surface>", which may lie on disk, "s" and "b"
     features: dict[str, NDArray[np.float32]]
 
     @property
@@ -56,6 +58,10 @@ def _features_artefact(rows: FeatureRows, index: dict[str, int]) -> bytes:
     return np.array([len(items)], "<u4").tobytes() + items.tobytes() + values.tobytes()
 
 
+def _payloads(lists: Mapping[str, RankedItems], owners: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    return ((one, lists[one].payload()) for one in owners)
+
+
 def _index_entry(choice: IndexChoice) -> VectorIndexEntry:
     return VectorIndexEntry(
         dimensions=choice.index.dimensions,
@@ -74,21 +80,31 @@ def _index_entry(choice: IndexChoice) -> VectorIndexEntry:
     )
 
 
-def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: datetime, code_commit: str) -> ReleaseContent:
+def build_content(
+    inputs: ReleaseInputs,
+    rules: ListRules,
+    *,
+    created_at: datetime,
+    code_commit: str,
+    scratch: Path | None = None,
+) -> ReleaseContent:
     """Pack a release.
+
+    Args:
+        scratch: an existing folder on disk that users' lists lie in while they wait; the system's own when not given.
 
     Raises:
         EmptyReleaseError: no user list or no popular item is left: something upstream is wrong.
     """
-    builder = ListBuilder(inputs, rules)
+    builder = ListBuilder(inputs, rules, scratch)
     with ThreadPoolExecutor(1) as beside:  # sparse products let go of the lock: half of them cost no time
         together = beside.submit(builder.bought_together)
-        lists = builder.user_lists()
+        lists: dict[str, Mapping[str, RankedItems]] = {**builder.user_lists()}
         popular, ranking = builder.popular()
     users = sum(len(family) for family in lists.values())
     if not users or not len(popular):
         raise EmptyReleaseError(
-            f"{len(inputs.topk.item_ids)} ranked rows, {len(inputs.products.item_ids)} products and the rules of "
+            f"{inputs.topk.rows} ranked rows, {len(inputs.products.item_ids)} products and the rules of "
             f"{inputs.domain} leave {users} user lists and {len(popular)} popular items; "
             f"dropped: {builder.dropped_by_surface()}"
         )
@@ -104,19 +120,21 @@ def build_content(inputs: ReleaseInputs, rules: ListRules, *, created_at: dateti
         **{name: (content, True) for name, content in inputs.boosters.items()},
     }
     features = dict(zip(inputs.user_features.ids, inputs.user_features.values, strict=True))
-    families = {name: [(one, family[one].payload()) for one in sorted(family)] for name, family in lists.items()}
+    owners = {name: sorted(family) for name, family in lists.items()}
+    digests = {name: lists_digest(_payloads(lists[name], owners[name])) for name in lists}
     if inputs.user_features.names:
-        families["f"] = [(one, np.asarray(features[one], "<f4").tobytes()) for one in sorted(features)]
+        owners["f"] = sorted(features)
+        digests["f"] = lists_digest((one, np.asarray(features[one], "<f4").tobytes()) for one in owners["f"])
     if inputs.item_features.names:
         raw["item_features"] = (_features_artefact(inputs.item_features, builder.index), True)
-    for family, rows in families.items():
-        raw["owners-" + family.replace(":", "-")] = (pack_ids([owner for owner, _ in rows]), True)
+    for family, ids in owners.items():
+        raw["owners-" + family.replace(":", "-")] = (pack_ids(ids), True)
     packed = {name: pack_artefact(content, compress=compress) for name, (content, compress) in raw.items()}
     manifest = _manifest(
         inputs,
         builder,
         artefacts={name: entry for name, (entry, _) in packed.items()},
-        lists={family: lists_digest(rows) for family, rows in families.items()},
+        lists=digests,
         index=_index_entry(choice),
         created_at=created_at,
         code_commit=code_commit,
@@ -144,7 +162,7 @@ def _manifest(
         code_commit=code_commit,
         inputs=inputs.versions,
         counts={
-            "users": len(set(inputs.topk.user_ids.tolist())),
+            "users": builder.users,
             "items": len(builder.table),
             "recommendable": int((builder.reasons == "").sum()),
             "lists": sum(entry.count for entry in lists.values()),

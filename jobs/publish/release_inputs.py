@@ -1,6 +1,6 @@
 """What a release is made from: gold.topk, silver.products, baskets and the parts that scoring left beside them.
 
-Read with delta-rs, without Spark: the tables are read whole, and a session would cost more than the read.
+Read with delta-rs, without Spark: a session would cost more than the read.
 """
 
 import hashlib
@@ -19,21 +19,10 @@ from jobs.catalog import table
 from jobs.lake import Lake, LakeError
 from jobs.products import Products
 from jobs.publish.cold_lists import Segments, segments_of_release
+from jobs.publish.topk import REBUILD, Lists
 
 SEGMENT_LENGTH = 300
 """Favourites of a segment before the business rules."""
-_REBUILD = "`python -m jobs.run gold.build_features --end {0}`, then `publish.score_users --end {0}`, then this"
-
-
-@dataclass(frozen=True)
-class TopK:
-    """gold.topk of one as_of, sorted by surface, user and rank; arrays of one length."""
-
-    user_ids: NDArray[Any]
-    surfaces: NDArray[Any]
-    item_ids: NDArray[Any]
-    scores: NDArray[np.float32]
-    sources: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,7 @@ class ReleaseInputs:
     domain: str
     as_of: datetime
     model_version: str
-    topk: TopK
+    topk: Lists
     products: Products
     factor_ids: list[str]  # items of the ALS factors
     factors: NDArray[np.float32]
@@ -84,41 +73,6 @@ class ReleaseInputs:
 
 
 # Reading -----------------------------------------------------------------------------------------------------
-
-
-def newest_as_of(lake: Lake) -> datetime:
-    """The as_of of the newest lists; raises LakeError when there are none."""
-    import pyarrow.compute as pc
-
-    rows = lake.rows(table("gold.topk"), ["as_of"])
-    newest = pc.max(rows["as_of"]).as_py()
-    if newest is None:
-        raise LakeError("gold.topk is empty: run `python -m jobs.run publish.score_users`")
-    return newest  # type: ignore[no-any-return]
-
-
-def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:
-    """Lists of one as_of in order, and the model version they carry.
-
-    Raises:
-        LakeError: no rows, or lists of several model versions.
-    """
-    import pyarrow.compute as pc
-
-    columns = ["surface", "user_id", "rank", "item_id", "score", "source", "model_version"]
-    rows = lake.rows(table("gold.topk"), columns, pc.field("as_of") == pc.scalar(as_of))
-    versions = sorted(set(rows["model_version"].to_pylist()))
-    if not versions:
-        raise LakeError(
-            f"gold.topk holds the lists of {newest_as_of(lake).isoformat()}, not of {as_of.isoformat()}: features and "
-            f"lists of that moment come first, {_REBUILD.format(as_of.isoformat())}"
-        )
-    if len(versions) != 1:
-        raise LakeError(f"gold.topk of {as_of.isoformat()} must hold the lists of one model, got {versions}")
-    rows = rows.sort_by([(name, "ascending") for name in ("surface", "user_id", "rank")])
-    text = {name: rows[name].to_numpy(zero_copy_only=False) for name in ("user_id", "surface", "item_id", "source")}
-    scores = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
-    return TopK(text["user_id"], text["surface"], text["item_id"], scores, text["source"]), versions[0]
 
 
 def _holding(folder: Path, name: str) -> Path:
@@ -207,7 +161,7 @@ def read_features(lake: Lake, table_name: str, id_column: str, names: Sequence[s
     rows = lake.rows(spec, [id_column, *names], pc.field("as_of") == pc.scalar(as_of))
     if not rows.num_rows:
         raise LakeError(
-            f"{table_name} holds nothing as of {as_of.isoformat()} (any more): {_REBUILD.format(as_of.isoformat())}"
+            f"{table_name} holds nothing as of {as_of.isoformat()} (any more): {REBUILD.format(as_of.isoformat())}"
         )
     columns = [rows[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in names]
     return FeatureRows(list(names), rows[id_column].to_pylist(), np.column_stack(columns))

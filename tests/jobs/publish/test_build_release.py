@@ -427,7 +427,8 @@ def test_a_moment_that_gold_does_not_hold_is_refused_with_its_commands(own_home:
     from deltalake import write_deltalake
 
     from jobs.lake import Lake, LakeError
-    from jobs.publish.release_inputs import read_features, read_topk
+    from jobs.publish.release_inputs import read_features
+    from jobs.publish.topk import read_topk
 
     lake, held = Lake.of("retail", Settings(home=own_home)), lake_of().as_of
     other = held - timedelta(days=7)
