@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ class Baskets:
     """Who bought what together: the items of basket b are `item_ids[codes[indptr[b]:indptr[b + 1]]]`."""
 
     item_ids: list[str]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.integer]
     indptr: NDArray[np.int64]
 
     @classmethod
@@ -30,25 +31,40 @@ class Baskets:
 
 
 def read_baskets(lake: Lake, as_of: datetime) -> Baskets:
-    """Baskets that began before a moment, the newest `NEWEST_BASKETS` of them.
+    """Baskets that began before a moment, the newest `NEWEST_BASKETS` of them; no item is held as text twice.
 
     Raises:
         LakeError: there is no gold.basket_features yet, naming its writer.
     """
+    import pyarrow.compute as pc
+
+    dataset = lake.dataset(GOLD["gold.basket_features"])
+    wanted = _newest(dataset, pc.field("event_time") < pc.scalar(as_of))
+    numbers: dict[str, int] = {}
+    codes, lengths = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
+    for batch in dataset.to_batches(columns=["item_ids"], filter=wanted):
+        lists = batch.column(0)
+        encoded = lists.flatten().dictionary_encode()
+        places = [numbers.setdefault(one, len(numbers)) for one in encoded.dictionary.to_pylist()]
+        codes.append(np.array(places, dtype=np.int32)[encoded.indices.to_numpy(zero_copy_only=False)])
+        lengths.append(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64))
+    return Baskets(list(numbers), np.concatenate(codes), np.cumsum(np.concatenate(lengths)))
+
+
+def _newest(dataset: Any, before: Any) -> Any:
+    """The filter of the newest `NEWEST_BASKETS` among those that pass `before`; ties go to the lower session id."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    before = pc.field("event_time") < pc.scalar(as_of)
-    rows = lake.rows(GOLD["gold.basket_features"], ["event_time", "session_id", "item_ids"], before)
-    if rows.num_rows > NEWEST_BASKETS:
-        rows = rows.sort_by([("event_time", "descending"), ("session_id", "ascending")]).slice(0, NEWEST_BASKETS)
-    if rows.num_rows == 0:
-        return Baskets.none()
-    lists = pa.concat_arrays(rows["item_ids"].chunks)
-    encoded = lists.flatten().dictionary_encode()
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    return Baskets(
-        encoded.dictionary.to_pylist(),
-        encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-    )
+    names = ["event_time"]
+    parts = [batch.column(0).cast(pa.int64()).to_numpy() for batch in dataset.to_batches(columns=names, filter=before)]
+    times = np.concatenate(parts) if parts else np.empty(0, np.int64)
+    too_many = len(times) - NEWEST_BASKETS
+    if too_many <= 0:
+        return before
+    last = np.partition(times, too_many)[too_many]
+    moment = pc.field("event_time")
+    at = pa.scalar(int(last), pa.timestamp("us", tz="UTC"))
+    tied = dataset.to_table(columns=["session_id"], filter=before & (moment == at))["session_id"].to_pylist()
+    places = NEWEST_BASKETS - int((times > last).sum())
+    return before & ((moment > at) | ((moment == at) & pc.field("session_id").isin(sorted(tied)[:places])))

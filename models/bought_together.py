@@ -29,12 +29,13 @@ def basket_matrix(indptr: Ints, items: Ints, *, width: int) -> sp.csr_matrix:
         items: item positions, -1 for an item that is not counted; one that comes twice counts once.
     """
     known = items >= 0
-    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))[known]
-    ones = np.ones(len(rows), dtype=np.float32)
-    matrix = sp.coo_matrix((ones, (rows, items[known])), shape=(len(indptr) - 1, width)).tocsr()
+    bounds = np.concatenate([[0], np.cumsum(known)])[indptr]
+    chosen = items[known].astype(np.int32)
+    ones = np.ones(len(chosen), dtype=np.float32)
+    matrix = sp.csr_matrix((ones, chosen, bounds), shape=(len(indptr) - 1, width))
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
-    return sp.csr_matrix(matrix, dtype=np.float32)
+    return matrix
 
 
 def bought_together(
