@@ -12,7 +12,7 @@ from jobs.catalog import GOLD, SILVER, TableSpec
 from jobs.lake import Lake, LakeError
 from jobs.settings import Settings
 from models.segments import segments_of
-from models.snapshot import PAIR_WEIGHT, Histories, ItemTable
+from models.snapshot import PAIR_WEIGHT, Histories, ItemTable, reference_users
 
 SEGMENT_COLUMNS = ("income",)
 """What users are told apart by; of age, income, household size and children, alone and in pairs, it did best."""
@@ -23,18 +23,41 @@ def parts_folder(config: Settings, domain: str, as_of: datetime) -> Path:
     return config.home.resolve() / "state" / domain / f"{as_of:%Y%m%dT%H%M%SZ}"
 
 
-def columns_at(lake: Lake, spec: TableSpec, as_of: datetime, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
+def columns_at(
+    lake: Lake,
+    spec: TableSpec,
+    as_of: datetime,
+    names: list[str] | None = None,
+    *,
+    users: NDArray[Any] | None = None,
+) -> dict[str, NDArray[Any]]:
     """Columns of a gold table at one moment, as numpy arrays of one length.
+
+    Args:
+        users: read the rows of these users alone; no other row is held.
 
     Raises:
         LakeError: when the table holds no row of that moment, naming the job that builds it.
     """
     import pyarrow.compute as pc
 
-    rows = lake.rows(spec, names, pc.field("as_of") == pc.scalar(as_of))
+    wanted = pc.field("as_of") == pc.scalar(as_of)
+    if users is not None:
+        wanted &= pc.field("user_id").isin(users.tolist())
+    rows = lake.rows(spec, names, wanted)
     if rows.num_rows == 0:
         raise LakeError(f"{spec.name} holds nothing as of {as_of.isoformat()}: run `python -m jobs.run {spec.writer}`")
     return {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}
+
+
+def count_users(lake: Lake, as_of: datetime) -> int:
+    """Users with features at a moment; 0 when there are none, or no table."""
+    import pyarrow.compute as pc
+
+    table = GOLD["gold.user_features"]
+    if lake.version(table) is None:
+        return 0
+    return int(lake.dataset(table).count_rows(pc.field("as_of") == pc.scalar(as_of)))
 
 
 def moments_of(lake: Lake, spec: TableSpec) -> list[datetime]:
@@ -52,12 +75,35 @@ def read_items(lake: Lake, as_of: datetime, *, min_users: int) -> ItemTable:
     return ItemTable.from_columns(columns_at(lake, GOLD["gold.item_features"], as_of), min_users=min_users)
 
 
-def read_histories(lake: Lake, as_of: datetime, items: ItemTable) -> Histories:
-    """Every user with a purchase before a moment, with the pairs of recommendable items."""
-    pairs = columns_at(lake, GOLD["gold.pair_features"], as_of, ["user_id", "item_id", PAIR_WEIGHT, *PAIR_STATISTICS])
-    users = columns_at(lake, GOLD["gold.user_features"], as_of, ["user_id", *USER_FEATURES])
+def read_histories(
+    lake: Lake, as_of: datetime, items: ItemTable, *, at_most: int | None = None, seed: int = 1
+) -> Histories:
+    """Users with a purchase before a moment, with the pairs of recommendable items.
+
+    Args:
+        at_most: read no more users than that, `models.snapshot.reference_users` of all: memory does not grow with them.
+    """
+    of_pairs, of_users = GOLD["gold.pair_features"], GOLD["gold.user_features"]
+    chosen = None if at_most is None else _reference_ids(lake, as_of, at_most, seed=seed)
+    pairs = columns_at(lake, of_pairs, as_of, ["user_id", "item_id", PAIR_WEIGHT, *PAIR_STATISTICS], users=chosen)
+    users = columns_at(lake, of_users, as_of, ["user_id", *USER_FEATURES], users=chosen)
     bought = np.asarray(pairs["purchases"], dtype=np.float32) > 0
     return Histories.from_columns({name: values[bought] for name, values in pairs.items()}, users, items)
+
+
+def _reference_ids(lake: Lake, as_of: datetime, at_most: int, *, seed: int) -> NDArray[Any] | None:
+    """Ids of `reference_users` of everybody at a moment, a batch at a time; None when nobody is left out."""
+    import pyarrow.compute as pc
+
+    if count_users(lake, as_of) <= at_most:
+        return None
+    rows = lake.dataset(GOLD["gold.user_features"])
+    kept = np.empty(0, dtype=object)
+    for batch in rows.to_batches(columns=["user_id"], filter=pc.field("as_of") == pc.scalar(as_of)):
+        kept = np.concatenate([kept, batch.column(0).to_numpy(zero_copy_only=False)])
+        places = reference_users(kept, at_most, seed=seed)
+        kept = kept if places is None else kept[places]
+    return kept
 
 
 def read_labels(lake: Lake, cut: datetime) -> dict[str, NDArray[Any]]:

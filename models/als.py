@@ -98,3 +98,37 @@ class ALSRecommender(ScoringRecommender):
         )
         model.user_factors, model.item_factors = arrays["user_factors"], arrays["item_factors"]
         return model
+
+
+def folded_in(
+    weights: sp.csr_matrix,
+    item_factors: Floats,
+    *,
+    regularization: float,
+    alpha: float,
+    use_log: bool = True,
+    num_threads: int = 1,
+) -> Floats:
+    """Factors of users that were not fitted, from the items' alone: one exact least-squares step each.
+
+    Args:
+        weights: CSR (users, items) over the fitted items, the same weights that `fit` took; the settings are its too.
+
+    Returns:
+        Shape (users, factors); zeros for a user without a weight. Each row hangs on its own weights alone.
+    """
+    from implicit.cpu.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
+
+    rows = sp.csr_matrix(weights, dtype=np.float32, copy=True)
+    rows.indices, rows.indptr = rows.indices.astype(np.int32), rows.indptr.astype(np.int32)
+    if use_log:
+        rows.data = np.log1p(rows.data)
+    with threadpool_limits(1, "blas"):
+        solver = AlternatingLeastSquares(
+            factors=item_factors.shape[1], regularization=regularization, alpha=alpha, num_threads=num_threads
+        )
+        solver.item_factors = np.ascontiguousarray(item_factors, dtype=np.float32)
+        found: Floats = np.asarray(solver.recalculate_user(np.arange(rows.shape[0]), rows), dtype=np.float32)
+    found[np.diff(rows.indptr) == 0] = 0.0
+    return found

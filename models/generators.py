@@ -13,17 +13,16 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from features.ranking import GENERATORS
-from models.als import ALSRecommender
+from models.als import ALSRecommender, folded_in
 from models.base import ArtefactError, ModelError
 from models.candidate_sources import CandidateSource
 from models.cooccurrence import item_likeness
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.recipe import Recipe
 from models.scoring import unit_rows
-from models.snapshot import PAIR_WEIGHT, Floats, Histories, Ints, ItemTable
+from models.snapshot import PAIR_WEIGHT, Floats, Histories, Ints, ItemTable, reference_users
 from models.user_knn import inverse_user_frequency, neighbour_weights
 
 _FORMAT = 1
@@ -37,7 +36,8 @@ class Generators:
     """Everything that candidates of one as_of need besides a user's own history.
 
     Attributes:
-        reference: users whose purchases speak for others; rows of the matrices below.
+        reference: users whose purchases speak for others, all or a sample of them (`Recipe.reference_users`); rows of
+            the matrices below. Anybody can be scored.
         profiles, recent_profiles: unit rows that users are compared by (all time, idf-weighted; decayed by 112 days).
         votes: neighbours' purchases, decayed by 28 days, at most 1 per item; `recent_votes` by 56 days.
         trial_votes: neighbours' first purchases, decayed by 28 days.
@@ -77,6 +77,8 @@ class Generators:
             raise ModelError("no user has bought an item that may be recommended: there is nothing to fit on")
         if len(np.unique(histories.user_ids)) != len(histories):
             raise ModelError("histories must hold each user once")
+        sample = reference_users(histories.user_ids, recipe.reference_users, seed=recipe.seed)
+        histories = histories if sample is None else histories.take(sample)
         width, pairs = len(items), histories.statistics
         counts = histories.matrix(pairs["purchases"], width)
         idf = inverse_user_frequency(counts)
@@ -210,12 +212,6 @@ def _dense(matrix: Any) -> Floats:
     return np.asarray(matrix.todense(), dtype=np.float32)
 
 
-def _products(known: NDArray[np.int64], users: Floats, items: Floats) -> Floats:
-    """Inner products of the asking users; those the factors do not know get zeros."""
-    rows = np.where((known >= 0)[:, None], users[np.maximum(known, 0)], np.float32(0))
-    return np.asarray(rows @ items.T, dtype=np.float32)
-
-
 class _Asked:
     """A block of users as the generators see it; what several of them look at is made once."""
 
@@ -260,8 +256,17 @@ class _Asked:
         return np.broadcast_to(values, (len(self.histories), self.width))
 
     def products(self, name: str) -> Floats:
-        """Inner products of factors."""
-        return _products(self.known, *self.generators.factors[name])
+        """Inner products of factors; users outside the reference get theirs from the items', as they are now."""
+        users, items = self.generators.factors[name]
+        rows = users[np.maximum(self.known, 0)]
+        strangers = np.flatnonzero(self.known < 0)
+        if len(strangers):
+            weights = self.histories.matrix(confidence(self.histories, name), self.width)
+            fitted = getattr(self.generators.recipe, name)
+            rows[strangers] = folded_in(
+                weights[strangers], items, regularization=fitted["regularization"], alpha=fitted["alpha"]
+            )
+        return np.asarray(rows @ items.T, dtype=np.float32)
 
     def affinity(self) -> Floats:
         """Taste for a product type times its items' recent trials."""

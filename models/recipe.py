@@ -35,6 +35,8 @@ class Recipe:
         sampled_negatives, sampled_history: share of the negatives among new and among bought candidates that training
             keeps; the binary objective weights them up again.
         all_booster, new_booster: LightGBM settings of the ranker of all items and of the ranker of new items.
+        reference_users: users that the generators are fitted on, a keyed sample when there are more: neighbours and
+            factors then cost as much per user, and as much memory, among ten million users as among ten thousand.
         user_block: users scored at once; bounds the memory of a worker (10 matrices of users x items).
     """
 
@@ -53,6 +55,7 @@ class Recipe:
     training_cuts: int = 3
     seed: int = 1
     num_threads: int = 2
+    reference_users: int = 5_000
     user_block: int = 256
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,7 +86,16 @@ class Recipe:
 
 
 _FIRST_STAGE = frozenset(
-    {"min_item_users", "new_candidates", "user_neighbours", "recent_neighbours", "item_neighbours", "als", "als_wide"}
+    {
+        "min_item_users",
+        "new_candidates",
+        "user_neighbours",
+        "recent_neighbours",
+        "item_neighbours",
+        "als",
+        "als_wide",
+        "reference_users",
+    }
 )
 
 

@@ -4,6 +4,7 @@ Built alike from the gold tables (training, validation) and from one row per use
 that everything after it has one code path.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -210,3 +211,17 @@ class Histories:
     def matrix(self, values: Floats, width: int) -> sp.csr_matrix:
         """Pairs as a (users, items) CSR with the given values."""
         return sp.csr_matrix((values, self.items, self.indptr), shape=(len(self), width), dtype=np.float32)
+
+
+def reference_users(user_ids: Sequence[str] | NDArray[Any], at_most: int, *, seed: int) -> Ints | None:
+    """Positions of the users who speak for all others, ascending; None when there are no more than `at_most`.
+
+    Those with the smallest keyed hashes of their ids: the order of the users does not matter, and one user more or less
+    changes one place of the sample, not the sample.
+    """
+    if len(user_ids) <= at_most:
+        return None
+    key = seed.to_bytes(8, "big")
+    hashes = [hashlib.blake2b(str(one).encode(), digest_size=8, key=key).digest() for one in user_ids]
+    chosen: Ints = np.sort(np.argsort(np.array(hashes, dtype="V8").view(">u8"), kind="stable")[:at_most])
+    return chosen

@@ -32,6 +32,9 @@ from jobs.snapshots import parts_folder
 if TYPE_CHECKING:
     import pandas as pd
 
+_USERS_PER_TASK = 2_500
+"""Half a minute of work; a task's sort fits into memory whatever the number of users."""
+
 LIST_LENGTH = 100
 """Ranked items per user and surface, before the business rules take some out."""
 
@@ -57,7 +60,8 @@ def pair_rows(lake: Lake, spark: SparkSession, as_of: datetime) -> DataFrame:
     moment = F.col(c.AS_OF) == F.lit(as_of)
     pairs = lake.read(spark, GOLD["gold.pair_features"]).where(moment & (F.col("purchases") > 0))
     users = lake.read(spark, GOLD["gold.user_features"]).where(moment).select(c.USER_ID, *USER_FEATURES)
-    return pairs.select(c.USER_ID, c.ITEM_ID, *PAIR_STATISTICS).join(users, on=c.USER_ID, how="inner")
+    # the weight: users outside the generators' reference are folded in by it
+    return pairs.select(c.USER_ID, c.ITEM_ID, c.WEIGHT, *PAIR_STATISTICS).join(users, on=c.USER_ID, how="inner")
 
 
 def score(pairs: DataFrame, folder: str, *, partitions: int) -> DataFrame:
@@ -123,7 +127,7 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     recipe = Recipe.from_dict(read_manifest(ranker).get("recipe", {}))
     items = read_items(context.lake, as_of, min_users=recipe.min_item_users)
     als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
-    histories = read_histories(context.lake, as_of, items)
+    histories = read_histories(context.lake, as_of, items, at_most=recipe.reference_users, seed=recipe.seed)
     Generators.fit(histories, items, recipe, als=als).save(staged / "generators")
     shutil.copytree(ranker, staged / "ranker")
     shutil.rmtree(folder, ignore_errors=True)
@@ -131,6 +135,13 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     for old in sorted(path for path in folder.parent.iterdir() if path.name < folder.name)[:-2]:
         shutil.rmtree(old)  # the two before this one stay for a look back
     return folder
+
+
+def _tasks(lake: Lake, as_of: datetime, cores: int) -> int:
+    """Parts that the users are divided into: in rounds that keep every core at work."""
+    from jobs.snapshots import count_users
+
+    return max(2, -(-count_users(lake, as_of) // (_USERS_PER_TASK * cores))) * cores
 
 
 def _model(context: JobContext) -> tuple[str, Callable[[], Path]]:
@@ -181,7 +192,9 @@ def main(context: JobContext) -> None:
     context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model_version}")
     failpoint("score_users.before_write")
     lake.ensure(spark, topk)
-    lists = score(pair_rows(lake, spark, as_of), str(folder), partitions=2 * context.config.spark_cores)
+    tasks = _tasks(lake, as_of, context.config.spark_cores)
+    spark.conf.set("spark.sql.shuffle.partitions", str(tasks))
+    lists = score(pair_rows(lake, spark, as_of), str(folder), partitions=tasks)
     stated = {c.AS_OF: F.lit(as_of), "model_version": F.lit(model_version)}
     rows = lists.withColumns(stated).select(*topk.column_names)
     with commit_metadata(spark, context.spec.name, inputs):

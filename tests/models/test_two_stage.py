@@ -163,6 +163,22 @@ def test_features_stand_in_the_order_of_the_one_list(scorer: Scorer, make_snapsh
     assert not np.isinf(matrix).any()
 
 
+def test_users_outside_the_reference_get_scores_like_those_inside(make_snapshot: Make, tiny_recipe: Recipe) -> None:
+    """Generators that know half of the users still know what the other half would like."""
+    now = make_snapshot(3)
+    half = replace(tiny_recipe, reference_users=len(now.histories) // 2)
+    whole, sampled = (Generators.fit(now.histories, now.items, recipe) for recipe in (tiny_recipe, half))
+    assert len(whole.reference) == len(now.histories)
+    assert len(sampled.reference) == half.reference_users
+    strangers = now.histories.take(np.flatnonzero(sampled.reference.positions(now.histories.user_ids) < 0))
+    for name in ("als", "als_wide", "user_knn"):
+        ours, theirs = sampled.scores(strangers)[name], whole.scores(strangers)[name]
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.8, name
+    # A user's scores hang on nobody else in the block.
+    alone = sampled.scores(strangers.slice(1, 2))
+    assert all(np.allclose(alone[name][0], values[1], atol=1e-5) for name, values in sampled.scores(strangers).items())
+
+
 def test_a_user_without_known_items_still_gets_a_list(scorer: Scorer, make_snapshot: Make) -> None:
     frame = rows_of(make_snapshot(3))[:1].assign(user_id="stranger", item_id="of another shop")
     scored = scorer.score(frame, k=5, surfaces=[HOME])

@@ -1,0 +1,59 @@
+"""Histories of a moment: of everybody, or of the users who speak for all."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
+from jobs.lake import Lake
+from jobs.settings import Settings
+from jobs.snapshots import count_users, read_histories, read_items
+from models.snapshot import reference_users
+
+AS_OF = datetime(2017, 11, 27, 5, tzinfo=UTC)
+USERS = [f"u{number:02d}" for number in range(12)]
+ITEMS = ["bread", "milk", "soap"]
+
+
+def write(home: Path, table: str, moment: datetime, columns: dict[str, Any], names: tuple[str, ...]) -> None:
+    size = len(next(iter(columns.values())))
+    draw = np.random.default_rng(size)
+    statistics = {name: draw.random(size).astype(np.float32) + 1 for name in names}
+    moments = pa.array([moment] * size, pa.timestamp("us", "UTC"))
+    write_deltalake(
+        str(home / f"lake/retail/gold/{table}"), pa.table({"as_of": moments, **columns, **statistics}), mode="append"
+    )
+
+
+@pytest.fixture
+def lake(own_home: Path) -> Lake:
+    pairs = [(user, item) for user in USERS for item in ITEMS if (ord(item[0]) + int(user[1:])) % 3]
+    texts = dict.fromkeys(("category", "product_type", "brand", "manufacturer_id", "package_size"), ITEMS)
+    for moment in (AS_OF, AS_OF - timedelta(days=28)):
+        of_pairs = {"user_id": [user for user, _ in pairs], "item_id": [item for _, item in pairs]}
+        weight = np.ones(len(pairs), np.float32)
+        write(own_home, "pair_features", moment, {**of_pairs, "weight": weight}, tuple(PAIR_STATISTICS))
+        write(own_home, "user_features", moment, {"user_id": USERS[::-1]}, tuple(USER_FEATURES))
+        write(own_home, "item_features", moment, {"item_id": ITEMS, **texts}, tuple(ITEM_FEATURES))
+    return Lake.of("retail", Settings(home=own_home))
+
+
+def test_a_sample_reads_what_everybody_would_be_cut_to(lake: Lake) -> None:
+    items = read_items(lake, AS_OF, min_users=1)
+    everybody = read_histories(lake, AS_OF, items)
+    assert everybody.user_ids.tolist() == USERS
+    assert count_users(lake, AS_OF) == len(USERS)
+    places = reference_users(everybody.user_ids, 5, seed=7)
+    assert places is not None
+    expected, found = everybody.take(places), read_histories(lake, AS_OF, items, at_most=5, seed=7)
+    assert found.user_ids.tolist() == expected.user_ids.tolist()
+    assert found.items.tolist() == expected.items.tolist()
+    for name in PAIR_STATISTICS:
+        assert np.array_equal(found.statistics[name], expected.statistics[name])
+    whole = read_histories(lake, AS_OF, items, at_most=12)
+    assert whole.user_ids.tolist() == USERS
