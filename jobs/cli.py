@@ -189,6 +189,7 @@ def bench(
     vectors: Annotated[int, typer.Option(min=2000, help="index: how many synthetic vectors.")] = 1_000_000,
     sizes: Annotated[str, typer.Option(help="scale: how many times the real number of users.")] = "1,3,10",
     weeks: Annotated[int, typer.Option(min=7, max=48, help="scale: weeks of history of each user.")] = 48,
+    add: Annotated[bool, typer.Option(help="scale: keep what the last run measured of other sizes.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure the pipeline's stages, memory and the API on a stack of its own (ten minutes), the indexes, or scale."""
@@ -199,7 +200,7 @@ def bench(
     if what == "scale":
         from jobs.scale.bench import parse_sizes, run_scale
 
-        raise typer.Exit(run_scale(parse_sizes(sizes), weeks, as_json=as_json, readme=readme))
+        raise typer.Exit(run_scale(parse_sizes(sizes), weeks, as_json=as_json, readme=readme, add=add))
     from jobs.bench import run_bench
 
     raise typer.Exit(run_bench(what, as_json=as_json, readme=readme))

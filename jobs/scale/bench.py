@@ -28,6 +28,7 @@ from jobs.scale.generate import SEED, write_bronze, write_promotions
 from jobs.scale.report import write_page
 from jobs.scale.seed_baskets import SeedBaskets, write_seed
 from jobs.scale.skew import measure as measure_skew
+from jobs.scale.skew import write_skewed_lake
 from jobs.scale.stages import JOBS, Progress, Stage, measured, run_stage
 from jobs.scale.statistics import describe
 from jobs.settings import Settings, settings
@@ -79,6 +80,7 @@ class Bench:
         self.stages: list[Stage] = []
         self.statistics: dict[str, dict[str, float]] = {}
         self.skew: list[dict[str, Any]] = []
+        self.skewed_features: dict[str, Any] = {}
         self.moments = 1
         self.bytes: dict[str, dict[str, float]] = {}
         self.ranker = config.home / "run" / "ranker"
@@ -147,8 +149,21 @@ class Bench:
             real = self.statistics.get("real") or self.real_statistics()
             self.statistics |= {"real": real, f"made up, {size}x": self._described(lake)}
         if not self.skew:
-            with self._session(cluster) as spark:
-                self.skew = measure_skew(spark, lake, cluster)
+            self._skew(cluster, lake, environment, users, moment)
+
+    def _skew(
+        self, cluster: Cluster, lake: Lake, environment: Mapping[str, str], users: int, moment: list[str]
+    ) -> None:
+        """Operations one by one, then gold as a whole from a lake whose events have a best-seller."""
+        other = Lake((self.config.home / "lake-skewed").as_uri(), self.config.domain)
+        with self._session(cluster) as spark:
+            self.skew = measure_skew(spark, lake, cluster)
+            write_skewed_lake(spark, lake, other)
+        rows = self._count(lake)
+        there = {**environment, "SLUICE_LAKE_URI": other.root}
+        built = run_stage("features", cluster, there, size=0, users=users, rows=rows, options=moment)
+        self.skewed_features = asdict(built)
+        shutil.rmtree(self.config.home / "lake-skewed", ignore_errors=True)
 
     def _generate(self, cluster: Cluster, lake: Lake, seed: SeedBaskets, users: int) -> None:
         begun = time.monotonic()
@@ -211,6 +226,21 @@ class Bench:
         """Write what there is: hours of measuring do not hang on the last stage."""
         self.target.write_text(json.dumps(self.results(), indent=2))
 
+    def add_to(self, before: Mapping[str, Any], sizes: Sequence[int]) -> None:
+        """Keep what an earlier run measured of other sizes.
+
+        Raises:
+            ValueError: it was of another number of weeks: sizes would not compare.
+        """
+        if before["weeks"] != self.weeks:
+            raise ValueError(
+                f"{self.target} is of {before['weeks']} weeks, not of {self.weeks}: measure all sizes anew"
+            )
+        self.stages = [stage for one in before["stages"] if (stage := Stage(**one)).size not in sizes]
+        self.statistics, self.bytes = dict(before["statistics"]), dict(before["bytes"])
+        self.skew, self.skewed_features = before["skew"], before["skewed_features"]
+        self.moments, self.machine = before["moments"], before["machine"]
+
     def results(self) -> dict[str, Any]:
         return {
             "measured_at": datetime.now(UTC).isoformat(),
@@ -225,6 +255,7 @@ class Bench:
             "moments": self.moments,
             "statistics": self.statistics,
             "skew": self.skew,
+            "skewed_features": self.skewed_features,
             "machine": self.machine,
         }
 
@@ -241,8 +272,12 @@ def parse_sizes(text: str) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool) -> int:
-    """Measure; keep what each stage gave in `<home>/bench-scale.json`, show them, and on request write the page."""
+def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, add: bool = False) -> int:
+    """Measure; keep what each stage gave in `<home>/bench-scale.json`, show them, and on request write the page.
+
+    Args:
+        add: keep other sizes that this file holds.
+    """
     from jobs.scale.report import markdown
 
     base = settings()
@@ -252,6 +287,8 @@ def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool) 
     (config.home / "lib").symlink_to(base.home.resolve() / "lib")
     target = base.home / "bench-scale.json"
     bench = Bench(config, weeks, target, lambda line: print(line, file=sys.stderr, flush=True))
+    if add and target.exists():
+        bench.add_to(json.loads(target.read_text()), sizes)
     try:
         bench.run(sizes)
     except Exception:

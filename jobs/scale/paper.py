@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from features.ranking import GENERATORS
 from jobs.scale.stages import Stage
+from models.recipe import Recipe
 
 USERS, ITEMS, WEEKS = 10_000_000, 1_000_000, 48
 CORES = 400
 """Executor cores of the cluster on paper: 50 machines of eight."""
+RECIPE = Recipe()
+BLOCK = RECIPE.user_block
+"""Users that a task scores at once."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,20 @@ def estimate(costs: UnitCosts, *, users: int = USERS, weeks: int = WEEKS, cores:
         ("scoring everybody, dense as it is", on_cluster(users / 1e3 * costs.score)),
         (
             "release by one process, as it is",
-            f"{users / 1e3 * costs.release / hour:.1f} h and {users * costs.release_bytes / 1e9:.0f} GB: not this way",
+            f"{users / 1e3 * costs.release / hour:.1f} h and {users * costs.release_bytes / 1e9:.0f} GB "
+            f"({costs.release_bytes:,.0f} bytes per user): its scoring tasks would have to pack it",
         ),
         (
             "Redis",
             f"{users * costs.redis_bytes / 1e9:.0f} GB a release ({costs.redis_bytes:,.0f} bytes per user), "
             f"{3 * users * costs.redis_bytes / 1e9:.0f} GB with the two that can be rolled back to",
         ),
+        (
+            f"dense scores of {BLOCK} users over {ITEMS:,} items",
+            f"{BLOCK * ITEMS * len(GENERATORS) * 4 / 1e9:.0f} GB a task ({len(GENERATORS)} sources of float32): "
+            "each source has to yield its best few hundred items instead",
+        ),
+        (f"vectors of {ITEMS:,} items, flat", f"{ITEMS * RECIPE.als['factors'] * 4 / 1e6:,.0f} MB"),
     ]
 
 

@@ -8,7 +8,7 @@ import psutil
 
 from jobs.stack.memory import pss_bytes
 
-_SAMPLE_SECONDS = 0.5
+_SAMPLE_SECONDS = 1.0
 MIB = 1 << 20
 
 
@@ -34,7 +34,7 @@ class Peaks:
 
     A part is a set of processes with their descendants; `workers` also knows its largest single member, because a
     skewed task fills one worker while the others are idle. CPU seconds do not hang on what else a machine does; the
-    last half second of a process that ends is missed.
+    last second of a process that ends is missed.
     """
 
     parts: Mapping[str, Iterable[int]]

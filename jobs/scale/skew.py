@@ -23,6 +23,7 @@ from jobs.stack.cluster import Cluster
 
 SHARE = 0.30
 BEST_SELLER = "best-seller"
+"""An item that no catalog knows."""
 SLICES = 16
 
 
@@ -38,6 +39,14 @@ def task_shares(rows: DataFrame, key: str) -> tuple[float, float]:
     counts = [int(row["count"]) for row in counted]
     total = max(sum(counts), 1)
     return max(counts, default=0) / total, max(counts, default=0) * SLICES / total
+
+
+def shares_as_planned(rows: DataFrame) -> tuple[float, float]:
+    """The same of the tasks that a frame's last stage really has."""
+    counted = rows.groupBy(F.spark_partition_id().alias("task")).count().collect()
+    counts = [int(row["count"]) for row in counted]
+    total = max(sum(counts), 1)
+    return max(counts, default=0) / total, max(counts, default=0) * len(counts) / total
 
 
 def pair_sums(events: DataFrame, divide_by: str) -> DataFrame:
@@ -73,6 +82,15 @@ def _run(frame: DataFrame) -> None:
     frame.write.format("noop").mode("overwrite").save()
 
 
+def write_skewed_lake(spark: SparkSession, lake: Lake, other: Lake) -> None:
+    """Silver of another lake as of this one, but for the best-seller in its events."""
+    for name in ("events", "products", "promotions"):
+        other.ensure(spark, SILVER[name])
+        rows = lake.read(spark, SILVER[name])
+        rows = skewed(rows) if name == "events" else rows
+        rows.write.format("delta").mode("append").save(other.path(SILVER[name]))
+
+
 def measure(spark: SparkSession, lake: Lake, cluster: Cluster) -> list[dict[str, Any]]:
     """Measure on a skewed copy of silver.events; one row per operation and way, the chosen way last of each."""
     folder = f"{lake.path(SILVER['events'])}-skewed"
@@ -103,13 +121,16 @@ def measure(spark: SparkSession, lake: Lake, cluster: Cluster) -> list[dict[str,
     joined = events.join(products, on=c.ITEM_ID, how="left")
     plain = {"spark__sql__autoBroadcastJoinThreshold": "-1", "spark__sql__shuffle__partitions": str(SLICES)}
     with _settings(spark, **plain, spark__sql__adaptive__enabled="false"):
-        add("join with the catalog", "both sides moved to their item", by_item, lambda: _run(joined))
+        shares = shares_as_planned(joined)
+        add("join with the catalog", "both sides moved to their item", shares, lambda: _run(joined))
     adaptive = {
         "spark__sql__adaptive__skewJoin__skewedPartitionThresholdInBytes": "4m",
         "spark__sql__adaptive__advisoryPartitionSizeInBytes": "4m",
     }
     with _settings(spark, **plain, **adaptive):
-        add("join with the catalog", "the same, skewed parts split by AQE", by_item, lambda: _run(joined))
-    add("join with the catalog", "catalog sent to the workers (chosen)", (1 / SLICES, 1.0),
-        lambda: _run(events.join(F.broadcast(products), on=c.ITEM_ID, how="left")))  # fmt: skip
+        shares = shares_as_planned(joined)
+        add("join with the catalog", "the same, skewed parts split by AQE", shares, lambda: _run(joined))
+    sent = events.join(F.broadcast(products), on=c.ITEM_ID, how="left")
+    shares = shares_as_planned(sent)
+    add("join with the catalog", "catalog sent to the workers (chosen)", shares, lambda: _run(sent))
     return found

@@ -22,7 +22,7 @@ from jobs.stack.services import tcp_open
 
 MASTER = "org.apache.spark.deploy.master.Master"
 WORKER = "org.apache.spark.deploy.worker.Worker"
-READY_SECONDS = 300
+READY_SECONDS = 900
 _STOP_SECONDS = 15
 
 

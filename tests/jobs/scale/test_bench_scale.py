@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.scale.bench import PORT_SHIFT, bench_settings, parse_sizes
+from jobs.scale.bench import PORT_SHIFT, Bench, bench_settings, parse_sizes
+from jobs.scale.stages import Stage
 from jobs.settings import Settings
 
 
@@ -29,3 +30,17 @@ def test_sizes_are_whole_numbers_in_order() -> None:
     for wrong in ("", "0,1", "1.5", "big"):
         with pytest.raises(ValueError, match="such as 1,3,10"):
             parse_sizes(wrong)
+
+
+def test_other_sizes_of_an_earlier_run_are_kept_when_they_compare(tmp_path: Path) -> None:
+    def bench(weeks: int) -> Bench:
+        return Bench(Settings(home=tmp_path), weeks, tmp_path / "bench-scale.json", lambda line: None)
+
+    first, later = bench(12), bench(12)
+    first.stages = [Stage(size, "score", 100 * size, 1000 * size, 1, 2, 3, 1, 4, 2) for size in (1, 3)]
+    first.skew = [{"operation": "join"}]
+    later.add_to(first.results(), [3, 10])
+    assert [stage.size for stage in later.stages] == [1]
+    assert later.skew == first.skew
+    with pytest.raises(ValueError, match="12 weeks, not of 8: measure all sizes anew"):
+        bench(8).add_to(first.results(), [10])

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from jobs.scale.report import FLAT, SLACK, growth, markdown, verdicts, write_page
+from jobs.scale.report import FLAT, SLACK, gains, growth, markdown, verdicts, write_page
 from jobs.scale.stages import Stage
 
 
@@ -53,3 +53,19 @@ def test_the_page_is_replaced_between_its_markers_only(tmp_path: Path) -> None:
     assert "| join | plain | 3.0 | 5.0 | 36.0% | 5.8 | 900 |" in text
     assert "STALE" not in text
     assert markdown(results) in text
+
+
+def test_what_the_chosen_way_gains_stands_beside_the_plain_one() -> None:
+    plain = {"operation": "join", "how": "plain", "seconds": 6.0, "cpu_seconds": 9.0, "largest_share": 0.36,
+             "over_mean": 5.8, "worker_mib": 900}  # fmt: skip
+    chosen = {**plain, "how": "chosen", "seconds": 2.0, "cpu_seconds": 3.0, "largest_share": 0.0625}
+    text = "- join: 6.0 -> 2.0 s (3.0 times), 9.0 -> 3.0 CPU seconds, largest task 36.0% -> 6.2% of the rows"
+    assert gains([plain, {**plain, "how": "between"}, chosen]) == [text]
+    whole = {**asdict(stage(1, 20)), "size": 0}
+    results = {
+        "weeks": 12, "workers": 2, "executor_memory": "1g", "engine_memory": "1g", "seed": 1, "skew": [plain, chosen],
+        "machine": {"cores": 2, "load": [0.5]}, "stages": [asdict(stage(1, 10))], "skewed_features": whole,
+    }  # fmt: skip
+    page = markdown(results)
+    assert text in page
+    assert "all of gold: 20.0 CPU seconds as it was, 40.0 with the best-seller (2.00 times; 10.0 and 20.0 s)" in page
