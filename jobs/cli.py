@@ -198,9 +198,9 @@ def bench(
 
         raise typer.Exit(run_index_bench(vectors, as_json=as_json, readme=readme))
     if what == "scale":
-        from jobs.scale.bench import parse_sizes, run_scale
+        from jobs.scale.bench import parse_sizes, run_to_end
 
-        raise typer.Exit(run_scale(parse_sizes(sizes), weeks, as_json=as_json, readme=readme, add=add))
+        run_to_end(parse_sizes(sizes), weeks, as_json=as_json, readme=readme, add=add)
     from jobs.bench import run_bench
 
     raise typer.Exit(run_bench(what, as_json=as_json, readme=readme))

@@ -9,12 +9,13 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from pyspark.sql import SparkSession
 from features.domains import domain
 from jobs.catalog import BRONZE_DUMPS, GOLD, SILVER
 from jobs.lake import Lake
+from jobs.run import leave
 from jobs.scale.generate import SEED, write_bronze, write_promotions
 from jobs.scale.report import write_page
 from jobs.scale.seed_baskets import SeedBaskets, write_seed
@@ -300,3 +302,13 @@ def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, 
         write_page(results)
     print(json.dumps(results, indent=2) if as_json else markdown(results))
     return 0
+
+
+def run_to_end(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, add: bool) -> NoReturn:
+    """`run_scale`, and leave the process: its sessions' closed channels would keep the interpreter from ending."""
+    try:
+        code = run_scale(sizes, weeks, as_json=as_json, readme=readme, add=add)
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    leave(code)

@@ -101,7 +101,7 @@ def gains(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"- {operation}: {plain['seconds']:.1f} -> {chosen['seconds']:.1f} s "
             f"({plain['seconds'] / max(chosen['seconds'], 0.1):.1f} times), "
             f"{plain['cpu_seconds']:.1f} -> {chosen['cpu_seconds']:.1f} CPU seconds, "
-            f"largest task {plain['largest_share']:.1%} -> {chosen['largest_share']:.1%} of the rows"
+            f"largest task {plain['over_mean']:.1f} -> {chosen['over_mean']:.1f} times the mean"
         )
     return lines
 

@@ -58,8 +58,8 @@ def test_the_page_is_replaced_between_its_markers_only(tmp_path: Path) -> None:
 def test_what_the_chosen_way_gains_stands_beside_the_plain_one() -> None:
     plain = {"operation": "join", "how": "plain", "seconds": 6.0, "cpu_seconds": 9.0, "largest_share": 0.36,
              "over_mean": 5.8, "worker_mib": 900}  # fmt: skip
-    chosen = {**plain, "how": "chosen", "seconds": 2.0, "cpu_seconds": 3.0, "largest_share": 0.0625}
-    text = "- join: 6.0 -> 2.0 s (3.0 times), 9.0 -> 3.0 CPU seconds, largest task 36.0% -> 6.2% of the rows"
+    chosen = {**plain, "how": "chosen", "seconds": 2.0, "cpu_seconds": 3.0, "largest_share": 0.0625, "over_mean": 1.04}
+    text = "- join: 6.0 -> 2.0 s (3.0 times), 9.0 -> 3.0 CPU seconds, largest task 5.8 -> 1.0 times the mean"
     assert gains([plain, {**plain, "how": "between"}, chosen]) == [text]
     whole = {**asdict(stage(1, 20)), "size": 0}
     results = {
