@@ -7,6 +7,7 @@ Only `ingested_at` is wall time elsewhere. State: `<home>/clock.json`, one pair 
 
 import json
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def _state_file(config: Settings) -> Path:
 def _write(config: Settings, event_now: datetime) -> None:
     path = _state_file(config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
     temporary.write_text(json.dumps({"event_anchor": event_now.isoformat(), "wall_anchor": _wall().isoformat()}))
     temporary.replace(path)
 
