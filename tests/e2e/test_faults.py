@@ -148,7 +148,7 @@ def final_state(platform: Any) -> dict[str, Any]:
     base = f"http://127.0.0.1:{platform.port('api')}/v1/users"
     lists = {}
     for user in range(1, 51):
-        for _ in range(10):  # on a busy machine one answer of Redis may come too late: that it stays so would be a fault
+        for _ in range(10):  # on a busy machine an answer of Redis may come too late; that it stays so would be a fault
             answer = httpx.get(f"{base}/{user}/recommendations", params={"k": 20}).json()
             if answer["source"] != "stale":
                 break
