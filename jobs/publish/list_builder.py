@@ -114,8 +114,8 @@ class ListBuilder:
 
     def _keep_in_lists(
         self, surface: str, items: NDArray[np.int64], starts: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of many lists that stay, and where each list ends among them."""
+    ) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Number of each list that does not end empty, and its rows that stay."""
         kept = apply_rules_to_lists(
             items,
             starts,
@@ -125,7 +125,11 @@ class ListBuilder:
             k=k,
             dropped=self.dropped[surface],
         )
-        return kept, np.searchsorted(kept, np.append(starts[1:], len(items)))
+        begin = 0
+        for number, end in enumerate(np.searchsorted(kept, np.append(starts[1:], len(items))).tolist()):
+            if end > begin:
+                yield number, kept[begin:end]
+            begin = end
 
     def dropped_by_surface(self) -> dict[str, dict[str, int]]:
         """What the rules took out so far: surface -> reason -> places."""
@@ -167,14 +171,11 @@ class ListBuilder:
         for surface in sorted(set(surfaces.tolist())):
             mine = np.flatnonzero(surfaces == surface)
             first = np.searchsorted(mine, starts[surfaces[starts] == surface])
-            kept, ends = self._keep_in_lists(surface, items[mine], first, LIST_LENGTH)
-            rows, begin = mine[kept], 0
+            owners = users[mine[first]].tolist()
             lists: dict[str, RankedItems] = {}
-            for owner, end in zip(users[mine[first]].tolist(), ends.tolist(), strict=True):
-                if end > begin:
-                    of_user = rows[begin:end]
-                    lists[owner] = RankedItems.of(items[of_user], topk.scores[of_user], sources[of_user])
-                begin = end
+            for number, kept in self._keep_in_lists(surface, items[mine], first, LIST_LENGTH):
+                rows = mine[kept]
+                lists[owners[number]] = RankedItems.of(items[rows], topk.scores[rows], sources[rows])
             yield f"u:{surface}", lists
 
     def _explores(self, family: str) -> bool:
@@ -251,14 +252,11 @@ class ListBuilder:
         starts = np.cumsum([0, *map(len, found)], dtype=np.int64)[:-1]
         near = items[np.concatenate(found)] if found else items
         scores = np.concatenate([ranked.scores[place][: len(one)] for place, one in enumerate(found)] or [[]])
-        kept, ends = self._keep_in_lists("bought_together", near, starts, TOGETHER_LENGTH)
-        lists, begin = {}, 0
-        for owner, end in zip(items.tolist(), ends.tolist(), strict=True):
-            if end > begin:
-                rows = kept[begin:end]
-                lists[self.table.item_ids[owner]] = RankedItems.of(near[rows], scores[rows])
-            begin = end
-        return lists
+        owners = items.tolist()
+        return {
+            self.table.item_ids[owners[number]]: RankedItems.of(near[rows], scores[rows])
+            for number, rows in self._keep_in_lists("bought_together", near, starts, TOGETHER_LENGTH)
+        }
 
     def vectors(self) -> tuple[IndexChoice, NDArray[np.uint32], dict[str, RankedItems]]:
         """Index, the item of each of its rows, and similar lists; no cap: similar items share a category."""

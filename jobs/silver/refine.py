@@ -314,9 +314,10 @@ def main(context: JobContext) -> None:
         NothingToDo: when no input has a version that silver does not hold; decided without Spark.
         GateFailedError: naming suite, expectation, column, observed value and threshold.
     """
-    if scope_of(context).is_incremental and not any(taking(context.lake, table).new for table in INPUTS):
+    scope = scope_of(context)
+    if scope.is_incremental and not any(taking(context.lake, table).new for table in INPUTS):
         raise NothingToDo("silver holds every version of its inputs")
     name, config = context.spec.name, context.config
     spark = connect(name, context.domain, config)
-    aside = scope_of(context).is_window or scope_of(context).replays(_ASIDE) or taking(context.lake, _ASIDE).new
+    aside = scope.is_window or scope.replays(_ASIDE) or taking(context.lake, _ASIDE).new
     refine(spark, context, connect(f"{name}.{_ASIDE}", context.domain, config) if aside else None)
