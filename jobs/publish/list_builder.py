@@ -7,7 +7,7 @@ popular and trending ones. The same inputs give the same lists.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
@@ -138,14 +138,11 @@ class ListBuilder:
     def user_lists(self) -> dict[str, ListStore]:
         """Lists by family `u:<surface>` and user, rules applied; users whose list ends empty have none."""
         ruled = self._ruled()
-        texts = [" ".join(pair) for pair in zip(self.table.titles, self.table.categories, strict=True)]
-        trials = self.inputs.item_features.column("trial_28d", self.index)
-        cold = ColdItems.of(texts, self.table.categories, self._is_cold(), trials)
         lists: dict[str, ListStore] = {}
         for family in sorted(ruled):
             found = ruled.pop(family)
             if self._explores(family):
-                found = self._explored(found, cold)
+                found = self._explored(found)
             lists[family] = self._with_cold_users(family, found)
         return lists
 
@@ -181,7 +178,14 @@ class ListBuilder:
     def _explores(self, family: str) -> bool:
         return self.rules.explore_places > 0 and family.removeprefix("u:") in self.rules.explore_surfaces
 
-    def _explored(self, lists: ListStore, cold: ColdItems) -> ListStore:
+    @cached_property
+    def _cold_items(self) -> ColdItems:
+        """Made when rules give a quota, and only then: it looks at the text of every item."""
+        texts = [" ".join(pair) for pair in zip(self.table.titles, self.table.categories, strict=True)]
+        trials = self.inputs.item_features.column("trial_28d", self.index)
+        return ColdItems.of(texts, self.table.categories, self._is_cold(), trials)
+
+    def _explored(self, lists: ListStore) -> ListStore:
         """Lists whose quota of places has gone to cold items."""
         cap, code = self.rules.max_per_category, self.sources.index(EXPLORE)
         quota = Quota(self.rules.explore_places, cap, LIST_LENGTH, code)
@@ -195,7 +199,7 @@ class ListBuilder:
                 for user in block
                 if user in self.inputs.bought_cold
             }
-            self.explored += cold.into(block, quota, bought, corpus=corpus)
+            self.explored += self._cold_items.into(block, quota, bought, corpus=corpus)
             for user_id, ranked in block.items():
                 made.append(user_id, ranked)
         return made
