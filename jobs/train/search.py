@@ -6,7 +6,7 @@ trial by the number of trials before it: a search that was killed goes on as if 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +35,9 @@ _RANDOM_TRIALS = 8
 
 _REFUSED = "refused"
 """Attribute of a trial whose settings cannot be fitted."""
+_ROLE = "settings_of"
+"""Attribute of a trial that is not of the sampler: whose settings it tries, one of `_OWN` and `_RIVAL`."""
+_OWN, _RIVAL = "recipe", "rival"
 
 Say = Callable[[str], None]
 
@@ -168,7 +171,9 @@ class _Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         database.parent.mkdir(parents=True, exist_ok=True)
         self._part, self._seed = part, recipe.seed
-        self._first = [own_choice(part, one) for one in (recipe, rival) if one is not None]
+        self._first = {_OWN: own_choice(part, recipe)}
+        if rival is not None and own_choice(part, rival) != self._first[_OWN]:
+            self._first[_RIVAL] = own_choice(part, rival)
         self._judged: dict[int, Outcome] = {}  # of this process; those of earlier ones can be had again
         self._study = optuna.create_study(
             study_name=name, storage=f"sqlite:///{database}", direction="maximize", load_if_exists=True
@@ -192,27 +197,43 @@ class _Study:
         failed = self._trials(TrialState.FAIL)
         return len(self._finished()) + sum(_REFUSED in trial.user_attrs for trial in failed)
 
+    def _roles(self, trials: Iterable[Any]) -> set[str]:
+        return {trial.user_attrs[_ROLE] for trial in trials if _ROLE in trial.user_attrs}
+
+    def _enqueue(self) -> None:
+        """The recipe's own settings first, then the rival's: those that a killed process left without a value again."""
+        from optuna.trial import TrialState
+
+        refused = [trial for trial in self._trials(TrialState.FAIL) if _REFUSED in trial.user_attrs]
+        judged = self._roles([*self._finished(), *refused])
+        for _ in self._trials(TrialState.WAITING):  # enqueued anew, so that the order is the same as ever
+            self._study.tell(self._study.ask(), state=TrialState.FAIL)
+        if _OWN in judged and self._tried() > 1:
+            return  # a rival found since has no first place any more
+        for role, choice in self._first.items():
+            if role not in judged:
+                self._study.enqueue_trial(choice, user_attrs={_ROLE: role})
+
     def run(self, bench: Bench, *, until: float, trials: int, log: TrialLog, say: Say) -> None:
-        """Trials until one of the limits; the recipe's own settings are the first."""
+        """Trials until one of the limits; the recipe's own settings are the first, whatever the limits."""
         from optuna.samplers import TPESampler
         from optuna.trial import TrialState
 
-        lasted = 0.0
-        while (done := self._tried()) < trials and (done < 1 or time.monotonic() + lasted < until):
+        self._enqueue()
+        lasted, has_own = 0.0, _OWN in self._roles(self._finished())
+        while ((done := self._tried()) < trials and time.monotonic() + lasted < until) or not has_own:
             self._study.sampler = TPESampler(seed=self._seed + done, n_startup_trials=_RANDOM_TRIALS)
-            if done == 0 and not self._trials(TrialState.WAITING):
-                for choice in self._first:
-                    self._study.enqueue_trial(choice, skip_if_exists=True)
             trial, begun = self._study.ask(), time.monotonic()
             try:
                 outcome = bench.judge(suggest(self._part, trial))
             except ModelError as problem:
-                if done == 0:
+                if not has_own:
                     raise  # with the recipe's own settings nothing can be compared
                 trial.set_user_attr(_REFUSED, str(problem))
                 self._study.tell(trial, state=TrialState.FAIL)
                 say(f"{self._part} {trial.number}: failed ({problem})")
                 continue
+            has_own = True
             lasted = time.monotonic() - begun
             self._judged[trial.number] = outcome
             trial.set_user_attr("settings", outcome.settings)
@@ -224,7 +245,7 @@ class _Study:
         """Whether the best trial is proven better than the recipe's own settings, on the same users."""
         finished = self._finished()
         best = max(finished, key=lambda trial: (trial.value, -trial.number))
-        own = min(finished, key=lambda trial: int(trial.number))
+        own = next(trial for trial in finished if trial.user_attrs.get(_ROLE) == _OWN)
         if best.number == own.number:
             return Verdict(len(finished), own.value, own.value, None, False, dict(own.user_attrs["settings"]))
         ours, theirs = (self._judged.get(one.number) or bench.judge(one.params) for one in (own, best))

@@ -66,6 +66,34 @@ def test_a_resumed_search_finds_what_an_uninterrupted_one_does(tmp_path: Path) -
     assert len(whole.judged) == 10  # nothing left to do
 
 
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_search_killed_in_one_of_its_first_trials_still_compares_with_the_recipes_own(
+    tmp_path: Path, killed: int
+) -> None:
+    class Killed(Valley):
+        def judge(self, settings: Mapping[str, Any]) -> Outcome:
+            outcome = super().judge(settings)
+            if len(self.judged) == killed + 1:
+                raise KeyboardInterrupt
+            return outcome
+
+    earlier = replace(FAST, als={**FAST.als, "regularization": 4.0})
+
+    def searched(file: str, bench: Valley) -> _Study:
+        one = _Study("als", "als", FAST, tmp_path / file, earlier)
+        one.run(bench, until=FOREVER, trials=3, log=NoLog(), say=lambda message: None)
+        return one
+
+    whole, resumed = Valley(), Valley()
+    uninterrupted = searched("whole.db", whole).verdict(whole)
+    with pytest.raises(KeyboardInterrupt):
+        searched("parts.db", Killed())
+    found = searched("parts.db", resumed)
+    assert resumed.judged == whole.judged[killed:]
+    assert found.verdict(resumed) == uninterrupted
+    assert uninterrupted.own == Valley().judge(own_choice("als", FAST)).value
+
+
 def test_the_recipes_own_settings_come_first_and_a_better_choice_is_adopted(tmp_path: Path) -> None:
     bench = Valley()
     verdict = run(tmp_path / "a.db", bench, 8).verdict(bench)
