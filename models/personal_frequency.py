@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from models.interaction_matrix import InteractionMatrix
-from models.scoring import Floats, ScoringRecommender
+from models.scoring import Floats, Scores, ScoringRecommender
 
 
 class PersonalFrequencyRecommender(ScoringRecommender):
@@ -30,12 +30,12 @@ class PersonalFrequencyRecommender(ScoringRecommender):
         # Strictly between 0 and 1, so that popularity orders ties and the fill and never outranks an own item.
         self.popularity = (total / (total.max() + 1.0)).astype(np.float32)
 
-    def _scores(self, rows: sp.csr_matrix, positions: NDArray[np.int64]) -> Floats:
+    def _scores(self, rows: sp.csr_matrix, positions: NDArray[np.int64]) -> Scores:
         own = rows.toarray().astype(np.float64)
         largest = max(float(own.max(initial=0.0)), 1.0)
         tie = self.popularity * 1e-9 * largest
         filled = np.where(self.popularity > 0, self.popularity - 2.0, -np.inf) if self.fill else -np.inf
-        # float32 is too coarse for the tie term: rank in float64, hand out ranks' own weights.
+        # float32 is too coarse for the tie term: ranked in float64, list scores are float32 again.
         return np.where(own > 0, own + tie, filled)
 
     def _arrays(self) -> dict[str, Any]:

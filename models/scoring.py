@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from models.base import ArtefactError, ModelError, NotFittedError, RankedLists, best_cells, top_k
 from models.interaction_matrix import IdMap, InteractionMatrix
 
-_BLOCK = 512  # users scored at once: 512 x 16k float32 is 33 MB
+_BLOCK = 512  # users scored at once: 512 x 16k float32 is 33 MB, twice that for a model of float64
 
 Floats = NDArray[np.float32]
+Scores = NDArray[np.floating[Any]]
+"""Of a whole catalogue: float32, or float64 where a model's order of ties needs it."""
 
 
 class ScoringRecommender(ABC):
@@ -53,26 +55,26 @@ class ScoringRecommender(ABC):
     def _fit(self, interactions: InteractionMatrix) -> None: ...
 
     @abstractmethod
-    def _scores(self, rows: sp.csr_matrix, positions: NDArray[np.int64]) -> Floats:
+    def _scores(self, rows: sp.csr_matrix, positions: NDArray[np.int64]) -> Scores:
         """Scores of shape (len(positions), items) for known users; higher is better, `-inf` is never shown."""
 
-    def score_users(self, positions: NDArray[np.int64]) -> Floats:
+    def score_users(self, positions: NDArray[np.int64]) -> Scores:
         """Scores of the whole catalogue for users given by position."""
         return self._scores(self.interactions.weights[positions], positions)
 
-    def scores_of(self, users: Sequence[str] | NDArray[Any]) -> Floats:
+    def scores_of(self, users: Sequence[str] | NDArray[Any]) -> Scores:
         """Scores of the whole catalogue for users given by id; `-inf` throughout where the model has nothing to say."""
         names = np.asarray(users, dtype=np.str_)
         asked = self.interactions.users.positions(names)
-        scores = np.full((len(asked), len(self.items)), -np.inf, dtype=np.float32)
         known = asked >= 0
-        if known.any():
-            scores[known] = self.score_users(asked[known])
+        told = self.score_users(asked[known]) if known.any() else np.empty((0, len(self.items)), dtype=np.float32)
+        scores: Scores = np.full((len(asked), len(self.items)), -np.inf, dtype=told.dtype)  # the model's own precision
+        scores[known] = told
         if not self.is_personal and not known.all():
             scores[~known] = self._stranger_scores(names[~known])
         return scores
 
-    def _stranger_scores(self, users: NDArray[np.str_]) -> Floats:
+    def _stranger_scores(self, users: NDArray[np.str_]) -> Scores:
         """Scores for users that `fit` has not seen, of a model that has something to say to them."""
         return self._scores(sp.csr_matrix((len(users), len(self.items))), np.full(len(users), -1, dtype=np.int64))
 

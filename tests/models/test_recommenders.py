@@ -139,6 +139,14 @@ def test_personal_frequency_ranks_own_counts_then_fills_by_popularity() -> None:
     assert named == [["rum", "milk", "tea"], ["milk", "rum", "tea"]]
 
 
+def test_items_bought_equally_often_are_ordered_by_popularity() -> None:
+    users = ["a", "a", *"bcdefgh"]
+    items = ["ale", "wine", *["wine"] * 7]
+    matrix = InteractionMatrix.from_triples(users, items, np.full(9, 3.0))
+    lists = PersonalFrequencyRecommender().fit(matrix).recommend(["a"], k=2, filter_seen=False)
+    assert matrix.items.ids[lists.of(0)].tolist() == ["wine", "ale"]
+
+
 @pytest.mark.parametrize(
     ("build", "word"),
     [
