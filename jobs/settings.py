@@ -20,9 +20,12 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def code_commit() -> str:
-    """Commit of this checkout, "unknown" outside one."""
-    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or "unknown"
+    """Commit of this checkout, "unknown" outside one or where git cannot be run."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def reach_own_services_directly() -> None:

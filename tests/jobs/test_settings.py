@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import ROOT, Settings, SettingsError, settings
+from jobs.settings import ROOT, Settings, SettingsError, code_commit, settings
 from serving.settings import ServingSettings
 
 BAD = [
@@ -71,3 +71,8 @@ def test_a_proxy_never_stands_before_the_own_services(monkeypatch: pytest.Monkey
     reach_own_services_directly()
     assert os.environ["no_proxy"] == "example.org,127.0.0.1,localhost"
     assert os.environ["NO_PROXY"] == "127.0.0.1,localhost"
+
+
+def test_a_machine_without_git_has_no_known_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert code_commit() == "unknown"
