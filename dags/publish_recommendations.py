@@ -7,7 +7,8 @@ only after a sample of what was written has been read back; the previous release
 **Backfill.** Trigger it with `end` = the `as_of` whose features are to be scored.
 
 **When it is red.** The release that was current still serves. Clear the failed task: a half-written release is never
-pointed to and is written again. `sluice release rollback` goes back by hand.
+pointed to and is written again. `sluice release rollback` goes back by hand. `no_pushed_item` in the log: fakes push an
+item into the lists; the message says which, and how a person accepts it with a reason.
 """
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, dag

@@ -51,10 +51,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Choice:
-    """One move of the champion by a person, as the log keeps it."""
+    """One choice of a person against a gate, or back from it, as the log keeps it."""
 
     at: str  # event time
-    action: str  # promote | rollback | moved in MLflow
+    action: str  # promote | rollback | moved in MLflow | pushed items accepted
     version: str
     before: str
     gate: str
@@ -111,6 +111,14 @@ def choices(config: Settings) -> list[Choice]:
     """The log of choices by hand, oldest first."""
     file = _log(config)
     return [Choice(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def record_acceptance(config: Settings, version: str, figures: str, reason: str) -> Choice:
+    """Log that lists were published in spite of a rule that refused them; no alias moves."""
+    at = clock.now(config).isoformat()
+    choice = Choice(at, "pushed items accepted", version, version, figures, reason[:_REASON_LENGTH])
+    _remember(config, choice)
+    return choice
 
 
 def _move(domain: str, version: str, action: str, reason: str, config: Settings) -> Choice:

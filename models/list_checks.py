@@ -18,6 +18,9 @@ _THIN_SHARE = 0.1
 """Of the median user's number of items: accounts that were aged and dressed with a few purchases stay this thin."""
 _OVER_OTHERS = 5.0
 
+MIN_EXPOSURE = 0.05
+"""Share of the established users' lists from which an item that suspicious users buy counts as pushed."""
+
 
 def segments(histories: Histories) -> dict[str, NDArray[np.bool_]]:
     """Masks of users: cold (fewer than five baskets), and of the others the half with fewer baskets and with more."""
@@ -59,19 +62,30 @@ class PushedItem:
     suspect_share: float
 
 
-def pushed_items(
-    histories: Histories,
-    lists: Mapping[str, IntArray],
-    *,
-    width: int,
-    min_exposure: float = 0.05,
-    min_suspects: int = 30,
-    min_share: float = 0.5,
-) -> list[PushedItem]:
-    """Items that many suspicious users push into the lists of the others, most exposed first.
+@dataclass(frozen=True)
+class Suspicion:
+    """What the histories of a moment give away before any list is looked at.
+
+    Attributes:
+        suspicious: mask of the users who came for little, or lately.
+        items: positions that suspicious users buy out of all proportion, ascending.
+        suspects, shares: per such item, how many of its buyers are suspicious, and which share of them.
+    """
+
+    suspicious: NDArray[np.bool_]
+    items: IntArray
+    suspects: IntArray
+    shares: NDArray[np.float64]
+
+
+def suspicion(histories: Histories, *, width: int, min_suspects: int = 30, min_share: float = 0.5) -> Suspicion:
+    """Items whose buyers are mostly suspicious users.
 
     Suspects must also buy the item five times as often as the others do, so that a shop of one-time visitors, or a
     crowd of honest newcomers, is not taken for an attack.
+
+    Args:
+        width: number of items.
     """
     owners, bought = histories.owners, histories.statistics["purchases"] > 0
     owners, items = owners[bought], histories.items[bought]
@@ -81,17 +95,24 @@ def pushed_items(
     few = max(_ONE_PURPOSE_ITEMS, _THIN_SHARE * float(np.median(distinct)) if len(distinct) else 0.0)
     suspect = (distinct <= few) | (oldest < _YOUNG_DAYS)
     buyers = np.bincount(items, minlength=width)
-    suspects = np.bincount(items, suspect[owners], minlength=width)
+    suspects = np.bincount(items, suspect[owners], minlength=width).astype(np.int64)
     among_suspects = suspects / max(int(suspect.sum()), 1)
     among_others = (buyers - suspects + 1) / (int((~suspect).sum()) + 1)
     share = suspects / np.maximum(buyers, 1)
     odd = (suspects >= min_suspects) & (share >= min_share) & (among_suspects >= _OVER_OTHERS * among_others)
-    found = []
-    for item in np.flatnonzero(odd).tolist():
-        exposure = max(_exposure(shown, ~suspect, item) for shown in lists.values())
-        if exposure >= min_exposure:
-            found.append(PushedItem(item, exposure, int(suspects[item]), float(share[item])))
-    return sorted(found, key=lambda one: (-one.exposure, one.item))
+    found: IntArray = np.flatnonzero(odd)
+    return Suspicion(suspect, found, suspects[found], share[found])
+
+
+def pushed_items(histories: Histories, lists: Mapping[str, IntArray], *, width: int) -> list[PushedItem]:
+    """Items that many suspicious users push into the lists of the others, most exposed first."""
+    found = suspicion(histories, width=width)
+    pushed = []
+    for item, suspects, share in zip(found.items.tolist(), found.suspects.tolist(), found.shares.tolist(), strict=True):
+        exposure = max(_exposure(shown, ~found.suspicious, item) for shown in lists.values())
+        if exposure >= MIN_EXPOSURE:
+            pushed.append(PushedItem(item, exposure, suspects, share))
+    return sorted(pushed, key=lambda one: (-one.exposure, one.item))
 
 
 def _exposure(shown: IntArray, established: NDArray[np.bool_], item: int) -> float:

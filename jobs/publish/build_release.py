@@ -4,7 +4,8 @@ Reads gold.topk (the newest as_of, or `--end`), baskets and features of gold, si
 cold users) and the parts that scoring left for that as_of.
 Writes `rec:{domain}:{release_id}:…`, one set of keys per release id. The id follows from the content: the same inputs
 give the same id and a second run changes nothing. Options: `force=1` activates even an older as_of or a release that
-was rolled back.
+was rolled back. Lists that fakes push an item into are refused (rule `no_pushed_item`, exit code 3) and the release
+that is current stays; `accept_pushed="why"` publishes them all the same, and the reason is logged.
 """
 
 import hashlib
@@ -28,10 +29,12 @@ from jobs.lake import Lake
 from jobs.products import read_products
 from jobs.publish import release_inputs
 from jobs.publish.list_builder import EXACT_LISTS, list_sizes
+from jobs.publish.pushed import RULE, PushedItemError, pushed_into
 from jobs.publish.release_content import ReleaseContent, build_content
 from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.release_writer import write_release
 from jobs.publish.topk import newest_as_of, stored_topk
+from jobs.registry import record_acceptance
 from jobs.release_store import check_release, retire
 from jobs.releases import PointerMove, move_pointer, pointer, publisher
 from jobs.run import JobContext, NothingToDo
@@ -107,6 +110,30 @@ def index_report(manifest: Manifest) -> dict[str, Any]:
     return {} if entry is None else entry.model_dump(include={"kind", "parameters", "recall_target", "options"})
 
 
+def refuse_pushed(ctx: JobContext, inputs: ReleaseInputs) -> None:
+    """Look for items that fakes push into the lists; a person may accept them with a reason, which is kept.
+
+    Raises:
+        PushedItemError: there are some, naming rule and figures.
+    """
+    folder = parts_folder(ctx.config, ctx.domain, inputs.as_of)
+    common = {"popular": inputs.popular_ids, "trending": inputs.trending_ids}
+    pushed = pushed_into(ctx.lake, inputs.as_of, folder, common=common)
+    if not pushed:
+        return
+    figures = f"{RULE}: {len(pushed)} items; {'; '.join(map(str, pushed[:3]))}"
+    ctx.report["pushed_items"] = [asdict(one) for one in pushed]
+    reason = ctx.options.get("accept_pushed", "").strip()
+    if not reason:
+        raise PushedItemError(
+            f"the lists as of {inputs.as_of.isoformat()} are not published, what is current stays. {figures}. Find "
+            "and take out the users behind them, or publish all the same: `python -m jobs.run publish.build_release "
+            "--option accept_pushed='why this is no attack'`"
+        )
+    record_acceptance(ctx.config, inputs.model_version, figures, reason)
+    ctx.progress(f"published in spite of {figures}; the reason given: {reason}")
+
+
 # Publishing ----------------------------------------------------------------------------------------------
 
 
@@ -161,6 +188,7 @@ def main(ctx: JobContext) -> None:
 
     Raises:
         NothingToDo: there are no lists yet, or the release that they make is current or was rolled back by a person.
+        PushedItemError: fakes push items into the lists.
     """
     started = time.monotonic()
     if ctx.lake.data_version(table("gold.topk")) is None:
@@ -173,6 +201,7 @@ def main(ctx: JobContext) -> None:
         known = client.hget(Keys(ctx.domain).seen, _digest(versions))
         _refuse_known(client, ctx.domain, known.decode() if known else None, force)
         inputs = read_inputs(ctx, as_of, versions)
+        refuse_pushed(ctx, inputs)
         read_seconds = time.monotonic() - started
         content = build_content(
             inputs, rules, created_at=clock.now(ctx.config), code_commit=code_commit(), scratch=_scratch(ctx)

@@ -1,7 +1,8 @@
 """The champion scores every user as a Spark job: gold.topk of the newest features.
 
 Reads the gold features of `as_of` and the champion's ranker; fits the candidate generators of `as_of` (seconds) into
-`<home>/state/<domain>/<as_of>/`, which the release builder reads too; then each Spark worker loads both once and ranks
+`<home>/state/<domain>/<as_of>/`, which the release builder reads too (beside them whom and what their histories make
+suspicious, see `jobs.publish.pushed`); then each Spark worker loads both once and ranks
 its share of the users. One row per (user, surface, rank) of one `as_of`; a run replaces the whole table.
 
 Option `ranker=<folder>` scores with the rankers of a folder, as version 0: no registry is asked.
@@ -115,6 +116,7 @@ def start_workers(spark: SparkSession, count: int) -> None:
 def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     """Fit the generators of `as_of` and put the ranker beside them; complete or not there at all."""
     from jobs.mllib_als import als_of
+    from jobs.publish.pushed import keep_suspicion
     from jobs.snapshots import read_histories, read_items
     from models.generators import Generators
     from models.ranker import read_manifest
@@ -129,6 +131,7 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
     histories = read_histories(context.lake, as_of, items, at_most=recipe.reference_users, seed=recipe.seed)
     Generators.fit(histories, items, recipe, als=als).save(staged / "generators")
+    keep_suspicion(histories, items, staged)
     shutil.copytree(ranker, staged / "ranker")
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)

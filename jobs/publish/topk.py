@@ -148,6 +148,18 @@ def _scan(lake: Lake, as_of: datetime, columns: list[str]) -> Any:
     return scanner.to_reader()
 
 
+def shown_to(lake: Lake, as_of: datetime, item_ids: list[str], *, places: int) -> dict[tuple[str, str], set[str]]:
+    """Users by (surface, item) whose first `places` hold one of the given items."""
+    import pyarrow.compute as pc
+
+    wanted = (pc.field("as_of") == pc.scalar(as_of)) & pc.field("item_id").isin(item_ids) & (pc.field("rank") <= places)
+    rows = lake.rows(table("gold.topk"), ["surface", "item_id", "user_id"], wanted)
+    found: dict[tuple[str, str], set[str]] = {}
+    for surface, item, user in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
+        found.setdefault((surface, item), set()).add(user)
+    return found
+
+
 def newest_as_of(lake: Lake) -> datetime:
     """The as_of of the newest lists; raises LakeError when there are none."""
     import pyarrow.compute as pc

@@ -281,11 +281,23 @@ def _save_parts(folder: Path, inputs: Any) -> None:
     Generators(
         items=items, reference=IdMap([]), idf=np.zeros(count, np.float32), factors=factors, recipe=FAST, **matrices
     ).save(folder / "state")
+    suspect(folder)
     (folder / "ranker").mkdir(exist_ok=True)
     booster = inputs.boosters["booster"]
     (folder / "ranker" / "booster-home.txt").write_bytes(booster)
     facts = {"sha256": {"home": hashlib.sha256(booster).hexdigest()}, "metrics": {"ndcg_at_10": 0.123}}
     (folder / "ranker" / "ranker.json").write_text(json.dumps(facts))
+
+
+def suspect(folder: Path, *item_ids: str) -> None:
+    """What scoring leaves of items that suspicious users buy: by default nothing; u1 to u5 are established."""
+    from jobs.publish.pushed import FILE
+
+    count = len(item_ids)
+    np.savez(
+        folder / FILE, item_ids=np.array(item_ids, dtype="U8"), suspects=np.full(count, 500), shares=np.ones(count),
+        established=np.array([f"u{number}" for number in range(1, 6)]),
+    )  # fmt: skip
 
 
 # The job as it is run: lake, parts folder, Redis ------------------------------------------------------------
@@ -348,13 +360,13 @@ def lake_of(own_home: Path, make_inputs: Any) -> Any:
     return write
 
 
-def _run(home: Path, redis_url: str, **more: str) -> tuple[int, dict[str, Any]]:
+def _run(home: Path, redis_url: str, *arguments: str, **more: str) -> tuple[int, dict[str, Any]]:
     import json
 
     environment = {**os.environ, "SLUICE_HOME": str(home), "SLUICE_REDIS_URL": redis_url, **more}
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.run", "publish.build_release"],
+        [sys.executable, "-m", "jobs.run", "publish.build_release", *arguments],
         cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     return done.returncode, json.loads(done.stdout.splitlines()[-1])
@@ -373,6 +385,31 @@ def test_the_job_publishes_once_and_then_has_nothing_to_do(own_home: Path, lake_
     code, report = _run(own_home, redis_server.url)
     assert (code, report["status"]) == (99, "nothing to do")
     assert len(list_releases("retail", Settings(redis_url=redis_server.url))) == 1
+
+
+@pytest.mark.services
+def test_lists_that_fakes_push_an_item_into_are_refused_and_what_is_current_stays(
+    own_home: Path, lake_of: Any, redis_server: Any
+) -> None:
+    from jobs.registry import choices
+    from jobs.snapshots import parts_folder
+
+    config = Settings(home=own_home)
+    _, first = _run(own_home, redis_server.url) if lake_of() else (0, {})
+    inputs = lake_of(seed=2)
+    pushed = str(inputs.topk.item_ids[inputs.topk.user_ids == "u1"][0])
+    suspect(parts_folder(config, "retail", inputs.as_of), pushed)
+    for options in ((), ("--option", "force=1"), ("--option", "accept_pushed= ")):
+        code, report = _run(own_home, redis_server.url, *options)
+        assert code == 3, report
+        assert f"no_pushed_item: 1 items; item {pushed} stands in" in report["error"]
+        assert "500 of its buyers (100%)" in report["error"]
+        assert pointer(redis_server.client(), "retail") == (first["release_id"], None)
+    code, report = _run(own_home, redis_server.url, "--option", "accept_pushed=a give-away that we ran ourselves")
+    assert (code, report["activated"]) == (0, True)
+    assert [(one.action, one.reason) for one in choices(config)] == [
+        ("pushed items accepted", "a give-away that we ran ourselves")
+    ]
 
 
 def test_a_user_whom_the_shop_learns_of_makes_other_inputs(own_home: Path) -> None:
@@ -408,7 +445,7 @@ def test_redis_away_is_named_with_its_cure(own_home: Path, lake_of: Any) -> None
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("lost", ["generators.json", "ranker.json"])
+@pytest.mark.parametrize("lost", ["generators.json", "ranker.json", "suspicion.npz"])
 def test_a_missing_part_is_named_with_the_job_that_writes_it(
     lost: str, own_home: Path, lake_of: Any, redis_server: Any
 ) -> None:

@@ -6,6 +6,7 @@ The good challenger passes (negative control), against the baselines and against
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from jobs.train.gate import Evidence, refusals
 from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.log_snapshot import snapshot_of
 from models.log_training import cuts_in_time
 from models.ranker import Ranker
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, fit
+from models.two_stage import LabelledSnapshot, Scorer, fit
 from models.validation import judge
 
 USERS, ITEMS, DAYS, WINDOW = 150, 120, 196, 28
@@ -234,6 +236,55 @@ def test_fakes_that_hide_in_full_baskets_are_refused_too(recipe: Recipe, good: d
     evidence = gather(generators, good, judge(generators, good, poisoned[-1]), poisoned[-1])
     names = [poisoned[-1].items.ids.ids[one.item] for one in evidence.pushed]
     assert "i119" in names
+
+
+@pytest.mark.parametrize("pushing", [True, False])
+def test_fakes_of_the_newest_weeks_that_the_gate_cannot_see_stop_the_release(
+    recipe: Recipe, good: dict[str, Ranker], clean: list[LabelledSnapshot], tmp_path: Path, pushing: bool
+) -> None:
+    """They come after the validation cut. Negative control: the same fakes, each with an item of its own."""
+    from jobs.lake import Lake
+    from jobs.publish.pushed import keep_suspicion, pushed_into
+
+    rows = habits()
+    for user in range(500):
+        item = "i119" if pushing else f"i{user % ITEMS:03d}"
+        rows.append((f"fake{user}", item, (DAYS - 1 - user % 9) * DAY_SECONDS))
+    seen_by_the_gate = snapshots(rows)[-1].histories
+    assert np.array_equal(seen_by_the_gate.user_ids, clean[-1].histories.user_ids)
+    users, bought, times = zip(*rows, strict=True)
+    log = InteractionLog.from_columns(users, bought, np.array(times))
+    histories, items = snapshot_of(log, DAYS * DAY_SECONDS, min_item_users=5)
+    generators = Generators.fit(histories, items, recipe)
+    keep_suspicion(histories, items, tmp_path)
+    lists = Scorer(generators, good).rank(histories, k=20, surfaces=["home", "discover"])
+    lake = Lake(root=tmp_path.as_uri(), domain="retail")
+    write_topk(lake, histories.user_ids, {name: items.ids.ids[one.items] for name, one in lists.items()})
+    found = pushed_into(lake, VALIDATION, tmp_path)
+    assert [one.item_id for one in found] == (["i119"] if pushing else [])
+    if pushing:
+        assert (found[0].place, found[0].suspects) == ("home", 500)
+        assert found[0].exposure >= 0.05
+    popular = items.ids.ids[np.argsort(-items.statistics["popularity_28d"], kind="stable")].tolist()
+    everybody = pushed_into(lake, VALIDATION, tmp_path, common={"popular": popular})
+    assert [(one.place, one.exposure) for one in everybody] == ([("popular", 1.0)] if pushing else [])
+
+
+def write_topk(lake: Any, users: Any, lists: dict[str, Any]) -> None:
+    """Full lists of everybody as scoring leaves them in gold.topk."""
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    from jobs.catalog import GOLD
+
+    parts = []
+    for surface, items in lists.items():
+        count, places = items.shape
+        moments = pa.array([VALIDATION] * items.size, pa.timestamp("us", tz="UTC"))
+        ranks = pa.array(np.tile(np.arange(1, places + 1), count), pa.int32())
+        named = {"user_id": np.repeat(users, places), "surface": [surface] * items.size, "item_id": items.ravel()}
+        parts.append(pa.table({"as_of": moments, "rank": ranks, **named}))
+    write_deltalake(lake.path(GOLD["gold.topk"]), pa.concat_tables(parts))
 
 
 def test_a_crowd_of_honest_newcomers_is_no_attack(recipe: Recipe, good: dict[str, Ranker]) -> None:
