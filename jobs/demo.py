@@ -19,7 +19,14 @@ from jobs.airflow_api import BESIDE, CHAIN, Airflow, AirflowError
 from jobs.chain import Chain, ChainError, Step, wait_for_dags
 from jobs.freshness import stages
 from jobs.lake import Lake
-from jobs.recommendations import Answer, RecommendationError, favourites, recommend, sample_households
+from jobs.recommendations import (
+    Answer,
+    ApiAwayError,
+    RecommendationError,
+    favourites,
+    recommend,
+    sample_households,
+)
 from jobs.settings import Settings, settings
 
 console = Console()
@@ -96,7 +103,7 @@ def _transient() -> tuple[type[Exception], ...]:
     of_clients = (ConnectionError, psycopg.OperationalError, BotoCoreError, ClientError, KafkaError)
     return (
         *of_clients, NotReadyError, SupervisorError, AirflowError, ShopDatabaseError, ObjectStoreError, KafkaTopicError,
-        EventSendError,
+        EventSendError, ApiAwayError,
     )  # fmt: skip
 
 
@@ -178,6 +185,24 @@ def _lists(config: Settings) -> list[tuple[Answer, list[str]]]:
         time.sleep(1)
 
 
+def ask_for_lists(config: Settings) -> list[tuple[Answer, list[str]]]:
+    """The lists, from a stack that has a supervisor.
+
+    Whatever runs goes on without a killed one, so the chain may have ended well: what is left alone then would never be
+    started again.
+    """
+    from jobs.stack import supervision, up
+
+    def asked() -> list[tuple[Answer, list[str]]]:
+        if not supervision.is_alive(config):
+            console.print("  [yellow]the supervisor has gone[/yellow]: starting the stack's processes under a new one")
+            up()
+        return _lists(config)
+
+    found: list[tuple[Answer, list[str]]] = _over_restarts(asked, attempts=2)()
+    return found
+
+
 def run_demo(weeks: int) -> int:
     """The whole demo; returns the exit code."""
     from jobs import shop
@@ -195,8 +220,8 @@ def run_demo(weeks: int) -> int:
         idle = PeakMemory(config).sample()
         with PeakMemory(config) as peak:
             steps = watch.step("Run the chain in Airflow", _over_restarts(lambda: run_chain(config)))
-        lists = watch.step("Ask the API for lists", lambda: _lists(config))
-    except (StackError, ChainError, AirflowError, RecommendationError, ConnectionError) as problem:
+        lists = watch.step("Ask the API for lists", lambda: ask_for_lists(config))
+    except (StackError, ChainError, RecommendationError, *_transient()) as problem:
         console.print(f"[red]The demo stopped:[/red] {escape(str(problem))}", highlight=False)
         return 1
     for answer, bought in lists:

@@ -13,6 +13,10 @@ class RecommendationError(RuntimeError):
     """The API gave no usable answer."""
 
 
+class ApiAwayError(RecommendationError):
+    """Nothing answers at the API's address."""
+
+
 @dataclass(frozen=True)
 class ListAnswer:
     """A list of items, of a cart or of everybody; `unknown_items` are ids of a cart that the release does not know."""
@@ -39,14 +43,13 @@ def _get(config: Settings, path: str, **parameters: Any) -> dict[str, Any]:
     """Body of an answer.
 
     Raises:
-        RecommendationError: the API is down or refused, with its own words.
+        ApiAwayError: nothing answers at its address.
+        RecommendationError: it refused, with its own words.
     """
     try:
         answer = httpx.get(f"{config.api_base_url}{path}", params=parameters, timeout=10)
     except httpx.TransportError as problem:
-        raise RecommendationError(
-            f"the API does not answer at {config.api_base_url}: `make up` ({problem})"
-        ) from problem
+        raise ApiAwayError(f"the API does not answer at {config.api_base_url}: `make up` ({problem})") from problem
     body: dict[str, Any] = answer.json()
     if answer.status_code != httpx.codes.OK:
         raise RecommendationError(f"the API refused ({answer.status_code}): {body.get('detail', body)}")
