@@ -32,9 +32,12 @@ def psi(reference: NDArray[np.float64], current: NDArray[np.float64]) -> float:
 
 
 def psi_of_values(reference: NDArray[np.floating], current: NDArray[np.floating], *, bins: int = 10) -> float:
-    """PSI of two samples of a number: deciles of the reference, missing values in a bin of their own."""
-    known = reference[np.isfinite(reference)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else np.empty(0)
+    """PSI of two samples of a number: deciles of the reference, missing values in a bin of their own.
+
+    So has a value that a bin's share of the reference or more consists of: were it only an edge, a constant, or a
+    feature that is nearly always zero, could rise unseen.
+    """
+    edges = _edges(reference[np.isfinite(reference)].astype(np.float64), bins)
 
     def histogram(values: NDArray[np.floating]) -> NDArray[np.float64]:
         finite = np.isfinite(values)
@@ -42,6 +45,17 @@ def psi_of_values(reference: NDArray[np.floating], current: NDArray[np.floating]
         return np.append(placed, (~finite).sum()).astype(np.float64)
 
     return psi(histogram(reference), histogram(current))
+
+
+def _edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """Lower ends of all bins but the first, ascending."""
+    if len(known) == 0:
+        return np.empty(0)
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1]))
+    ordered = np.sort(known)
+    equal = np.searchsorted(ordered, edges, side="right") - np.searchsorted(ordered, edges, side="left")
+    shared = edges[equal * bins >= len(known)]
+    return np.unique(np.concatenate([edges, np.nextafter(shared, np.inf)]))
 
 
 def psi_of_names(reference: Iterable[str], current: Iterable[str], *, most: int = 30) -> float:

@@ -36,8 +36,16 @@ def test_values_that_went_missing_are_drift() -> None:
 
 def test_a_constant_feature_that_stays_constant_is_quiet() -> None:
     assert psi_of_values(np.zeros(100), np.zeros(50)) == 0.0
-    assert psi_of_values(np.zeros(100), np.ones(50)) == 0.0  # one bin only: deciles of a constant tell nothing
     assert psi_of_values(np.array([0.0] * 60 + [1.0] * 40), np.ones(50)) > MOVED
+
+
+@pytest.mark.parametrize("zeros", [100, 95, 85])
+def test_a_value_that_many_rows_share_has_a_bin_of_its_own(zeros: int) -> None:
+    """Deciles of it are one edge: what lies just above must not fall into the same bin."""
+    reference = np.array([0.0] * zeros + [1.0] * (100 - zeros))
+    assert psi_of_values(reference, reference + 1e-6) > MOVED
+    assert psi_of_values(reference, reference - 1e-6) > MOVED
+    assert psi_of_values(reference, np.repeat(reference, 3)) == pytest.approx(0.0)
 
 
 def test_names_that_nobody_knew_count_as_others() -> None:
