@@ -80,8 +80,11 @@ class Table:
         )
 
 
-def read_arrow(file: Path) -> pa.Table:
+def read_arrow(file: Path, names: Mapping[str, str] | None = None) -> pa.Table:
     """A Parquet file (or a folder of them, as Spark writes it) or a CSV file.
+
+    Args:
+        names: own names of the columns of interactions: a CSV's ids are read as text under any name.
 
     Raises:
         InputError: no such file, another ending, not what its ending says, or two columns of one name.
@@ -92,7 +95,7 @@ def read_arrow(file: Path) -> pa.Table:
     if kind not in (".parquet", ".pq", ".csv", ".tsv", ".txt"):
         raise InputError(f"{file}: expected .parquet or .csv, got {kind or 'no ending'!r}: convert the file first")
     try:
-        rows = _read_parquet(file) if kind in (".parquet", ".pq") else _read_csv(file)
+        rows = _read_parquet(file) if kind in (".parquet", ".pq") else _read_csv(file, names or {})
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
         told = " ".join(str(problem).split())[:300]
         raise InputError(f"{file}: expected a readable {kind} file, got {told}: write it anew") from problem
@@ -114,15 +117,15 @@ def _read_parquet(file: Path) -> pa.Table:
     return pq.read_table(file)
 
 
-def _read_csv(file: Path) -> pa.Table:
+def _read_csv(file: Path, names: Mapping[str, str]) -> pa.Table:
     """The delimiter is the one that the header holds most of; ids stay the text that they are (`007` is not `7`)."""
     from pyarrow import csv
 
     with pa.input_stream(str(file)) as stream:
         header = stream.read(1 << 16).decode("utf-8-sig", errors="replace").split("\n", 1)[0].strip()
     delimiter = max((",", "\t", ";", "|"), key=header.count)
-    names = [name.strip('"') for name in header.split(delimiter)]
-    chosen = _columns(file, names, {})
+    present = [name.strip('"') for name in header.split(delimiter)]
+    chosen = _columns(file, present, names)
     text = {chosen[name]: pa.string() for name in ("user", "item", "basket") if name in chosen}
     return csv.read_csv(
         file,
@@ -131,17 +134,21 @@ def _read_csv(file: Path) -> pa.Table:
     )
 
 
-def read_table(file: Path, names: Mapping[str, str] | None = None, *, needs_time: bool = True) -> Table:
+def read_table(
+    file: Path, names: Mapping[str, str] | None = None, *, needs_time: bool = True, needs_basket: bool = False
+) -> Table:
     """Interactions of a file.
 
     Args:
         names: own column names for some of user, item, time, weight, basket; the others are looked for.
         needs_time: without it a missing time column makes all rows simultaneous, and says so.
+        needs_basket: without it a basket column that was looked for, not named, and cannot be used is left out, and
+            says so.
 
     Raises:
         InputError: a missing column, no rows, absent ids, times that are none, weights that are NaN or negative.
     """
-    rows = read_arrow(file)
+    rows = read_arrow(file, names)
     chosen = _columns(file, rows.column_names, names or {})
     missing = [name for name in REQUIRED if name not in chosen and (needs_time or name != "time")]
     if missing:
@@ -159,15 +166,36 @@ def read_table(file: Path, names: Mapping[str, str] | None = None, *, needs_time
         times = np.zeros(rows.num_rows)
         notes.append(f"{file.name} has no time column: all its rows count as simultaneous")
     notes += _unused(file, rows.column_names, chosen)
+    baskets, note = _baskets(
+        file, rows, chosen.get("basket"), insists=needs_basket or bool((names or {}).get("basket"))
+    )
     found = Table(
         ids(file, chosen["user"], rows[chosen["user"]]),
         ids(file, chosen["item"], rows[chosen["item"]]),
         times,
         weights(file, chosen["weight"], rows[chosen["weight"]]) if "weight" in chosen else None,
-        ids(file, chosen["basket"], rows[chosen["basket"]]) if "basket" in chosen else None,
-        notes,
+        baskets,
+        [*notes, *note],
     )
     return _merged(_positive(found, file.name), file.name)
+
+
+def _baskets(
+    file: Path, rows: pa.Table, column: str | None, *, insists: bool
+) -> tuple[NDArray[np.str_] | None, list[str]]:
+    """The basket of each row, None without a usable column; what was left out."""
+    if column is None:
+        return None, []
+    try:
+        return ids(file, column, rows[column]), []
+    except InputError as problem:
+        if insists:
+            raise
+        told = str(problem).removeprefix(f"{file}: ").rpartition(":")[0]
+        return None, [
+            f"{file.name}: {told}: the column is left out, rows of one user at one time are a basket; name it with "
+            "--basket where it must count"
+        ]
 
 
 def read_catalog(file: Path) -> dict[str, NDArray[Any]]:
@@ -237,7 +265,10 @@ def _positive(table: Table, file: str) -> Table:
 
 
 def _merged(table: Table, file: str) -> Table:
-    """Rows that name the same user, item, time and basket become one; their weights are summed."""
+    """Rows that name the same user, item, time and basket become one; their weights, where there are any, are summed.
+
+    Without weights such a row counts once, as in the published protocols: a basket is a set of items there.
+    """
     keys = [np.unique(one, return_inverse=True)[1] for one in (table.users, table.items, table.times)]
     if table.baskets is not None:
         keys.append(np.unique(table.baskets, return_inverse=True)[1])
@@ -249,7 +280,8 @@ def _merged(table: Table, file: str) -> Table:
     if len(starts) == len(table):
         return table
     weights = None if table.weights is None else np.add.reduceat(table.weights[order], starts)
-    note = f"{len(table) - len(starts)} rows of {file} repeat a (user, item, time): merged, their weights summed"
+    counted = "counted once" if weights is None else "their weights summed"
+    note = f"{len(table) - len(starts)} rows of {file} repeat a (user, item, time): merged, {counted}"
     return _taken(table, order[starts], weights, note)
 
 

@@ -95,7 +95,7 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
     if request.protocol == "given-split":
         return _given(request, catalog)
     assert request.interactions is not None
-    table = read_table(request.interactions, request.columns)
+    table = read_table(request.interactions, request.columns, needs_basket=request.protocol == "last-basket")
     _check_users(table)
     log = table.log()
     facts: dict[str, Any] = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map)}

@@ -149,8 +149,46 @@ def test_duplicate_rows_are_merged(evaluate: Evaluate, write: Write, columns: Co
     doubled = {name: [*values, *values[:7]] for name, values in columns.items()}
     once = evaluate("--interactions", write(columns))
     found = evaluate("--interactions", write(doubled))
-    assert noted(found, "7 rows of log.parquet repeat a (user, item, time)")
+    assert noted(found, "7 rows of log.parquet repeat a (user, item, time): merged, counted once")
     assert found["all"] == once["all"]
+
+
+def test_doubled_rows_count_as_their_note_says(write: Write) -> None:
+    from jobs.evaluate.interactions_file import read_table
+
+    rows = {"user": ["a", "a", "b"], "item": ["x", "x", "x"], "ts": [1.0, 1.0, 2.0]}
+    plain = read_table(Path(write(rows)))
+    weighted = read_table(Path(write(rows | {"weight": [2.0, 3.0, 1.0]})))
+    assert plain.log().weights.tolist() == [1.0, 1.0]
+    assert plain.notes == ["1 rows of log.parquet repeat a (user, item, time): merged, counted once"]
+    assert weighted.log().weights.tolist() == [5.0, 1.0]
+    assert weighted.notes == ["1 rows of log.parquet repeat a (user, item, time): merged, their weights summed"]
+
+
+def test_ids_of_a_csv_stay_text_under_any_name(tmp_path: Path) -> None:
+    from jobs.evaluate.interactions_file import read_table
+
+    (tmp_path / "log.csv").write_text("who,what,ts,trip\n007,01,1,1\n7,1,2,01\n")
+    names = {"user": "who", "item": "what", "basket": "trip"}
+    found = read_table(tmp_path / "log.csv", names)
+    assert found.baskets is not None
+    assert (found.users.tolist(), found.items.tolist()) == (["007", "7"], ["01", "1"])
+    assert found.baskets.tolist() == ["1", "01"]
+
+
+def test_gaps_in_baskets_that_nobody_asked_for_leave_them_out(write: Write) -> None:
+    from jobs.evaluate.file_columns import InputError
+    from jobs.evaluate.interactions_file import read_table
+
+    rows = {"user": ["a", "b"], "item": ["x", "x"], "ts": [1.0, 2.0], "session_id": ["s", None]}
+    file = Path(write(rows))
+    found = read_table(file)
+    assert found.baskets is None
+    assert len(found.notes) == 1
+    assert "got 1 empty ones, the first at row 1" in found.notes[0]
+    for asked in ({"names": {"basket": "session_id"}}, {"needs_basket": True}):
+        with pytest.raises(InputError, match="got 1 empty ones, the first at row 1: drop those rows"):
+            read_table(file, **asked)  # type: ignore[arg-type]
 
 
 def test_rows_of_weight_zero_are_no_interactions(evaluate: Evaluate, write: Write, columns: Columns) -> None:
