@@ -4,9 +4,10 @@ Baselines depend on the data alone, so they are measured once per cut and kept; 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +17,7 @@ from features.domains.spec import DISCOVER, HOME
 from models.baselines import BASELINES, baseline_lists
 from models.evaluation import Measured, ModelLists, measure_truths
 from models.protocols import VIEWS, Split, View
-from models.two_stage import LabelledSnapshot
+from models.two_stage import LabelledSnapshot, truth_matrix
 from models.validation import judge_baselines, truths
 
 K = 20
@@ -93,15 +94,32 @@ class Arena:
         return cls(split.known.user_map.ids, split.known.item_map.ids, truth, lists)
 
     @classmethod
-    def of_snapshot(cls, snapshot: LabelledSnapshot) -> "Arena":
-        """The four baselines that a snapshot of gold is enough for, in seconds."""
+    def of_snapshot(cls, snapshot: LabelledSnapshot, bought: Mapping[str, NDArray[Any]] | None = None) -> "Arena":
+        """The four baselines that a snapshot of gold is enough for, in seconds.
+
+        Args:
+            bought: all of the window, columns `user_id` and `item_id`: users without a history count as on a split,
+                where popularity alone has a list for them. Without it only users with a history do.
+        """
         wanted = truths(snapshot)
         repeat = sp.csr_matrix(snapshot.truth - wanted[DISCOVER])
         repeat.eliminate_zeros()
+        of_views: dict[View, sp.csr_matrix] = {"all": snapshot.truth, "repeat": repeat, "new": wanted[DISCOVER]}
         judged = judge_baselines(snapshot)
-        return cls(
-            snapshot.histories.user_ids,
-            snapshot.items.ids.ids,
-            {"all": snapshot.truth, "repeat": repeat, "new": wanted[DISCOVER]},
-            {name: ModelLists(one.lists[HOME], one.lists[DISCOVER]) for name, one in judged.items()},
-        )
+        known, items = snapshot.histories.user_ids, snapshot.items
+        lists = {name: ModelLists(one.lists[HOME], one.lists[DISCOVER]) for name, one in judged.items()}
+        if bought is None:
+            return cls(known, items.ids.ids, of_views, lists)
+        users = np.union1d(known, np.asarray(bought["user_id"], dtype=np.str_))
+        strange = np.flatnonzero(~np.isin(users, known))
+        theirs = truth_matrix(bought, users[strange], items)
+        none = sp.csr_matrix(theirs.shape, dtype=np.float32)
+        order = np.argsort(np.concatenate([np.flatnonzero(np.isin(users, known)), strange]))
+        for view, truth in of_views.items():
+            of_views[view] = sp.csr_matrix(sp.vstack([truth, none if view == "repeat" else theirs]).tocsr()[order])
+        whole = cls(users, items.ids.ids, of_views, {})
+        for name, one in lists.items():
+            whole.lists[name] = whole.placed(known, {HOME: one.home, DISCOVER: one.discover}, items.ids.ids)
+        popular = whole.lists["popularity"]
+        popular.home[strange] = popular.discover[strange] = lists["popularity"].home[0]  # the same list for everybody
+        return whole

@@ -21,7 +21,7 @@ from models.evaluation import Measured, ModelLists, intervals, measure_truths, p
 from models.generators import Generators
 from models.list_checks import segments
 from models.list_quality import calibration, describe_lists
-from models.list_rules import apply_rules, refusals
+from models.list_rules import apply_rules_to_lists, refusals
 from models.ranker import Ranker
 from models.snapshot import Histories
 
@@ -49,13 +49,12 @@ class Subject:
 
 def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
     """Our lists and every baseline: means, intervals, paired differences; the cost of the business rules."""
-    ids = subject.generators.items.ids.ids
     top = {surface: lists[:, :K] for surface, lists in subject.lists.items()}
-    ours = _with_popular(arena, arena.placed(subject.histories.user_ids, top, ids))
+    ours = _with_popular(arena, arena.placed(subject.histories.user_ids, top, subject.generators.items.ids.ids))
     measured = {OURS: measure_truths(ours, arena.truths, (10, K))}
     measured |= {name: arena.measured(name) for name in arena.lists}
     ruled, dropped = _ruled(subject)
-    with_rules = measure_truths(arena.placed(subject.histories.user_ids, ruled, ids), arena.truths, (10, K))
+    with_rules = _measured_lists(arena, subject, ruled)
     found: dict[str, Any] = dict(measured[OURS].means().items())
     return found | {
         "users": measured[OURS].users(),
@@ -80,6 +79,12 @@ def _with_popular(arena: Arena, lists: ModelLists) -> ModelLists:
     return ModelLists(home, discover)
 
 
+def _measured_lists(arena: Arena, subject: Subject, lists: dict[str, IntArray]) -> Measured:
+    """Lists of our users as `comparison` measures ours: the popular list of the others is the same in all of them."""
+    placed = arena.placed(subject.histories.user_ids, lists, subject.generators.items.ids.ids)
+    return measure_truths(_with_popular(arena, placed), arena.truths, (10, K))
+
+
 def _ruled(subject: Subject) -> tuple[dict[str, IntArray], dict[str, int]]:
     """Lists after the business rules of the release, and what they took out by reason."""
     products = subject.products
@@ -91,23 +96,26 @@ def _ruled(subject: Subject) -> tuple[dict[str, IntArray], dict[str, int]]:
         stock=products.stock,
         active=products.active,
     )
-    categories = [one or "" for one in products.categories]
+    named, numbers = np.unique([one or "" for one in products.categories], return_inverse=True)
+    categories = np.where(named[numbers] == "", -1, numbers).astype(np.int64)
     rows = np.array([place.get(item, -1) for item in subject.generators.items.ids.ids.tolist()])
     dropped: Counter[str] = Counter()
     found = {}
     for surface, lists in subject.lists.items():
+        shown = lists != PAD
+        items, starts = lists[shown], np.concatenate([[0], np.cumsum(shown.sum(axis=1))[:-1]])
+        stays = apply_rules_to_lists(
+            rows[items],
+            starts,
+            reasons=reasons,
+            categories=categories,
+            max_per_category=subject.rules.max_per_category,
+            k=K,
+            dropped=dropped,
+        )
+        owners = np.searchsorted(starts, stays, side="right") - 1
         kept = np.full((len(lists), K), PAD, dtype=np.int64)
-        for user, row in enumerate(lists):
-            shown = row[row != PAD]
-            stay = apply_rules(
-                rows[shown].tolist(),
-                reasons=reasons,
-                categories=categories,
-                max_per_category=subject.rules.max_per_category,
-                k=K,
-                dropped=dropped,
-            )
-            kept[user, : len(stay)] = shown[stay]
+        kept[owners, np.arange(len(stays)) - np.searchsorted(owners, owners)] = items[stays]
         found[surface] = kept
     return found, dict(sorted(dropped.items()))
 
@@ -126,9 +134,7 @@ def _quota(
     given = {surface: lists.copy() for surface, lists in ruled.items()}
     for surface in surfaces:
         given[surface][:, K - places :] = PAD
-    without = measure_truths(
-        arena.placed(subject.histories.user_ids, given, subject.generators.items.ids.ids), arena.truths, (10, K)
-    )
+    without = _measured_lists(arena, subject, given)
     return {
         "places": places,
         "of": K,

@@ -115,7 +115,7 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
     labels = {name: future[name].to_numpy(zero_copy_only=False) for name in ("user_id", "item_id")}
     snapshot = LabelledSnapshot(histories, items, truth_matrix(labels, histories.user_ids, items))
     stored = e1_file(config, as_of)
-    arena = Arena.load(stored) if stored.exists() else Arena.of_snapshot(snapshot)
+    arena = Arena.load(stored) if stored.exists() else Arena.of_snapshot(snapshot, labels)
     topk = columns_at(lake, GOLD["gold.topk"], as_of, LIST_COLUMNS)
     placed = {surface: positions(topk, surface, histories.user_ids, items.ids, width=_WIDTH) for surface in SURFACES}
     subject = facts.Subject(

@@ -1,6 +1,7 @@
 """The report: figures that agree with the lists they are of, one page that needs nothing else, a README section."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from features.domains import domain
-from features.domains.spec import DISCOVER, HOME
+from features.domains.spec import DISCOVER, HOME, ListRules
 from features.ranking import GENERATORS
 from jobs.evaluate import quality_facts as facts
 from jobs.evaluate.arena import Arena
@@ -25,12 +26,13 @@ from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
 from models.log_training import cuts_in_time
+from models.protocols import global_time
 from models.recipe import Recipe
 from models.two_stage import LabelledSnapshot, Scorer, fit
 
 
 @pytest.fixture(scope="module")
-def snapshots() -> list[LabelledSnapshot]:
+def log() -> InteractionLog:
     random = np.random.default_rng(4)
     rows: list[tuple[str, str, float]] = []
     for user in range(60):
@@ -39,8 +41,29 @@ def snapshots() -> list[LabelledSnapshot]:
             bought = {*staples[random.random(4) < 0.7].tolist(), int(random.integers(40))}
             rows += [(f"u{user:02d}", f"i{item:02d}", day * DAY_SECONDS + user) for item in sorted(bought)]
     users, items, times = zip(*rows, strict=True)
-    log = InteractionLog.from_columns(users, items, np.array(times))
+    return InteractionLog.from_columns(users, items, np.array(times))
+
+
+@pytest.fixture(scope="module")
+def snapshots(log: InteractionLog) -> list[LabelledSnapshot]:
     return cuts_in_time(log, 140 * DAY_SECONDS, window_days=28, count=2, min_item_users=3)
+
+
+@pytest.fixture(scope="module")
+def with_strangers(log: InteractionLog) -> InteractionLog:
+    """Three users more, who come after the cut of day 112 alone."""
+    rows = [(f"s{user}", f"i{user + step:02d}", (113 + user) * DAY_SECONDS) for user in range(3) for step in range(9)]
+    late = InteractionLog.from_columns(*zip(*rows, strict=True))
+    users = [*log.user_map.ids[log.users], *late.user_map.ids[late.users]]
+    items = [*log.item_map.ids[log.items], *late.item_map.ids[late.items]]
+    return InteractionLog.from_columns(users, items, np.concatenate([log.times, late.times]))
+
+
+@pytest.fixture(scope="module")
+def strange(with_strangers: InteractionLog, snapshots: list[LabelledSnapshot]) -> Arena:
+    future = with_strangers.between(112 * DAY_SECONDS, 140 * DAY_SECONDS)
+    bought = {"user_id": future.user_map.ids[future.users], "item_id": future.item_map.ids[future.items]}
+    return Arena.of_snapshot(snapshots[-1], bought)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +150,25 @@ def test_places_of_cold_items_cost_the_last_of_twenty(report: dict[str, Any]) ->
     assert change <= 0
     assert quota["means"]["all"] == ruled["all"]  # home gives no place away
     assert quota["means"]["new"]["ndcg@10"] == ruled["new"]["ndcg@10"]  # nor does the first half of discover
+
+
+def test_users_without_history_count_alike_on_gold_and_on_the_log(
+    strange: Arena, with_strangers: InteractionLog, arena: Arena
+) -> None:
+    split = global_time(with_strangers, cut=112 * DAY_SECONDS, min_item_users=3)
+    whole = Arena.of_split(split, ["popularity_by_users"]).measured("popularity_by_users")
+    assert strange.measured("popularity").users() == whole.users()
+    assert strange.measured("popularity").means() == whole.means()
+    assert strange.measured("popularity").users()["all"] == arena.measured("popularity").users()["all"] + 3
+
+
+def test_rules_that_forbid_nothing_cost_nothing(strange: Arena, subject: facts.Subject) -> None:
+    """Users without a list have the popular one on both sides of the comparison."""
+    free = facts.comparison(strange, replace(subject, rules=ListRules()))["rules"]
+    assert free["dropped"] == {}
+    assert {view: found["ndcg@20"]["difference"] for view, found in free["paired"].items()} == {
+        "all": 0.0, "repeat": 0.0, "new": 0.0,
+    }  # fmt: skip
 
 
 def test_business_rules_cost_what_they_take_out(report: dict[str, Any]) -> None:
