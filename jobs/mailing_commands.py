@@ -58,7 +58,7 @@ def preview(
 ) -> None:
     """A mailing as it will be read: fetches its page and prints the link, or prints one user's messages."""
     from jobs.objectstore import open_store
-    from jobs.outbox import PREVIEW, messages_to_send, pick_date, read_outbox
+    from jobs.outbox import PREVIEW, local_preview, messages_to_send, pick_date, read_outbox
     from models.mailing import CHANNELS
 
     config = settings()
@@ -75,7 +75,7 @@ def preview(
             print(f"user {user_id} gets nothing in the mailing of {day}")
         return
     manifest, files = read_outbox(store, chosen, day)
-    target = config.home.resolve() / "mailings" / chosen / day / PREVIEW
+    target = local_preview(config, chosen, day)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     target.write_bytes(files[PREVIEW])
     if as_json:

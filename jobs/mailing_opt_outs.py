@@ -10,6 +10,7 @@ from jobs.outbox import (
     OutboxError,
     check_channels,
     check_user,
+    local_preview,
     opt_outs,
     outbox_dates,
     outbox_lock,
@@ -80,6 +81,8 @@ def change(
             date = next(iter(outbox_dates(store, domain)), "")
             try:
                 withdrawn = withdraw(store, domain, date, user_id, channels) if date else []
+                if withdrawn:  # the copy on this machine showed the same page
+                    local_preview(config, domain, date).unlink(missing_ok=True)
             except OutboxError:
                 note = f"the outbox of {date} is not whole, so nothing of it is sent"
     now = _of(store, domain, user_id)

@@ -14,9 +14,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from features.domains.spec import ID
+from jobs.mailing_page import page
 from jobs.objectstore import ObjectStore
 from jobs.settings import Settings
 from models.mailing import CHANNELS, EMAIL, PUSH
@@ -61,6 +63,11 @@ def channel_file(channel: str) -> str:
 def outbox_key(domain: str, date: str, name: str = "") -> str:
     """Key of a file of an outbox; without a name the prefix of all of them."""
     return f"{domain}/outbox/{date}/{name}"
+
+
+def local_preview(config: Settings, domain: str, date: str) -> Path:
+    """Where this machine keeps a copy of an outbox's page, for a browser."""
+    return config.home.resolve() / "mailings" / domain / date / PREVIEW
 
 
 @contextmanager
@@ -195,8 +202,12 @@ def messages_to_send(
     """
     _, files = read_outbox(store, domain, date)
     silent = opt_outs(store, domain)[channel]
-    messages = [json.loads(line) for line in files[channel_file(channel)].split(b"\n") if line]
+    messages = _messages(files[channel_file(channel)])
     return [one for one in messages if one["user_id"] not in silent and user_id in ("", one["user_id"])]
+
+
+def _messages(lines: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.split(b"\n") if line]
 
 
 # Opt-outs -----------------------------------------------------------------------------------------------
@@ -243,7 +254,7 @@ def set_opt_out(store: ObjectStore, domain: str, user_id: str, channels: Sequenc
 def withdraw(store: ObjectStore, domain: str, date: str, user_id: str, channels: Sequence[str]) -> list[str]:
     """Take a user's messages out of an outbox that may not have been sent yet; the channels where there was one.
 
-    The caller holds `outbox_lock`.
+    Its preview is made anew of the messages that stay: it may have shown the user's. The caller holds `outbox_lock`.
 
     Raises:
         OutboxError: the outbox is not whole; nothing of it may be sent then either.
@@ -258,6 +269,10 @@ def withdraw(store: ObjectStore, domain: str, date: str, user_id: str, channels:
             changed[channel] = b"".join(kept)
     if changed:
         renewed = {channel_file(channel): content for channel, content in changed.items()}
+        after = {channel_file(channel): files[channel_file(channel)] for channel in CHANNELS} | renewed
+        renewed[PREVIEW] = page(
+            manifest, {channel: _messages(after[channel_file(channel)]) for channel in CHANNELS}
+        ).encode()
         withdrawn = dict(manifest.get("withdrawn", {}))
         withdrawn |= {channel: withdrawn.get(channel, 0) + 1 for channel in changed}
         new = {**manifest, "files": {**manifest["files"], **describe_files(renewed)}, "withdrawn": withdrawn}

@@ -34,7 +34,7 @@ def refusals(
             reasons[place] = "not_active"
         elif rules.require_stock and not (stock[place] or 0) > 0:
             reasons[place] = "out_of_stock"
-        elif cap is not None and (price is None or price > cap):
+        elif cap is not None and (price is None or not price <= cap):  # NaN is no price either
             reasons[place] = "over_max_price"
     return reasons
 

@@ -22,6 +22,7 @@ from jobs import clock
 from jobs.catalog import OPS_MAILINGS, table
 from jobs.failpoints import failpoint
 from jobs.lake import Lake, LakeError, commit_metadata
+from jobs.mailing_page import page
 from jobs.objectstore import ObjectStore, open_store
 from jobs.outbox import (
     FORMAT_VERSION,
@@ -30,6 +31,7 @@ from jobs.outbox import (
     OutboxError,
     channel_file,
     describe_files,
+    local_preview,
     opt_outs,
     outbox_key,
     outbox_lock,
@@ -39,7 +41,6 @@ from jobs.outbox import (
 from jobs.products import mailing_catalog, read_products
 from jobs.publish import mailing_inputs as inputs
 from jobs.publish.mailing_messages import Edition, Shelf, as_lines, messages
-from jobs.publish.mailing_page import page
 from jobs.publish.topk import TopK, newest_as_of, read_topk
 from jobs.release_store import read_manifest as read_release_manifest
 from jobs.releases import pointer, publisher
@@ -234,9 +235,9 @@ def _write(ctx: JobContext, store: ObjectStore, prepared: Prepared) -> None:
 def _report(ctx: JobContext, prepared: Prepared) -> None:
     edition, manifest = prepared.edition, prepared.manifest
     place = f"s3://{ctx.config.s3_bucket}/{outbox_key(ctx.domain, edition.date)}"
-    folder = ctx.config.home.resolve() / "mailings" / ctx.domain / edition.date
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (folder / PREVIEW).write_bytes(prepared.files[PREVIEW])
+    copy = local_preview(ctx.config, ctx.domain, edition.date)
+    copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    copy.write_bytes(prepared.files[PREVIEW])
     ctx.report.update(
         mailing=edition.date,
         **{name: manifest[name] for name in ("week", "as_of", "lists_as_of", "release_id", "model_version")},
@@ -247,6 +248,6 @@ def _report(ctx: JobContext, prepared: Prepared) -> None:
         outbox=place,
         manifest=place + MANIFEST,
         preview=place + PREVIEW,
-        preview_file=(folder / PREVIEW).as_uri(),
+        preview_file=copy.as_uri(),
     )
-    ctx.progress(f"outbox {place}; preview {(folder / PREVIEW).as_uri()}")
+    ctx.progress(f"outbox {place}; preview {copy.as_uri()}")

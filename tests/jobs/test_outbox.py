@@ -36,17 +36,17 @@ DAY = "2017-11-27"
 
 def fill(store: Any, *users: str, date: str = DAY) -> None:
     """A whole outbox with a message for each user in both channels."""
-    item = {"item_id": "a", "title": "Tee\u2028 \u00fc", "kind": "pick"}
+    item = {"item_id": "a", "title": "Tee\u2028 \u00fc", "kind": "pick", "price": None, "reason_text": "For you"}
+    said = {"subject": "Hi", "title": "Hi", "name": "", "items": [item], "unsubscribe": {"text": "Stop it"}}
     files = {
-        f"{channel}.jsonl": b"".join(
-            canonical({"user_id": user, "channel": channel, "subject": "Hi", "items": [item]}) + b"\n" for user in users
-        )
+        f"{channel}.jsonl": b"".join(canonical({"user_id": user, "channel": channel, **said}) + b"\n" for user in users)
         for channel in ("email", "push")
     }
     files["preview.html"] = b"<p>hello</p>"
     account = dict.fromkeys(("users", "users_mailed", "reminders"), len(users))
     manifest = {
-        "format": 1, "week": 49, "as_of": f"{date}T05:00:00+00:00", "release_id": "r-1", "model_version": "3",
+        "format": 1, "domain": "retail", "mailing": date, "week": 49,
+        "as_of": f"{date}T05:00:00+00:00", "release_id": "r-1", "model_version": "3",
         "skipped": {}, "opted_out": {}, "dropped": {}, "files": describe_files(files), **account,
     }  # fmt: skip
     write_outbox(store, "retail", date, files, manifest)
@@ -126,6 +126,20 @@ def test_withdrawing_keeps_the_outbox_whole(folder_store: Any) -> None:
     assert withdraw(folder_store, "retail", DAY, "u1", ["email"]) == []
     assert (users_to_send(folder_store), users_to_send(folder_store, "push")) == (["u2", "u11"], ["u1", "u2", "u11"])
     assert read_outbox(folder_store, "retail", DAY)[0]["withdrawn"] == {"email": 1}
+
+
+def test_a_preview_shows_nobody_who_was_withdrawn(sluice: Callable[..., Result], folder_store: Any) -> None:
+    fill(folder_store, "u1", "u2")
+    sluice("opt-out", "u2", "--channel", "email")
+    shown = read_outbox(folder_store, "retail", DAY)[1]["preview.html"].decode()
+    assert "(user u1)" in shown
+    assert "(user u2)" not in shown  # of the e-mails
+    assert "user u2<" in shown  # of the push notes
+    copy = Path(json.loads(sluice("preview", "--json").stdout)["preview_file"].removeprefix("file://"))
+    assert copy.is_file()
+    sluice("opt-out", "u2")
+    assert not copy.exists()
+    assert b"u2" not in read_outbox(folder_store, "retail", DAY)[1]["preview.html"]
 
 
 # Commands -----------------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ RULES = ListRules(hidden_departments=frozenset({"FUEL"}), max_price=10.0, requir
 def test_each_reason_is_named() -> None:
     reasons = refusals(
         RULES,
-        departments=["FUEL", "A", "A", "A", "A", "A"],
-        prices=[1.0, 1.0, 1.0, 11.0, None, 10.0],
-        stock=[5, 5, 0, 5, 5, 5],
-        active=[True, False, True, True, True, None],
+        departments=["FUEL", "A", "A", "A", "A", "A", "A"],
+        prices=[1.0, 1.0, 1.0, 11.0, None, float("nan"), 10.0],
+        stock=[5, 5, 0, 5, 5, 5, 5],
+        active=[True, False, True, True, True, True, None],
     )
     assert reasons.tolist() == [
-        "hidden_department", "not_active", "out_of_stock", "over_max_price", "over_max_price", "",
+        "hidden_department", "not_active", "out_of_stock", "over_max_price", "over_max_price", "over_max_price", "",
     ]  # fmt: skip
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from jobs.mailing_page import page, samples
 from jobs.products import Products
 from jobs.publish.mailing_messages import Edition, Shelf, as_lines, message, messages
-from jobs.publish.mailing_page import page, samples
 from models.mailing import CHANNELS, Choice, MailingPlan
 
 EDITION = Edition("retail", "2017-11-27", 49, "2017-11-27T05:00:00+00:00", "2017-11-27T05:00:00+00:00", "r-1", "3")
