@@ -186,9 +186,10 @@ def test_gaps_in_baskets_that_nobody_asked_for_leave_them_out(write: Write) -> N
     assert found.baskets is None
     assert len(found.notes) == 1
     assert "got 1 empty ones, the first at row 1" in found.notes[0]
-    for asked in ({"names": {"basket": "session_id"}}, {"needs_basket": True}):
+    several: list[dict[str, Any]] = [{"names": {"basket": "session_id"}}, {"needs_basket": True}]
+    for asked in several:
         with pytest.raises(InputError, match="got 1 empty ones, the first at row 1: drop those rows"):
-            read_table(file, **asked)  # type: ignore[arg-type]
+            read_table(file, **asked)
 
 
 def test_rows_of_weight_zero_are_no_interactions(evaluate: Evaluate, write: Write, columns: Columns) -> None:

@@ -53,10 +53,9 @@ def snapshots(log: InteractionLog) -> list[LabelledSnapshot]:
 def with_strangers(log: InteractionLog) -> InteractionLog:
     """Three users more, who come after the cut of day 112 alone."""
     rows = [(f"s{user}", f"i{user + step:02d}", (113 + user) * DAY_SECONDS) for user in range(3) for step in range(9)]
-    late = InteractionLog.from_columns(*zip(*rows, strict=True))
-    users = [*log.user_map.ids[log.users], *late.user_map.ids[late.users]]
-    items = [*log.item_map.ids[log.items], *late.item_map.ids[late.items]]
-    return InteractionLog.from_columns(users, items, np.concatenate([log.times, late.times]))
+    late = [list(column) for column in zip(*rows, strict=True)]
+    users, items = [*log.user_map.ids[log.users], *late[0]], [*log.item_map.ids[log.items], *late[1]]
+    return InteractionLog.from_columns(users, items, np.concatenate([log.times, late[2]]))
 
 
 @pytest.fixture(scope="module")
