@@ -25,7 +25,7 @@ def build_labels(
 
     `position` is the best place (from 1) that the item was shown at: of its impressions, and of clicks and purchases
     that name the impression they come from. It is null where nothing says that the item was shown; rows that were shown
-    and not bought have label 0.
+    and not bought have label 0. `event_time` is that of the newest event that a row rests on.
 
     A purchase is an event of the domain's strongest signal: the weights of the spec say what is to be foretold.
 
@@ -57,6 +57,7 @@ def build_labels(
         .agg(
             F.count_if(is_bought).cast("int").alias(c.LABEL),
             F.min(F.when(is_shown, F.col(c.POSITION))).cast("int").alias(c.POSITION),
+            F.max(c.EVENT_TIME).alias(c.EVENT_TIME),
         )
-        .select(c.AS_OF, c.USER_ID, c.ITEM_ID, c.LABEL, c.POSITION)
+        .select(c.AS_OF, c.USER_ID, c.ITEM_ID, c.LABEL, c.POSITION, c.EVENT_TIME)
     )

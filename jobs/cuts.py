@@ -25,8 +25,3 @@ def training_windows(calendar: Calendar, as_of: datetime, count: int = MAX_CUTS)
 def validation_cut(calendar: Calendar, as_of: datetime) -> datetime:
     """The cut that the promotion gate is decided on: weeks 45-48 for `as_of` at the end of week 48."""
     return max(training_windows(calendar, as_of, 1))
-
-
-def label_end(calendar: Calendar, cut: datetime) -> datetime:
-    """End of a cut's label window: what is learnt from the cut is known by then."""
-    return calendar.week_end(calendar.week_of(cut) - 1 + LABEL_WEEKS)

@@ -107,11 +107,11 @@ def _reference_ids(lake: Lake, as_of: datetime, at_most: int, *, seed: int) -> N
 
 
 def read_labels(lake: Lake, cut: datetime) -> dict[str, NDArray[Any]]:
-    """What users bought or were shown in the window of a cut: columns `user_id`, `item_id`, `label`, `position`.
+    """What users bought or were shown in the window of a cut: `user_id`, `item_id`, `label`, `position`, `event_time`.
 
     `label` is 0 for what was shown and not bought, `position` NaN where nothing says that the item was shown.
     """
-    names = ["user_id", "item_id", "label", "position"]
+    names = ["user_id", "item_id", "label", "position", "event_time"]
     found = columns_at(lake, GOLD["gold.training_set"], cut, names)
     return {**found, "position": np.asarray(found["position"], dtype=np.float64)}
 

@@ -4,6 +4,7 @@ Every cut lies so far before the split's own that its label window ends there: n
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def labelled(
     """One cut: features of `known` as of the moments, and the pairs of `labels` as its truth."""
     histories, items = snapshot_of(known, as_of, min_item_users=min_item_users, catalog=dict(catalog or {}))
     columns = {"user_id": labels.user_map.ids[labels.users], "item_id": labels.item_map.ids[labels.items]}
-    return LabelledSnapshot(histories, items, truth_matrix(columns, histories.user_ids, items))
+    newest = datetime.fromtimestamp(float(labels.times.max()), UTC) if len(labels) else None
+    return LabelledSnapshot(histories, items, truth_matrix(columns, histories.user_ids, items), newest_label=newest)
 
 
 def cuts_in_time(

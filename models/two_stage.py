@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -43,12 +44,14 @@ class LabelledSnapshot:
         truth: CSR (users of `histories`, items of `items`), a non-zero for a pair that was bought in the window.
         positions: of the same shape, the place (from 1) at which the user was shown the item in the window; None when
             nothing is known of what was shown.
+        newest_label: time of the newest event that truth or positions rest on; None where nobody keeps it.
     """
 
     histories: Histories
     items: ItemTable
     truth: sp.csr_matrix
     positions: sp.csr_matrix | None = None
+    newest_label: datetime | None = None
 
 
 @dataclass(frozen=True)

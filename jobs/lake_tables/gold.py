@@ -66,8 +66,10 @@ GOLD_POPULARITY = TableSpec(
 )
 GOLD_TRAINING_SET = TableSpec(
     name="gold.training_set",
-    # label 0: shown (at `position`) and not bought; position null: nothing says that it was shown
-    columns=f"{_AS_OF}, user_id STRING NOT NULL, item_id STRING NOT NULL, label INT NOT NULL, position INT",
+    # label 0: shown (at `position`) and not bought; position null: nothing says that it was shown; event_time: of the
+    # newest event that the row rests on, so that the gate need not believe the window
+    columns=f"{_AS_OF}, user_id STRING NOT NULL, item_id STRING NOT NULL, label INT NOT NULL, position INT, "
+    "event_time TIMESTAMP NOT NULL",
     key=("as_of", "user_id", "item_id"),
     writer=_GOLD_WRITER,
     layout_why=_DAY_WHY,

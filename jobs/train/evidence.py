@@ -1,7 +1,7 @@
 """What the promotion gate decides on, gathered: figures of the validation cut, budgets, state of the data gates."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jobs.quality.docs import results_folder
@@ -20,7 +20,7 @@ def gather(
     reigning: Judged | None,
     snapshot: LabelledSnapshot,
     *,
-    label_end: datetime | None = None,
+    taught: Sequence[LabelledSnapshot] = (),
     validation_cut: datetime | None = None,
     red_gates: tuple[str, ...] = (),
     training_rows: float = 0.0,
@@ -31,6 +31,7 @@ def gather(
     Args:
         generators: fitted on the snapshot by the challenger's recipe.
         reigning: the champion judged on the same snapshot, None when there is none.
+        taught: the cuts that the challenger learnt from.
         training_rows, earlier_rows: labelled pairs a cut, of the challenger and of versions before it.
     """
     challenger = judge(generators, rankers, snapshot, with_hybrid=True)
@@ -43,7 +44,7 @@ def gather(
         baselines=baselines,
         segments=segments(snapshot.histories),
         pushed=pushed_items(snapshot.histories, challenger.lists, width=len(snapshot.items)),
-        label_end=label_end,
+        newest_label=max((one.newest_label for one in taught if one.newest_label), default=None),
         validation_cut=validation_cut,
         size_bytes=sum(len(ranker.text().encode()) for ranker in rankers.values()),
         red_gates=red_gates,

@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from features.domains import domain
 from jobs.catalog import GOLD
-from jobs.cuts import label_end
 from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
@@ -126,15 +124,13 @@ def main(context: JobContext) -> None:
     begun = time.monotonic()
     snapshot = read_snapshot(lake, cuts[-1], recipe)
     generators = Generators.fit(snapshot.histories, snapshot.items, recipe, als=als)
-    calendar = domain(context.domain).calendar
-    learnt_until = max(label_end(calendar, cut) for cut in taught)
     pairs_a_cut = sum(one.truth.nnz for one in training) / len(training)
     evidence = gather(
         generators,
         rankers,
         _judged_champion(reigning, generators, snapshot, als) if reigning else None,
         snapshot,
-        label_end=learnt_until,
+        taught=training,
         validation_cut=cuts[-1],
         red_gates=red_gates(context.config),
         training_rows=pairs_a_cut,

@@ -63,7 +63,7 @@ class Evidence:
         baselines: by name, on the same cut.
         segments: masks of the cut's users.
         pushed: items that suspicious users push into the lists.
-        label_end: when the last label window that the challenger learnt from ended.
+        newest_label: time of the newest event that a row the challenger learnt from rests on, whatever its window.
         validation_cut: what the challenger must not have learnt beyond.
         size_bytes: of the rankers.
         red_gates: data gates of the newest batch that failed, in words.
@@ -75,7 +75,7 @@ class Evidence:
     baselines: Mapping[str, Judged]
     segments: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     pushed: Sequence[PushedItem] = ()
-    label_end: datetime | None = None
+    newest_label: datetime | None = None
     validation_cut: datetime | None = None
     size_bytes: int = 0
     red_gates: Sequence[str] = ()
@@ -120,10 +120,10 @@ def _usual_rows(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
 
 
 def _trained_before_the_cut(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
-    if evidence.label_end and evidence.validation_cut and evidence.label_end > evidence.validation_cut:
+    if evidence.newest_label and evidence.validation_cut and evidence.newest_label >= evidence.validation_cut:
         yield Refusal(
             "trained_before_the_cut",
-            f"labels until {evidence.label_end.isoformat()}, validation from {evidence.validation_cut.isoformat()}",
+            f"labels until {evidence.newest_label.isoformat()}, validation from {evidence.validation_cut.isoformat()}",
         )
 
 

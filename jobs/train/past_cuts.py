@@ -1,6 +1,6 @@
 """The labelled cuts of gold, as training and tuning read them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from jobs.catalog import GOLD
 from jobs.lake import Lake
@@ -19,4 +19,7 @@ def read_snapshot(lake: Lake, cut: datetime, recipe: Recipe) -> LabelledSnapshot
     items = read_items(lake, cut, min_users=recipe.min_item_users)
     histories, labels = read_histories(lake, cut, items), read_labels(lake, cut)
     users = histories.user_ids
-    return LabelledSnapshot(histories, items, truth_matrix(labels, users, items), position_matrix(labels, users, items))
+    newest = labels["event_time"].max().astype("datetime64[us]").item().replace(tzinfo=UTC)
+    return LabelledSnapshot(
+        histories, items, truth_matrix(labels, users, items), position_matrix(labels, users, items), newest
+    )

@@ -57,3 +57,20 @@ def test_a_sample_reads_what_everybody_would_be_cut_to(lake: Lake) -> None:
         assert np.array_equal(found.statistics[name], expected.statistics[name])
     whole = read_histories(lake, AS_OF, items, at_most=12)
     assert whole.user_ids.tolist() == USERS
+
+
+def test_a_cut_knows_the_newest_event_of_its_labels(lake: Lake, own_home: Path) -> None:
+    """Out of the rows, not out of the calendar: labels that were taken too late give themselves away."""
+    from jobs.train.past_cuts import read_snapshot
+    from models.recipe import Recipe
+
+    moments = [AS_OF + timedelta(days=3, microseconds=7), AS_OF + timedelta(days=33)]
+    labels = {
+        "user_id": USERS[:2],
+        "item_id": ITEMS[:2],
+        "label": pa.array([1, 0], pa.int32()),
+        "position": pa.array([None, 2], pa.int32()),
+        "event_time": pa.array(moments, pa.timestamp("us", "UTC")),
+    }
+    write(own_home, "training_set", AS_OF, labels, ())
+    assert read_snapshot(lake, AS_OF, Recipe(min_item_users=1)).newest_label == moments[1]

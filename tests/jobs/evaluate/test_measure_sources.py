@@ -66,6 +66,7 @@ def filled(job_context: Callable[..., Any]) -> Any:
     wanted = [(f"u{user}", f"i{(user * 7 + step) % ITEMS}") for user in range(USERS) for step in range(5)]
     labels = {"user_id": [one for one, _ in wanted], "item_id": [one for _, one in wanted]}
     shown = {"label": np.ones(len(wanted), np.int32), "position": pa.nulls(len(wanted), pa.int32())}
+    shown["event_time"] = pa.array([CUT + timedelta(days=1)] * len(wanted), pa.timestamp("us", tz="UTC"))
     write(lake, "gold.training_set", at(labels | shown))
     baskets = [(CUT - timedelta(days=day), [names[day % ITEMS], names[(day + 1) % ITEMS]]) for day in range(1, 60)]
     baskets.append((CUT + timedelta(days=1), [names[0], names[9]]))

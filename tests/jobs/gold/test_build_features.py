@@ -90,6 +90,10 @@ def test_labels_are_what_was_bought_in_the_four_weeks_after_a_cut(shop: Any) -> 
     assert {key: row["label"] for key, row in labels.items()} == {
         (FIRST, "ann", "milk"): 1, (FIRST, "bob", "bread"): 1, (LAST, "ann", "milk"): 1, (LAST, "ann", "tea"): 1,
     }  # fmt: skip
+    assert {key: row["event_time"] for key, row in labels.items()} == {
+        (FIRST, "ann", "milk"): at(10, 10), (FIRST, "bob", "bread"): at(10, 20),
+        (LAST, "ann", "milk"): at(11, 20), (LAST, "ann", "tea"): at(11, 20),
+    }  # fmt: skip
 
 
 def test_baskets_users_items_and_popularity_by_hand(shop: Any) -> None:

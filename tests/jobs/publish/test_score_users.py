@@ -78,7 +78,7 @@ def gold_at(moment: datetime) -> dict[str, dict[str, Any]]:
         | {"category": [f"c{item % 4}" for item in range(ITEMS)],
            "product_type": [f"t{item % 6}" for item in range(ITEMS)]},
         "gold.training_set": {"user_id": bought, "item_id": wanted, "label": np.ones(len(bought)),
-                              "position": [None] * len(bought)},
+                              "position": [None] * len(bought), "event_time": [moment] * len(bought)},
     }  # fmt: skip
 
 
@@ -93,7 +93,12 @@ def fill_gold(shop: Any, *moments: datetime) -> None:
                 values = columns[column]
                 if column in ("user_id", "item_id"):
                     values = [f"{column[0]}{one:03d}" for one in values]
-                types = {"STRING": pa.string(), "FLOAT": pa.float32(), "INT": pa.int32()}
+                types = {
+                    "STRING": pa.string(),
+                    "FLOAT": pa.float32(),
+                    "INT": pa.int32(),
+                    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+                }
                 arrays[column] = pa.array(values).cast(types[kind])
             parts.append(pa.table(arrays))
         path = Path(shop.lake.path(GOLD[name]))

@@ -5,7 +5,7 @@ The good challenger passes (negative control), against the baselines and against
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,15 @@ from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_snapshot import snapshot_of
-from models.log_training import cuts_in_time
+from models.log_training import cuts_in_time, labelled
 from models.ranker import Ranker
 from models.recipe import Recipe
 from models.two_stage import LabelledSnapshot, Scorer, fit
 from models.validation import judge
 
 USERS, ITEMS, DAYS, WINDOW = 150, 120, 196, 28
-VALIDATION = datetime(2017, 10, 30, 4, tzinfo=UTC)
 CUT = (DAYS - WINDOW) * DAY_SECONDS
+VALIDATION = datetime.fromtimestamp(CUT, UTC)
 Rows = list[tuple[str, str, float]]
 
 
@@ -115,8 +115,10 @@ def shuffled(snapshot: LabelledSnapshot, seed: int, share: float = 1.0) -> Label
     return replace(snapshot, truth=truth)
 
 
-def test_a_good_challenger_passes(judged: Callable[..., Evidence], good: dict[str, Ranker]) -> None:
-    assert refusals(judged(good, label_end=VALIDATION, validation_cut=VALIDATION)) == []
+def test_a_good_challenger_passes(
+    judged: Callable[..., Evidence], clean: list[LabelledSnapshot], good: dict[str, Ranker]
+) -> None:
+    assert refusals(judged(good, taught=clean[:-1], validation_cut=VALIDATION)) == []
 
 
 def test_a_good_first_model_passes(clean: list[LabelledSnapshot], now: Generators, good: dict[str, Ranker]) -> None:
@@ -179,17 +181,31 @@ def test_the_weighted_hybrid_is_measured_beside_the_baselines(
     assert all(np.array_equal(hybrid.lists[surface], expected[surface]) for surface in hybrid.lists)
 
 
-@pytest.mark.parametrize("days", [7, 28])
+def of_an_earlier_cut(seconds_late: float) -> LabelledSnapshot:
+    """A cut of four weeks before, whose window is honest but for its end."""
+    users, items, times = zip(*habits(), strict=True)
+    log = InteractionLog.from_columns(users, items, np.array(times))
+    moment = CUT - WINDOW * DAY_SECONDS
+    return labelled(log.before(moment), log.between(moment, CUT + seconds_late), moment, min_item_users=5)
+
+
 def test_a_model_trained_on_the_future_is_refused(
-    judged: Callable[..., Evidence], clean: list[LabelledSnapshot], recipe: Recipe, days: int
+    judged: Callable[..., Evidence], clean: list[LabelledSnapshot], recipe: Recipe
 ) -> None:
-    """It learnt the labels of the validation window itself, and so may look good: its windows give it away."""
+    """It learnt the labels of the validation window itself, and so may look good: their own times give it away."""
     cheat = fit(clean[-1:], recipe)
-    later = VALIDATION + timedelta(days=days)
-    found = refusals(judged(cheat, label_end=later, validation_cut=VALIDATION))
+    found = refusals(judged(cheat, taught=clean[-1:], validation_cut=VALIDATION))
     assert found[0].rule == "trained_before_the_cut"
-    assert f"{later:%Y-%m-%d}" in found[0].figures
-    assert "trained_before_the_cut" not in rules(judged(cheat, label_end=VALIDATION, validation_cut=VALIDATION))
+    assert f"labels until {datetime.fromtimestamp((DAYS - 1) * DAY_SECONDS, UTC):%Y-%m-%d}" in found[0].figures
+
+
+def test_labels_that_were_taken_too_late_are_refused_whatever_their_cut_says(
+    judged: Callable[..., Evidence], clean: list[LabelledSnapshot], good: dict[str, Ranker]
+) -> None:
+    """Nothing declares it: the cut is one to train on, and two days of what was bought there lie after its window."""
+    for late, expected in ((0.0, set()), (2 * DAY_SECONDS, {"trained_before_the_cut"})):
+        taught = [*clean[:-2], of_an_earlier_cut(late)]
+        assert rules(judged(good, taught=taught, validation_cut=VALIDATION)) == expected
 
 
 def test_features_that_see_the_future_are_refused(clean: list[LabelledSnapshot], recipe: Recipe) -> None:

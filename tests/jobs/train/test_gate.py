@@ -98,8 +98,8 @@ SHOWN = np.arange(USERS * 20).reshape(USERS, 20)
     ("fact", "rule"),
     [
         ({"red_gates": ("orders: expect_column_values_to_not_be_null(user_id)",)}, "data_gates_green"),
-        ({"label_end": CUT + timedelta(days=1), "validation_cut": CUT}, "trained_before_the_cut"),
-        ({"label_end": CUT, "validation_cut": CUT}, None),
+        ({"newest_label": CUT, "validation_cut": CUT}, "trained_before_the_cut"),
+        ({"newest_label": CUT - timedelta(seconds=1), "validation_cut": CUT}, None),
         ({"size_bytes": 2**30}, "size_budget"),
         ({"size_bytes": 2**20}, None),
         ({"training_rows": 60_000.0, "earlier_rows": (100_000.0, 110_000.0)}, "training_rows"),
