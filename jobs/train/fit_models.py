@@ -23,7 +23,7 @@ from jobs.session import connect
 from jobs.settings import code_commit
 from jobs.tracking import Challenger, RegisteredModel, champion, passed_tags, promote, register
 from jobs.train.evidence import gather, red_gates
-from jobs.train.gate import HYBRID, Evidence, Refusal, refusals
+from jobs.train.gate import HYBRID, Evidence, Refusal, not_judged, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
 from models.als import ALSRecommender
 from models.base import ArtefactError
@@ -138,7 +138,7 @@ def main(context: JobContext) -> None:
     )
     judged, baselines = evidence.challenger, dict(evidence.baselines)
     timings["validate"] = time.monotonic() - begun
-    refused = refusals(evidence)
+    refused, unjudged = refusals(evidence), not_judged(evidence)
     facts = {"as_of": as_of.isoformat(), "validation_cut": cuts[-1].isoformat(), "recipe": recipe.as_dict()}
     with tempfile.TemporaryDirectory() as folder:
         save_rankers(rankers, Path(folder), facts={"as_of": as_of.isoformat(), "recipe": recipe.as_dict()})
@@ -150,8 +150,8 @@ def main(context: JobContext) -> None:
                 folder=Path(folder),
                 facts=facts,
                 metrics=_metrics(judged, baselines),
-                tags=_tags(lake, refused, as_of) | chosen.tags() | {"training_rows": f"{pairs_a_cut:.0f}"},
-                description=_described(evidence, refused, as_of, reigning),
+                tags=_tags(lake, refused, unjudged, as_of) | chosen.tags() | {"training_rows": f"{pairs_a_cut:.0f}"},
+                description=_described(evidence, refused, unjudged, as_of, reigning),
                 importance={surface: ranker.importance() for surface, ranker in rankers.items()},
             ),
         )
@@ -159,17 +159,24 @@ def main(context: JobContext) -> None:
         promote(context.domain, context.config, version)
     timings["track"] = time.monotonic() - begun
     rounded = {name: round(value, 2) for name, value in timings.items()}
-    _report(context, version, refused, judged, baselines=baselines, timings=rounded)
+    _report(context, version, refused, unjudged, judged, baselines=baselines, timings=rounded)
 
 
-def _tags(lake: Lake, refused: list[Refusal], as_of: datetime) -> dict[str, str]:
+def _tags(lake: Lake, refused: list[Refusal], unjudged: list[str], as_of: datetime) -> dict[str, str]:
     versions = {f"delta.{name}": str(lake.version(spec)) for name, spec in GOLD.items() if name != "gold.topk"}
     verdict = "; ".join(map(str, refused)) or "passed"
     rules = {f"gate.{one.rule}": one.figures[:4900] for one in refused}
+    rules |= {"gate_not_judged": "; ".join(unjudged)[:4900]} if unjudged else {}
     return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": code_commit(), **rules, **versions}
 
 
-def _described(evidence: Evidence, refused: list[Refusal], as_of: datetime, reigning: RegisteredModel | None) -> str:
+def _described(
+    evidence: Evidence,
+    refused: list[Refusal],
+    unjudged: list[str],
+    as_of: datetime,
+    reigning: RegisteredModel | None,
+) -> str:
     """The version's page in MLflow: what the gate said, and the figures it said it on."""
     rows = {"this version": evidence.challenger, **evidence.baselines}
     if evidence.champion is not None and reigning is not None:
@@ -181,7 +188,7 @@ def _described(evidence: Evidence, refused: list[Refusal], as_of: datetime, reig
     verdict = "passed the gate: it became champion" if not refused else "refused by the gate"
     lines = [
         f"Trained as of {as_of:%Y-%m-%d}: **{verdict}**.",
-        *(f"* {one}" for one in refused),
+        *(f"* {one}" for one in [*refused, *unjudged]),
         "",
         "| validation cut | home ndcg@20 | discover ndcg@20 |",
         "|---|---|---|",
@@ -197,6 +204,7 @@ def _report(
     context: JobContext,
     version: str,
     refused: list[Refusal],
+    unjudged: list[str],
     judged: Judged,
     *,
     baselines: dict[str, Judged],
@@ -206,11 +214,14 @@ def _report(
         context.progress(f"version {version} is refused by {refusal}")
     if not refused:
         context.progress(f"version {version} passed the gate: promoted to champion")
+    for one in unjudged:
+        context.progress(one)
     summary: dict[str, Any] = {"two_stage": judged.means(), **{name: one.means() for name, one in baselines.items()}}
     context.report.update(
         model_version=version,
         promoted=not refused,
         gate=[str(one) for one in refused] or ["passed"],
+        gate_not_judged=unjudged,
         validation={name: {key: round(value, 4) for key, value in means.items()} for name, means in summary.items()},
         source_shares={name: round(value, 4) for name, value in judged.source_shares.items()},
         timings=timings,

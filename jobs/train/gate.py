@@ -36,7 +36,7 @@ class Bounds:
         max_lift, max_gap_closed: home nDCG over the best baseline's, and the part of the baseline's gap to a perfect
             list that is closed; more is a leak until somebody shows otherwise.
         min_overlap: share of the champion's places that stay; below it users would not know their shop again.
-        min_segment_users: smaller segments are not judged, their intervals say nothing.
+        min_segment_users: smaller segments are not judged, their intervals say nothing; `not_judged` names them.
         max_bytes, max_cpu_ms_per_user: budgets of the rankers' text and of ranking one user.
     """
 
@@ -98,6 +98,27 @@ def refusals(evidence: Evidence, bounds: Bounds | None = None) -> list[Refusal]:
     """Rules that a challenger breaks; empty when it may be promoted."""
     chosen = bounds or Bounds()
     return [refusal for rule in _RULES for refusal in rule(evidence, chosen)]
+
+
+def not_judged(evidence: Evidence, bounds: Bounds | None = None) -> list[str]:
+    """Segments that no floor is held to, in words: they have too few users with truth for an interval to mean much."""
+    needed = (bounds or Bounds()).min_segment_users
+    found = []
+    for segment, mask in evidence.segments.items():
+        counts = {surface: _with_truth(evidence, surface, mask) for surface in _RIVALS}
+        few = {surface: count for surface, count in counts.items() if count < needed}
+        if len(few) == len(counts) and len(set(few.values())) == 1:
+            found.append(f"segment {segment}: not judged, {max(few.values())} users of {needed} needed")
+            continue
+        found += [
+            f"segment {segment}: not judged on {surface}, {count} users of {needed} needed"
+            for surface, count in few.items()
+        ]
+    return found
+
+
+def _with_truth(evidence: Evidence, surface: str, mask: NDArray[np.bool_]) -> int:
+    return int((~np.isnan(evidence.challenger.per_user[surface].ndcg[mask])).sum())
 
 
 def _data_gates(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
@@ -192,9 +213,8 @@ def _segments_not_below(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]
         other = evidence.champion or evidence.baselines[rival]
         name = "champion" if evidence.champion else rival
         for segment, mask in evidence.segments.items():
-            values = evidence.challenger.per_user[surface].ndcg[mask]
-            if (~np.isnan(values)).sum() < bounds.min_segment_users:
-                continue
+            if _with_truth(evidence, surface, mask) < bounds.min_segment_users:
+                continue  # `not_judged` says so
             yield from _compared(
                 evidence.challenger, other, surface, f"{surface}_{segment}_not_below_{name}", mask=mask
             )

@@ -11,7 +11,7 @@ import pytest
 
 from features.domains.spec import DISCOVER, HOME
 from jobs.train.evidence import red_gates
-from jobs.train.gate import Evidence, refusals
+from jobs.train.gate import Evidence, not_judged, refusals
 from models.list_checks import PushedItem
 from models.metrics import PerUser
 from models.validation import Judged
@@ -138,6 +138,17 @@ def test_a_segment_that_loses_is_named_though_the_mean_gains(baselines: dict[str
     assert [one.rule for one in refusals(evidence)] == ["home_cold_not_below_champion"]
     few = Evidence(challenger, champion, baselines, segments={"cold": np.arange(USERS) < 10})
     assert refusals(few) == []  # ten users say nothing
+    assert not_judged(few) == ["segment cold: not judged, 10 users of 30 needed"]
+    assert not_judged(evidence) == []
+
+
+def test_a_segment_that_is_too_small_on_one_surface_says_on_which(baselines: dict[str, Judged]) -> None:
+    challenger = _judged(0.38, 0.06)
+    challenger.per_user[DISCOVER].ndcg[:5] = np.nan  # five of them bought nothing new
+    cold = {"cold": np.arange(USERS) < 32}
+    assert not_judged(Evidence(challenger, None, baselines, segments=cold)) == [
+        "segment cold: not judged on discover, 27 users of 30 needed"
+    ]
 
 
 def test_red_gates_are_the_blocking_failures_of_the_newest_batch(tmp_path: Path) -> None:
