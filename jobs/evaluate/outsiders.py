@@ -63,13 +63,14 @@ def compare(request: Request, prepared: Prepared, catalog: Catalog, say: Say) ->
     begun = time.monotonic()
     split = prepared.split
     say(f"{len(split.past)} known rows, {len(split.known.item_map)} items, {split.truth.nnz} pairs to find")
-    lists, model, notes = _all_lists(request, prepared, catalog, say)
+    lists, model, notes, published = _all_lists(request, prepared, catalog, say)
     say("measuring")
     measured = {name: measure_views(found, split, request.ks) for name, found in lists.items()}
     return summary(measured, model) | {
         "protocol": {"name": request.protocol, "k": sorted(request.ks), **prepared.facts},
         "model": model,
-        "notes": [*prepared.notes, *data_notes(split, request, catalog), *notes],
+        **published,
+        "notes": [*notes, *prepared.notes, *data_notes(split, request, catalog)],
         "seconds": round(time.monotonic() - begun, 1),
     }
 
@@ -88,12 +89,13 @@ def summary(measured: dict[str, Measured], ours: str) -> dict[str, Any]:
 
 def _all_lists(
     request: Request, prepared: Prepared, catalog: Catalog, say: Say
-) -> tuple[dict[str, ModelLists], str, list[str]]:
-    """Lists by model, ours first; the name of ours; what was fallen back to."""
+) -> tuple[dict[str, ModelLists], str, list[str], dict[str, Any]]:
+    """Lists by model, ours first; the name of ours; what was fallen back to; which release it was, if it was one."""
     split = prepared.split
     k = min(max(request.ks), len(split.known.item_map))
     found: dict[str, ModelLists] = {}
     notes: list[str] = []
+    published: dict[str, Any] = {}
     histories, items = snapshot_to_rank(
         split.past, split.moments, min_item_users=prepared.min_item_users, catalog=catalog
     )
@@ -109,7 +111,13 @@ def _all_lists(
         say(f"reading the lists of release {request.release}")
         found_there = published_lists(request.release, split.known.user_map.ids, split.known.item_map, k=k)
         model, ours = "release", found_there.lists
-        notes += found_there.notes()
+        moments = split.moments[np.diff(split.truth.indptr) > 0]
+        notes += found_there.notes(moments)
+        published["release"] = {
+            "id": found_there.release_id,
+            "as_of": found_there.as_of.isoformat(),
+            "saw_truth": found_there.saw(moments),
+        }
     else:
         model, ours, why = _trained(generators, histories, prepared, hybrid, k=k, say=say)
         notes += [why] if why else []
@@ -119,7 +127,7 @@ def _all_lists(
         say(f"baseline {name}")
         home, discover = (baseline_lists(name, split, k=k, filter_seen=seen) for seen in (False, True))
         found[name] = ModelLists(home, discover)
-    return found, model, notes
+    return found, model, notes, published
 
 
 def _trained(

@@ -15,6 +15,7 @@ from jobs.evaluate.file_columns import InputError
 from models.base import PAD, IntArray
 from models.evaluation import ModelLists
 from models.interaction_matrix import IdMap
+from models.protocols import moment_text
 
 _BATCH = 1000
 
@@ -33,11 +34,32 @@ class Published:
     users: int
     own: int
 
-    def notes(self) -> list[str]:
-        """Sentences on what the lists are."""
+    def saw(self, moments: NDArray[np.float64]) -> bool:
+        """Whether the release knows of anything after a moment at which a list is to be made, in seconds."""
+        return bool((moments < self.as_of.timestamp()).any())
+
+    def notes(self, moments: NDArray[np.float64]) -> list[str]:
+        """Sentences on what the lists are.
+
+        Args:
+            moments: seconds at which the lists of the users with truth are to be made; all 0 where no times are known.
+        """
         return [
+            *self._warnings(moments),
             f"ours are the lists of release {self.release_id} as of {self.as_of.isoformat()}, business rules in them",
             f"{self.users - self.own} of {self.users} users have no list in it: they get the popular list",
+        ]
+
+    def _warnings(self, moments: NDArray[np.float64]) -> list[str]:
+        if not self.saw(moments):
+            return []
+        if not moments.any():
+            return ["WARNING: the files hold no times: whether the release has seen the truth cannot be told"]
+        early = int((moments < self.as_of.timestamp()).sum())
+        return [
+            f"WARNING: release {self.release_id} is as of {self.as_of.isoformat()}, later than the lists of {early} of "
+            f"{len(moments)} users with truth are to be made (the first at {moment_text(float(moments.min()))}): these "
+            "lists saw the truth, their figures are no measure; take a release from before, or a later cut"
         ]
 
 

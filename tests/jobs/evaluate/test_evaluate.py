@@ -152,3 +152,24 @@ def test_a_tuned_recipe_trains_our_lists(evaluate: Evaluate, write: Write, colum
     )
     assert found["all"] != usual["all"]
     assert found["models"] == usual["models"]
+
+
+def test_lists_of_a_release_after_the_cut_are_said_to_have_seen_the_truth() -> None:
+    from datetime import UTC, datetime
+
+    from jobs.evaluate.release_lists import Published
+    from models.evaluation import ModelLists
+
+    none = np.empty((0, 5), np.int64)
+    as_of = datetime(2017, 11, 27, 5, tzinfo=UTC)
+    published = Published("r-1", as_of, ModelLists(none, none), 3, 3)
+    cut = as_of.timestamp()
+    assert not published.saw(np.array([cut, cut]))
+    assert not any("WARNING" in note for note in published.notes(np.array([cut, cut])))
+    assert published.saw(np.array([cut - 1, cut]))
+    said = published.notes(np.array([cut - 86400, cut, cut]))[0]
+    assert said.startswith(
+        "WARNING: release r-1 is as of 2017-11-27T05:00:00+00:00, later than the lists of 1 of 3 users"
+    )
+    assert "2017-11-26T05:00:00Z" in said
+    assert "no times" in published.notes(np.zeros(3))[0]

@@ -48,6 +48,8 @@ def test_published_lists_are_measured(
     assert found["model"] == "release"
     assert any(content.manifest.release_id in note for note in found["notes"])
     assert any("1 of 21 users have no list" in note for note in found["notes"])
+    assert found["release"]["saw_truth"]  # it is as of a moment after the cut
+    assert found["notes"][0].startswith("WARNING: ")
     truth: dict[str, set[str]] = {}
     for user, item, moment in zip(log["user"], log["item"], log["ts"], strict=True):
         if moment >= cut:
