@@ -148,6 +148,12 @@ class Ranker:
         return cls(booster)
 
     @property
+    def objective(self) -> str:
+        """LightGBM's name of what the scores were trained for; the raw scores of `binary` alone are log-odds."""
+        told = next(line for line in self.text().splitlines() if line.startswith("objective="))
+        return told.removeprefix("objective=").split()[0]
+
+    @property
     def trees(self) -> int:
         """Trees that scores are made of."""
         best = int(self._booster.best_iteration)

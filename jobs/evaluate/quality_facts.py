@@ -35,7 +35,7 @@ class Subject:
 
     Attributes:
         lists: item positions of `generators.items` by surface, for the users of `histories`: (users, longer than K).
-        scores: of the home lists, log-odds.
+        scores: of the home lists; log-odds where its ranker's objective is binary.
     """
 
     histories: Histories
@@ -216,13 +216,19 @@ def _described(
 def calibrated(subject: Subject, truth: sp.csr_matrix) -> dict[str, Any]:
     """Predicted probability of the home lists' places against what was bought.
 
+    Scores of a ranking objective order items and say nothing of a probability: the bins are empty then, and the error
+    is None.
+
     Args:
         truth: users of the histories by items of the generators.
     """
+    objective = subject.rankers[HOME].objective
+    if objective != "binary":
+        return {"objective": objective, "predicted": [], "observed": [], "places": [], "expected_error": None}
     lists = subject.lists[HOME]
     rows, places = np.nonzero(lists != PAD)
     bought = np.asarray(truth[rows, lists[rows, places]]).ravel() > 0
-    return calibration(subject.scores[rows, places].astype(np.float64), bought).as_dict()
+    return {"objective": objective, **calibration(subject.scores[rows, places].astype(np.float64), bought).as_dict()}
 
 
 def sample_users(histories: Histories, truth: sp.csr_matrix) -> list[int]:

@@ -197,6 +197,13 @@ def _next_basket(result: Mapping[str, Any] | None) -> str:
     return _protocol("E2: the next basket", result, 10, words)
 
 
+def calibration_words(found: Mapping[str, Any]) -> str:
+    """One sentence on what the report says of probabilities."""
+    if found["expected_error"] is None:
+        return f"The {found['objective']} scores order items and are no probabilities."
+    return f"A predicted probability is off by {found['expected_error']:.4f} on average."
+
+
 def _beside_accuracy(report: Mapping[str, Any]) -> str:
     head = ["lists of", "surface", "coverage", "novelty (bits)", "diversity", "top 1 % share", "Gini"]
     names = ("coverage", "novelty_bits", "diversity", "popularity_share", "gini")
@@ -207,14 +214,13 @@ def _beside_accuracy(report: Mapping[str, Any]) -> str:
     ]
     overlap = next((row for row in report["drift"] if row["name"] == "home.overlap_20"), None)
     kept = "no earlier lists to compare with" if overlap is None else f"{1 - overlap['psi']:.0%} of the places stayed"
-    calibration = report["calibration"]["expected_error"]
     return (
         "<h2>Beside accuracy</h2><div class=row><div class=half>"
         + plots.segments(report["e1"]["segments"])
         + "</div><div class=third>"
-        + plots.calibration(report["calibration"])
+        + (plots.calibration(report["calibration"]) if report["calibration"]["predicted"] else "")
         + "</div></div>"
-        + f"<p>Of yesterday's lists: {kept}. A predicted probability is off by {_value(calibration)} on average. "
+        + f"<p>Of yesterday's lists: {kept}. {calibration_words(report['calibration'])} "
         "<span class=quiet>Cold: fewer than five baskets; the others are halved by how much they shop.</span></p>"
         + f"<div class=half>{plots.departments(report['e1']['departments'])}</div>"
         + _table(head, rows, NAMES[OURS])

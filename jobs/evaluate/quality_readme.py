@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.evaluate import surface_facts
-from jobs.evaluate.quality_page import TARGETS
+from jobs.evaluate.quality_page import TARGETS, calibration_words
 from jobs.evaluate.rows import NAMES, OURS_TOO
 from jobs.settings import ROOT, Settings
 
@@ -79,8 +79,7 @@ def _beside(report: Mapping[str, Any]) -> str:
     told = (
         f"Our home lists show {home['coverage']:.0%} of the catalogue; {home['popularity_share']:.0%} of their places "
         f"go to the most popular 1 % (Gini {home['gini']:.2f}, novelty {home['novelty_bits']:.1f} bits, intra-list "
-        f"diversity {home['diversity']:.2f}). A predicted probability is off by "
-        f"{report['calibration']['expected_error']:.4f} on average."
+        f"diversity {home['diversity']:.2f}). {calibration_words(report['calibration'])}"
     )
     return "\n".join(lines) + f"\n\n{told}"
 

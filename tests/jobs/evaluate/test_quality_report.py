@@ -177,6 +177,20 @@ def test_business_rules_cost_what_they_take_out(report: dict[str, Any]) -> None:
     assert rules["paired"]["all"]["ndcg@20"]["difference"] == pytest.approx(change)
 
 
+def test_scores_of_a_ranking_objective_are_not_taken_for_probabilities(
+    report: dict[str, Any], subject: facts.Subject, snapshots: list[LabelledSnapshot]
+) -> None:
+    assert report["calibration"]["objective"] == "binary"
+    assert 0 <= report["calibration"]["expected_error"] < 1
+    swapped = replace(subject, rankers={**subject.rankers, HOME: subject.rankers[DISCOVER]})
+    told = facts.calibrated(swapped, snapshots[-1].truth)
+    assert told == {"objective": "lambdarank", "predicted": [], "observed": [], "places": [], "expected_error": None}
+    without = {**report, "calibration": told}
+    for text in (page(without), markdown(without)):
+        assert "lambdarank scores order items and are no probabilities" in text
+        assert "A predicted probability is off by" not in text
+
+
 def test_explanations_add_up_to_the_score(subject: facts.Subject, report: dict[str, Any]) -> None:
     from models.candidate_features import feature_matrix
     from models.candidates import assemble
