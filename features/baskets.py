@@ -21,31 +21,31 @@ from features.interactions import (
 )
 
 BASKET_NO = "basket_no"
-BASKET_START = "basket_start"
+BASKETS_BEGUN = "baskets_begun"
 _IS_GOAL = "is_goal"
 
 
-def number_baskets(events: DataFrame, *, signals: Mapping[str, Signal]) -> DataFrame:
-    """Events, purchases among them with the running number (from 1) of their basket within the user.
+def number_events(
+    events: DataFrame, baskets: DataFrame, *, signals: Mapping[str, Signal], cuts: Sequence[datetime], slices: int
+) -> DataFrame:
+    """Events divided by user, purchases among them with the number of their basket, and with how far numbers had come.
 
-    A purchase is an event of the domain's strongest signal (`goals_of`): the spec's weights say what that is.
-
-    A number counts earlier baskets only, so it is the same whatever comes later; a basket is as old as its first
-    item. Events that are no purchase have no number. Purchases without a session are baskets of their own.
-    """
-    named = _with_sessions(events, signals)
-    started = named.where(_IS_GOAL).groupBy(c.USER_ID, c.SESSION_ID).agg(F.min(c.EVENT_TIME).alias(BASKET_START))
-    in_time = Window.partitionBy(c.USER_ID).orderBy(BASKET_START, c.SESSION_ID)
-    return _numbered(named, started.withColumn(BASKET_NO, F.row_number().over(in_time)))
-
-
-def recall_basket_numbers(events: DataFrame, baskets: DataFrame, *, signals: Mapping[str, Signal]) -> DataFrame:
-    """`number_baskets` of events whose baskets are built already: a small join instead of a sort of all events.
+    A purchase is an event of the domain's strongest signal (`goals_of`): the spec's weights say what that is. Events
+    that are no purchase have neither. `baskets_begun` holds the newest number before each cut, in order of the cuts.
 
     Args:
         baskets: output of `build_basket_features` on the same events.
+        slices: parts that the users are divided into, once for all that follows.
     """
-    return _numbered(_with_sessions(events, signals), baskets)
+    of_user = Window.partitionBy(c.USER_ID)
+    begun = [
+        F.max(F.when(F.col(c.EVENT_TIME) < F.lit(cut), F.col(BASKET_NO))).over(of_user) for cut in sorted(set(cuts))
+    ]
+    numbers = baskets.repartition(slices, c.USER_ID).select(
+        c.USER_ID, c.SESSION_ID, F.lit(True).alias(_IS_GOAL), BASKET_NO, F.array(*begun).alias(BASKETS_BEGUN)
+    )
+    divided = _with_sessions(events, signals).repartition(slices, c.USER_ID)
+    return divided.join(numbers.hint("shuffle_hash"), on=[c.USER_ID, c.SESSION_ID, _IS_GOAL], how="left").drop(_IS_GOAL)
 
 
 def _with_sessions(events: DataFrame, signals: Mapping[str, Signal]) -> DataFrame:
@@ -57,32 +57,29 @@ def _with_sessions(events: DataFrame, signals: Mapping[str, Signal]) -> DataFram
     )  # fmt: skip
 
 
-def _numbered(named: DataFrame, baskets: DataFrame) -> DataFrame:
-    numbers = baskets.select(c.USER_ID, c.SESSION_ID, F.lit(True).alias(_IS_GOAL), BASKET_NO)
-    return named.join(numbers, on=[c.USER_ID, c.SESSION_ID, _IS_GOAL], how="left").drop(_IS_GOAL)
+def build_basket_features(events: DataFrame, *, signals: Mapping[str, Signal]) -> DataFrame:
+    """One row per basket: who, when, its running number (from 1) within the user, its items (sorted), what was paid.
 
-
-def build_basket_features(numbered: DataFrame) -> DataFrame:
-    """One row per basket: who, when, its number, its items (sorted) and what was paid.
-
-    Args:
-        numbered: output of `number_baskets`.
+    A number counts earlier baskets only, so it is the same whatever comes later; a basket is as old as its first
+    item. Purchases without a session are baskets of their own.
     """
     quantity = F.least(F.coalesce(c.QUANTITY, F.lit(1.0)), F.lit(20.0))
     grouped = (
-        numbered.where(F.col(BASKET_NO).isNotNull())
-        .groupBy(c.USER_ID, c.SESSION_ID, BASKET_NO)
+        _with_sessions(events, signals)
+        .where(_IS_GOAL)
+        .groupBy(c.USER_ID, c.SESSION_ID)
         .agg(
             F.min(c.EVENT_TIME).alias(c.EVENT_TIME),
             F.sort_array(F.collect_set(c.ITEM_ID)).alias("item_ids"),
             exact_sum(quantity * F.coalesce(c.PRICE, F.lit(0.0))).alias("spent"),
         )
     )
+    in_time = Window.partitionBy(c.USER_ID).orderBy(c.EVENT_TIME, c.SESSION_ID)
     return grouped.select(
         c.USER_ID,
         c.SESSION_ID,
         c.EVENT_TIME,
-        F.col(BASKET_NO).cast("int").alias(BASKET_NO),
+        F.row_number().over(in_time).alias(BASKET_NO),
         "item_ids",
         F.size("item_ids").alias("item_count"),
         as_float(F.col("spent"), "spent"),

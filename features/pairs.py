@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.baskets import BASKET_NO
+from features.baskets import BASKET_NO, BASKETS_BEGUN, number_events
 from features.domains.spec import Signal, goals_of
 from features.interactions import (
     AGE_DAYS,
@@ -39,14 +39,20 @@ _UNDEFINED = ("last_days", "first_days", "previous_gap", "gap_square", "baskets_
 
 
 def build_pair_features(
-    numbered: DataFrame, *, cuts: Sequence[datetime], signals: Mapping[str, Signal], slices: int = 16
+    events: DataFrame,
+    baskets: DataFrame,
+    *,
+    cuts: Sequence[datetime],
+    signals: Mapping[str, Signal],
+    slices: int = 16,
 ) -> DataFrame:
     """One row per (as_of, user, item) with an event of any weight before the cut.
 
     `weight` sums all signals of the domain; every other statistic is of purchases.
 
     Args:
-        numbered: events, output of `baskets.number_baskets`.
+        events: rows of silver.events.
+        baskets: output of `baskets.build_basket_features` on the same events.
         slices: parts that the users are divided into; sums of one part must fit into a task's memory.
     """
     weighing = [name for name, signal in sorted(signals.items()) if signal.weight > 0]
@@ -54,23 +60,22 @@ def build_pair_features(
     bought = F.col(c.EVENT_TYPE).isin(*goals_of(signals))
     # Divided by user once: windows, joins and sums below all find their rows in place. Left to itself, each would
     # divide anew, and sum every group twice, around a shuffle of five copies of the events.
-    divided = numbered.where(F.col(c.EVENT_TYPE).isin(weighing)).repartition(slices, c.USER_ID)
+    telling = events.where(F.col(c.EVENT_TYPE).isin(weighing))
+    divided = number_events(telling, baskets, signals=signals, cuts=cuts, slices=slices)
     spaced = divided.select(
         c.USER_ID,
         c.ITEM_ID,
         c.EVENT_TYPE,
         c.EVENT_TIME,
         BASKET_NO,
+        BASKETS_BEGUN,
         c.PRICE,
         F.least(F.coalesce(c.QUANTITY, F.lit(1.0)), F.lit(MAX_QUANTITY)).alias(c.QUANTITY),
         days_between(F.lag(c.EVENT_TIME).over(of_pair)).alias(GAP_DAYS),
     )
-    aged = at_cuts(spaced, cuts)
-    baskets = numbered.where(bought).select(c.USER_ID, c.EVENT_TIME, BASKET_NO)
-    reached = at_cuts(baskets, cuts).groupBy(c.AS_OF, c.USER_ID).agg(F.max(BASKET_NO).alias("baskets_now"))
-    known = aged.join(F.broadcast(reached), on=[c.AS_OF, c.USER_ID], how="left").withColumn(
-        _SINCE, F.col("baskets_now") - F.col(BASKET_NO)
-    )
+    moments = F.array(*(F.lit(cut) for cut in sorted(set(cuts))))
+    begun = F.element_at(BASKETS_BEGUN, F.array_position(moments, F.col(c.AS_OF)).cast("int"))
+    known = at_cuts(spaced, cuts).withColumn(_SINCE, begun - F.col(BASKET_NO))
     weighed = known.withColumn(_SIGNAL, signal_weight(signals))
     # From here the ages and gaps are of purchases alone: sums and extremes skip the nulls of the softer signals.
     of_purchases = weighed.withColumn(AGE_DAYS, F.when(bought, F.col(AGE_DAYS)))

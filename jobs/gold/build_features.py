@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.baskets import build_basket_features, build_user_baskets, number_baskets, recall_basket_numbers
+from features.baskets import build_basket_features, build_user_baskets
 from features.domains import domain
 from features.domains.spec import Calendar
 from features.interactions import build_interactions
@@ -42,6 +42,10 @@ _ENGINE = {
     "spark.sql.shuffle.partitions": "32",
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",
+    # Rows divided by user are in place for whatever goes by user and more: pairs, baskets of a user
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Sets of items: past this many baskets of a task it would sort all events instead (from 128 on, left to itself)
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
     # A handful of moments are a handful of open files: sorting wide rows by moment first would cost more
     "spark.sql.maxConcurrentOutputFileWriters": "16",
 }
@@ -126,16 +130,15 @@ class _Builder:
     def baskets(self) -> None:
         """Baskets: first, since their numbers are what pairs are counted by."""
         begun = time.monotonic()
-        baskets = build_basket_features(number_baskets(self._events, signals=self.spec.signals))
+        baskets = build_basket_features(self._events, signals=self.spec.signals)
         baskets.write.format("delta").mode("overwrite").save(self.lake.path(GOLD["gold.basket_features"]))
         self._done("basket_features", begun)
 
     def pairs(self) -> None:
         """What each user's history says of each item."""
         plan, signals = self.plan, self.spec.signals
-        numbered = recall_basket_numbers(self._events, self._baskets(), signals=signals)
         slices = plan.slices(self.context.config.spark_cores)
-        pairs = build_pair_features(numbered, cuts=plan.stale, signals=signals, slices=slices)
+        pairs = build_pair_features(self._events, self._baskets(), cuts=plan.stale, signals=signals, slices=slices)
         self._write("pair_features", pairs, plan.stale, plan.wanted)
 
     def _baskets(self) -> DataFrame:

@@ -31,7 +31,7 @@ def events(spark: Any) -> Any:
 
 def consequences(spark: Any, spec: Domain) -> dict[str, Any]:
     """What each reader of the weights makes of the same events."""
-    from features.baskets import number_baskets
+    from features.baskets import build_basket_features
     from features.items import build_item_features
     from features.pairs import build_pair_features
     from features.training_set import build_labels
@@ -41,8 +41,8 @@ def consequences(spark: Any, spec: Domain) -> dict[str, Any]:
     from models.snapshot import Histories, ItemTable
     from models.two_stage import truth_matrix
 
-    numbered = number_baskets(events(spark), signals=spec.signals)
-    pairs = build_pair_features(numbered, cuts=[CUT], signals=spec.signals, slices=1).cache()
+    baskets = build_basket_features(events(spark), signals=spec.signals)
+    pairs = build_pair_features(events(spark), baskets, cuts=[CUT], signals=spec.signals, slices=1).cache()
     products = spark.createDataFrame(
         [(item, "G", "F", item, "N", "1", None) for item in ("milk", "tea", "bread", "rum")],
         "item_id string, department string, category string, product_type string, brand string, "

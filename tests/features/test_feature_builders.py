@@ -60,16 +60,17 @@ def catalog_of(spark: Any) -> tuple[Any, Any]:
 
 def build(spark: Any, events: Any, cuts: tuple[datetime, ...] = (EARLIER, CUT)) -> Any:
     """All tables, as rows by key."""
-    from features.baskets import build_basket_features, build_user_baskets, number_baskets
+    from features.baskets import build_basket_features, build_user_baskets
     from features.domains import domain
     from features.items import build_item_features
     from features.pairs import build_pair_features
     from features.trending import build_popularity, build_promotion_features
     from features.users import build_user_features
 
-    numbered = number_baskets(events, signals=domain("retail").signals)
-    pairs = build_pair_features(numbered, cuts=cuts, signals=domain("retail").signals)
-    users = build_user_features(pairs, build_user_baskets(build_basket_features(numbered), cuts=cuts))
+    signals = domain("retail").signals
+    baskets = build_basket_features(events, signals=signals)
+    pairs = build_pair_features(events, baskets, cuts=cuts, signals=signals)
+    users = build_user_features(pairs, build_user_baskets(baskets, cuts=cuts))
     products, promotions = catalog_of(spark)
     calendar = domain("retail").calendar
     pushed = build_promotion_features(promotions, last_weeks={cut: calendar.week_of(cut) - 1 for cut in cuts})

@@ -73,7 +73,7 @@ def promotions(until_week: int) -> Rows:
 
 
 def build(spark: Any, rows: Rows, *, promoted_until: int) -> Tables:
-    from features.baskets import build_basket_features, build_user_baskets, number_baskets
+    from features.baskets import build_basket_features, build_user_baskets
     from features.domains import domain
     from features.interactions import build_interactions
     from features.items import build_item_features
@@ -82,9 +82,10 @@ def build(spark: Any, rows: Rows, *, promoted_until: int) -> Tables:
     from features.users import build_user_features
 
     cuts, spec = (CUT,), domain("retail")
-    numbered = number_baskets(spark.createDataFrame(rows, _EVENTS), signals=spec.signals)
-    pairs = build_pair_features(numbered, cuts=cuts, signals=spec.signals, slices=1).cache()
-    users = build_user_features(pairs, build_user_baskets(build_basket_features(numbered), cuts=cuts))
+    events = spark.createDataFrame(rows, _EVENTS)
+    baskets = build_basket_features(events, signals=spec.signals)
+    pairs = build_pair_features(events, baskets, cuts=cuts, signals=spec.signals, slices=1).cache()
+    users = build_user_features(pairs, build_user_baskets(baskets, cuts=cuts))
     products = spark.createDataFrame(
         [(f"i{item}", "GROCERY", "FOOD", f"T{item % 3}", "National", "1", None) for item in range(9)],
         "item_id string, department string, category string, product_type string, brand string, "
@@ -107,7 +108,7 @@ def build(spark: Any, rows: Rows, *, promoted_until: int) -> Tables:
         # The job leaves later events out; numbers and contents of a basket must not depend on that.
         "baskets": {
             (row["user_id"], row["session_id"]): row.asDict()
-            for row in build_basket_features(numbered).collect()
+            for row in baskets.collect()
             if row["event_time"].replace(tzinfo=UTC) < CUT
         },
     }
