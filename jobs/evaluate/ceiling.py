@@ -1,4 +1,4 @@
-"""`python -m jobs.evaluate.ceiling`: how good lists could be at best on E1, measured, not guessed.
+"""How good lists could be at best on E1, measured, not guessed (`python -m jobs.evaluate.ceiling`, and the report).
 
 Trains our recommender on past cuts of the log (weeks 1-48; prices and promotions are not in a log, so its own row is
 the one to compare with), ranks all candidates as of the end of week 48, and judges them beside three ceilings:
@@ -8,8 +8,8 @@ the one to compare with), ranks all candidates as of the end of week 48, and jud
 - calibrated: purchases drawn from our own probabilities instead of the real ones; what exact knowledge of the chances
   could reach, the rest is chance.
 
-Reads the future, as evaluation alone may, and writes a table into models/README.md between markers. Runs without the
-stack, a few minutes.
+Reads the future, as evaluation alone may. The command runs without the stack, a few minutes, and writes a table into
+models/README.md between markers; `evaluate.measure_protocols` measures the same of the lake.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from features.domains import domain
 from features.domains.spec import DISCOVER, HOME
+from jobs.evaluate.ceiling_facts import MEANINGS, conclusion
 from jobs.evaluate.future import purchases_between
 from jobs.settings import ROOT
 from jobs.shop.source import products, purchases
@@ -98,6 +99,16 @@ def measure(cuts: Sequence[LabelledSnapshot], test: LabelledSnapshot, recipe: Re
     return found
 
 
+def measure_log(log: InteractionLog, cut: float, catalog: dict[str, NDArray[Any]], recipe: Recipe) -> dict[str, Any]:
+    """The ceilings of one cut (POSIX seconds) of a log that also holds the four weeks after it."""
+    past, future = log.before(cut), log.between(cut, cut + _WINDOW_DAYS * 86400)
+    cuts = cuts_in_time(
+        past, cut, window_days=_WINDOW_DAYS, count=recipe.training_cuts, min_item_users=recipe.min_item_users,
+        catalog=catalog,
+    )  # fmt: skip
+    return measure(cuts, labelled(past, future, cut, min_item_users=recipe.min_item_users, catalog=catalog), recipe)
+
+
 def _told(per_user: NDArray[np.float64]) -> dict[str, Any]:
     return {"ndcg@20": float(np.nanmean(per_user)), "interval": list(bootstrap_interval(per_user))}
 
@@ -112,19 +123,13 @@ def _facts(judged: JudgedRows, chances: NDArray[np.float64]) -> dict[str, float]
 
 def table(found: dict[str, Any], week: int, seed: int) -> str:
     """The README's table."""
-    what = {
-        "ours": "our lists, features of a log (no prices, no promotions)",
-        "oracle": "the same features and settings, taught the window's own labels of the other half of the households",
-        "calibrated": "purchases drawn from our probabilities, lists in their order",
-        "perfect ranking": "every true candidate first",
-    }
     lines = [
         f"Truth: weeks {week + 1}-{week + 4}; `{COMMAND} --week {week}`, seed {seed}. 95 % intervals over households.",
         "",
         "| | all: nDCG@20 | new: nDCG@20 |",
         "| --- | --- | --- |",
     ]
-    for name, meaning in what.items():
+    for name, meaning in MEANINGS.items():
         cells = [found[view][name] for view in ("all", "new")]
         told = [f"{cell['ndcg@20']:.4f} [{cell['interval'][0]:.4f}, {cell['interval'][1]:.4f}]" for cell in cells]
         lines.append(f"| **{name}**: {meaning} | {told[0]} | {told[1]} |")
@@ -135,6 +140,8 @@ def table(found: dict[str, Any], week: int, seed: int) -> str:
         f"{facts[1]['truth among candidates']:.1%} of the new ones. Our probabilities sum to "
         f"{facts[0]['expected purchases over real ones']:.2f} times the real purchases (new items: "
         f"{facts[1]['expected purchases over real ones']:.2f}).",
+        "",
+        conclusion(found),
     ]
     return "\n".join(lines)
 
@@ -161,13 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     recipe = Recipe()
     log, cut, catalog = read_log(given.domain, given.week)
-    past, future = log.before(cut), log.between(cut, cut + _WINDOW_DAYS * 86400)
-    cuts = cuts_in_time(
-        past, cut, window_days=_WINDOW_DAYS, count=recipe.training_cuts, min_item_users=recipe.min_item_users,
-        catalog=catalog,
-    )  # fmt: skip
-    test = labelled(past, future, cut, min_item_users=recipe.min_item_users, catalog=catalog)
-    found = measure(cuts, test, recipe)
+    found = measure_log(log, cut, catalog, recipe)
     print(json.dumps(found, indent=1))
     if given.readme:
         write_readme(table(found, given.week, recipe.seed))

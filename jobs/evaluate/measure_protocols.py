@@ -1,6 +1,7 @@
-"""E1's baselines and all of E2 on the purchases of the lake, kept for the report: minutes, so not part of publishing.
+"""E1's baselines, all of E2 and the ceiling of E1, kept for the report: minutes, so not part of publishing.
 
-Reads silver.events (and, for E1's truth alone, the future); writes `<home>/quality/e1-<cut>.npz` and `e2.json`.
+Reads silver.events (and, for E1's truth alone, the future); writes `<home>/quality/e1-<cut>.npz`, `e2.json` and
+`ceiling.json`.
 Idempotent: equal inputs give equal files.
 """
 
@@ -15,11 +16,12 @@ import numpy as np
 
 from features.domains import domain
 from jobs.catalog import SILVER
+from jobs.evaluate import ceiling
 from jobs.evaluate.arena import Arena
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.interactions_file import Table
 from jobs.evaluate.outsiders import compare
-from jobs.evaluate.protocol_results import E1_CUT_WEEK, E1_WEEKS, e1_file, e2_file
+from jobs.evaluate.protocol_results import E1_CUT_WEEK, E1_WEEKS, ceiling_file, e1_file, e2_file
 from jobs.evaluate.requests import Catalog, Prepared, Request
 from jobs.lake import Lake
 from jobs.recipes import chosen_recipe
@@ -49,7 +51,7 @@ def _table(rows: Any, basket: str) -> Table:
 
 
 def main(context: JobContext) -> None:
-    """Measure and keep; `--option only=e1` or `only=e2` does one of them.
+    """Measure and keep; `--option only=e1`, `only=e2` or `only=ceiling` does one of them.
 
     Raises:
         NothingToDo: silver.events does not reach the cut of E1 yet, or holds nothing.
@@ -72,15 +74,26 @@ def main(context: JobContext) -> None:
         timings["e1"] = round(time.monotonic() - begun, 1)
     if only in ("", "e2"):
         begun = time.monotonic()
-        rows = lake.rows(SILVER["products"], list(_CATALOG))
-        catalog: Catalog = {name: rows[name].to_numpy(zero_copy_only=False) for name in _CATALOG}
-        catalog["item_id"] = catalog["item_id"].astype(np.str_)
+        catalog = _catalog(lake)
         whole = known.joined(_table(purchases_between(cut, datetime(2018, 2, 1, tzinfo=UTC)), "order_id"))
         result = measure_next_basket(whole, catalog, recipe, context)
         _write(e2_file(context.config), result)
         timings["e2"] = round(time.monotonic() - begun, 1)
         context.report["e2"] = {name: round(result["all"][name], 4) for name in ("recall@10", "ndcg@10")}
+    if only in ("", "ceiling"):
+        begun = time.monotonic()
+        context.progress("the ceiling of E1: an oracle beside our lists")
+        log = known.joined(_table(purchases_between(cut, cut + E1_WEEKS), "order_id")).log()
+        _write(ceiling_file(context.config), ceiling.measure_log(log, cut.timestamp(), _catalog(lake), recipe))
+        timings["ceiling"] = round(time.monotonic() - begun, 1)
     context.report.update(timings=timings, cut=cut.isoformat())
+
+
+def _catalog(lake: Lake) -> Catalog:
+    rows = lake.rows(SILVER["products"], list(_CATALOG))
+    catalog: Catalog = {name: rows[name].to_numpy(zero_copy_only=False) for name in _CATALOG}
+    catalog["item_id"] = catalog["item_id"].astype(np.str_)
+    return catalog
 
 
 def measure_next_basket(table: Table, catalog: Catalog, recipe: Recipe, context: JobContext) -> dict[str, Any]:

@@ -17,3 +17,8 @@ def e1_file(config: Settings, cut: datetime) -> Path:
 def e2_file(config: Settings) -> Path:
     """Where the result of E2 is kept."""
     return config.home / "quality" / "e2.json"
+
+
+def ceiling_file(config: Settings) -> Path:
+    """Where the ceiling of E1 is kept."""
+    return config.home / "quality" / "ceiling.json"

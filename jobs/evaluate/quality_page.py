@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.evaluate import quality_plots as plots
 from jobs.evaluate import surface_facts
+from jobs.evaluate.ceiling_facts import section as ceiling_section
 from jobs.evaluate.mailing_facts import section as mailing_section
 from jobs.evaluate.rows import NAMES, OURS, OURS_TOO
 from jobs.evaluate.source_table import source_table
@@ -187,7 +188,7 @@ def _quota_words(quota: Mapping[str, Any] | None) -> str:
 
 def _next_basket(result: Mapping[str, Any] | None) -> str:
     if result is None:
-        how = "python -m jobs.run evaluate.measure_protocols"
+        how = "sluice quality --measure"
         return f"<h2>E2: the next basket</h2><p>Not measured yet: <code>{how}</code></p>"
     words = (
         f"{result['users']['all']:,} users; the last basket of each is held out; lists are made at the "
@@ -284,6 +285,7 @@ def _drift(rows: Sequence[Mapping[str, Any]]) -> str:
 _SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "E1": lambda report: _protocol("E1: the four weeks after the cut", report["e1"], 20, _e1_words(report)),
     "E2": lambda report: _next_basket(report["e2"]),
+    "Ceiling": lambda report: ceiling_section(report.get("ceiling"), TARGETS["e1"]),
     "Surfaces": lambda report: surface_facts.section(report.get("surfaces")),
     "Beside accuracy": _beside_accuracy,
     "What they rest on": _why,

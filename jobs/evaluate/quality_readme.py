@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.evaluate import surface_facts
+from jobs.evaluate.ceiling_facts import conclusion
 from jobs.evaluate.quality_page import TARGETS, calibration_words
 from jobs.evaluate.rows import NAMES, OURS_TOO
 from jobs.settings import ROOT, Settings
@@ -62,6 +63,13 @@ def _e2(report: Mapping[str, Any]) -> str:
         "ranker of the same recipe trained on the baskets before (not the model version above)."
     )
     return f"{told}\n\n{_table(report['e2'], 10)}"
+
+
+def _ceiling(report: Mapping[str, Any]) -> str:
+    found = report.get("ceiling")
+    if not found:
+        return ""
+    return f"**The ceiling of E1.** {conclusion(found)} Rows, intervals and what was tried: models/README.md."
 
 
 def _beside(report: Mapping[str, Any]) -> str:
@@ -171,6 +179,7 @@ SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
     _targets,
     _e1,
     _e2,
+    _ceiling,
     _surfaces,
     _beside,
     _how_we_know,

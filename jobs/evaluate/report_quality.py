@@ -7,6 +7,7 @@ holds, the end of week 48. Writes `<home>/quality/report.html` and `report.json`
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from jobs.evaluate.drift_run import LIST_COLUMNS, measure_drift
 from jobs.evaluate.file_columns import InputError
 from jobs.evaluate.future import purchases_between
 from jobs.evaluate.mailing_facts import mailing_facts, popular_items
-from jobs.evaluate.protocol_results import E1_CUT_WEEK, E1_WEEKS, e1_file, e2_file
+from jobs.evaluate.protocol_results import E1_CUT_WEEK, E1_WEEKS, ceiling_file, e1_file, e2_file
 from jobs.evaluate.quality_metrics import first_protocol_metrics, headline, next_basket_metrics
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.release_lists import Published, published_lists
@@ -84,7 +85,7 @@ def main(context: JobContext) -> None:
 
 def _measured_since(config: Settings, cut: datetime) -> bool:
     """Whether baselines, E2 or sources were measured after the report was written: then it must be written anew."""
-    measured = (e1_file(config, cut), e2_file(config), sources_file(config.home))
+    measured = (e1_file(config, cut), e2_file(config), ceiling_file(config), sources_file(config.home))
     page_file = config.home / "quality" / "report.json"
     written = page_file.stat().st_mtime if page_file.exists() else 0.0
     return any(file.exists() and file.stat().st_mtime > written for file in measured)
@@ -135,7 +136,6 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         arena.lists["release"] = published.lists
     context.progress("every other surface")
     known = surface_facts.gather(lake, as_of, generators, histories, subject.lists, weeks=E1_WEEKS)
-    e2 = e2_file(config)
     return {
         "domain": context.domain,
         "as_of": as_of.isoformat(),
@@ -144,7 +144,8 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         "items": len(items),
         "release": None if published is None else published.release_id,
         "e1": facts.comparison(arena, subject),
-        "e2": json.loads(e2.read_text()) if e2.exists() else None,
+        "e2": _kept(e2_file(config)),
+        "ceiling": _kept(ceiling_file(config)),
         "lists": facts.shape_of_lists(arena, subject),
         "calibration": facts.calibrated(subject, snapshot.truth),
         "sources": (shares := _shares(topk)),
@@ -160,6 +161,11 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
             for row in newest_drift(lake)
         ],
     }
+
+
+def _kept(file: Path) -> Any:
+    """What `evaluate.measure_protocols` has written; None when it has not run."""
+    return json.loads(file.read_text()) if file.exists() else None
 
 
 def _shares(topk: dict[str, NDArray[Any]]) -> dict[str, dict[str, float]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.evaluate import ceiling
+from jobs.evaluate.ceiling_facts import conclusion, section
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_training import cuts_in_time, labelled
 from models.recipe import Recipe
@@ -55,9 +56,18 @@ def test_the_table_goes_between_the_markers(found: dict[str, dict[str, dict[str,
     assert written.startswith("before\n")
     assert written.endswith("after\n")
     assert "stale figures" not in written
-    assert written.count("perfect ranking") == 1
+    assert written.count("**perfect ranking**") == 1
     assert f"{found['all']['oracle']['ndcg@20']:.4f}" in written
     file.write_text("no markers")
     with pytest.raises(ValueError, match="lacks the markers"):
         ceiling.write_readme(text, file)
     assert "<!-- ceiling: start -->" in ceiling.README.read_text()
+
+
+def test_the_report_shows_the_ceiling_beside_the_targets(found: dict[str, dict[str, dict[str, float]]]) -> None:
+    shown = section(found, {("all", "ndcg@20"): 0.41, ("new", "ndcg@20"): 0.068})
+    for view in ("all", "new"):
+        assert f"{found[view]['oracle']['ndcg@20']:.4f} [" in shown
+        assert f"{found[view]['oracle']['ndcg@20']:.4f} ({view})" in conclusion(found)
+    assert "<td>target</td><td>0.41</td><td>0.068</td>" in shown
+    assert section(None, {}) == ""

@@ -15,7 +15,7 @@ from features.domains import domain
 from jobs.catalog import table
 from jobs.evaluate import measure_protocols
 from jobs.evaluate.arena import Arena
-from jobs.evaluate.protocol_results import E1_CUT_WEEK, e1_file, e2_file
+from jobs.evaluate.protocol_results import E1_CUT_WEEK, ceiling_file, e1_file, e2_file
 from jobs.recipes import recipe_file, write_recipe
 from jobs.run import NothingToDo
 from models.recipe import FAST
@@ -61,7 +61,12 @@ def test_baselines_and_e2_are_kept_for_the_report(context: Any, monkeypatch: pyt
         asked.append((request, prepared))
         return {"all": {"recall@10": 0.5, "ndcg@10": 0.5}}
 
+    def measured(log: Any, cut: float, catalog: Any, recipe: Any) -> dict[str, Any]:
+        asked.append((log, cut, recipe))
+        return {"all": {"oracle": {"ndcg@20": 0.75}}}
+
     monkeypatch.setattr(measure_protocols, "compare", compared)
+    monkeypatch.setattr(measure_protocols.ceiling, "measure_log", measured)
     tuned = replace(FAST, seed=7)
     write_recipe(recipe_file(context.config, "retail"), tuned, {})
     measure_protocols.main(context)
@@ -69,8 +74,10 @@ def test_baselines_and_e2_are_kept_for_the_report(context: Any, monkeypatch: pyt
     assert arena.user_ids.tolist() == [f"u{user:02d}" for user in range(12)]
     assert np.diff(arena.truths["all"].indptr).min() > 0
     assert json.loads(e2_file(context.config).read_text())["all"]["ndcg@10"] == 0.5
-    ((request, prepared),) = asked
-    assert request.recipe == tuned
+    assert json.loads(ceiling_file(context.config).read_text())["all"]["oracle"]["ndcg@20"] == 0.75
+    (request, prepared), (log, cut, recipe) = asked
+    assert request.recipe == recipe == tuned
+    assert cut == CUT.timestamp() < log.times.max()
     assert prepared.split.moments.max() > CUT.timestamp() + 20 * 86400  # E2 knows what follows the cut of E1
 
 
