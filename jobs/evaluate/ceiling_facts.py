@@ -20,8 +20,8 @@ def conclusion(found: Mapping[str, Any]) -> str:
         "The estimate is the oracle: rankers that learnt the test window's own labels, with these candidates and "
         f"features, reach {oracle[0]} (all) and {oracle[1]} (new); ours, in the same run, {ours[0]} and {ours[1]}. "
         "What lies above wants information that is not in the log. The calibrated row is no bound: it takes our "
-        "probabilities for the truth and purchases for independent, and real ones are neither; it tells how much of what a "
-        "perfect ranking would find is chance."
+        "probabilities for the truth and purchases for independent, and real ones are neither; it tells how much of "
+        "what a perfect ranking would find is chance."
     )
 
 
