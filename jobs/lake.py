@@ -22,6 +22,14 @@ from jobs.settings import Settings, settings
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
 
+_KEPT = {"delta.logRetentionDuration": "interval 3650 days"}
+"""Windows, first loads and the proof by a rebuild are read from commits: Delta's own 30 days would take them away from
+a table that rests. Transaction ids of exactly-once appends never expire unless a property says so."""
+
+_QUIET = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "CLUSTER BY", "CREATE TABLE",
+                    "CREATE TABLE AS SELECT", "CREATE OR REPLACE TABLE"})  # fmt: skip
+"""Operations that change no rows."""
+
 SEEN = "seen."
 """Before an input's name in a commit: the version out of which explicit windows took rows since the last open run. The
 input's own version says nothing about them: `sluice verify` compares with this one, and counts what waits in bronze."""
@@ -99,7 +107,7 @@ class Lake:
         found = self.delta(spec)
         if found is None:
             return {}
-        for commit in found.history():
+        for commit in newest_first(found):
             metadata = commit.get("userMetadata")
             if metadata:
                 inputs = json.loads(metadata).get("inputs")
@@ -108,17 +116,27 @@ class Lake:
         return {}
 
     def data_version(self, spec: TableSpec) -> int | None:
-        """Newest version that changed rows: OPTIMIZE, VACUUM and property changes do not wake a reader."""
+        """Newest version that changed rows: OPTIMIZE, VACUUM and property changes do not wake a reader.
+
+        Where the log no longer tells, the oldest version that it does; None when there are no rows.
+        """
         found = self.delta(spec)
         if found is None:
             return None
-        quiet = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "CLUSTER BY", "CREATE TABLE",
-                 "CREATE TABLE AS SELECT", "CREATE OR REPLACE TABLE"}  # fmt: skip
-        newest = found.version()
-        for position, commit in enumerate(found.history()):
-            if commit.get("operation") not in quiet:
-                return int(commit.get("version", newest - position))
-        return None
+        oldest = None
+        for commit in newest_first(found):
+            oldest = int(commit["version"])
+            if commit.get("operation") not in _QUIET:
+                return oldest
+        return oldest if self.has_rows(spec) else None  # an old log was cut off: what changed rows came before
+
+    def has_rows(self, spec: TableSpec) -> bool:
+        """Whether the table holds any row, by its files and not by its history."""
+        found = self.delta(spec)
+        if found is None:
+            return False
+        counts = found.get_add_actions().column("num_records").to_pylist()
+        return any(count is None or count > 0 for count in counts)
 
     # Writing with Spark -----------------------------------------------------------------
 
@@ -129,7 +147,7 @@ class Lake:
         return found is None or [field.name for field in found.schema().fields] == wanted
 
     def ensure(self, spark: SparkSession, *specs: TableSpec, replace: bool = False) -> None:
-        """Create tables that do not exist yet, with their layout and properties.
+        """Create tables that do not exist yet, with their layout and properties; see that every log is kept.
 
         Args:
             replace: start the tables anew, empty: for tables that can be rebuilt and whose spec has changed.
@@ -138,17 +156,23 @@ class Lake:
             if self.version(spec) is not None:
                 if replace:
                     self._empty(spark, spec)
+                self._keep_log(spark, spec)
                 continue
-            properties = {"delta.enableDeletionVectors": "false", **spec.properties}
+            properties = {"delta.enableDeletionVectors": "false", **_KEPT, **spec.properties}
             if spec.change_feed:
                 properties["delta.enableChangeDataFeed"] = "true"
-            listed = ", ".join(f"'{key}'='{value}'" for key, value in properties.items())
             layout = f" CLUSTER BY ({', '.join(spec.cluster_by)})" if spec.cluster_by else ""
             layout += f" PARTITIONED BY ({', '.join(spec.partition_by)})" if spec.partition_by else ""
             spark.sql(
                 f"CREATE TABLE IF NOT EXISTS {self.sql_name(spec)} ({spec.columns}) USING delta{layout} "
-                f"TBLPROPERTIES ({listed})"
+                f"TBLPROPERTIES ({_listed(properties)})"
             )
+
+    def _keep_log(self, spark: SparkSession, spec: TableSpec) -> None:
+        """A table of an earlier version of Sluice gets today's retention, by one commit that wakes nobody."""
+        found = self.delta(spec)
+        if found is not None and not _KEPT.items() <= found.metadata().configuration.items():
+            spark.sql(f"ALTER TABLE {self.sql_name(spec)} SET TBLPROPERTIES ({_listed(_KEPT)})")
 
     def _empty(self, spark: SparkSession, spec: TableSpec) -> None:
         """Empty a table and give it the columns of its spec; its next reader finds that it holds no inputs."""
@@ -163,9 +187,17 @@ class Lake:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(spec))
 
-    def changes(self, spark: SparkSession, spec: TableSpec, after: int | None, upto: int) -> DataFrame:
-        """Rows that versions `(after, upto]` inserted or left updated; `after=None` is from the beginning."""
-        if after is None:
+    def changes(
+        self, spark: SparkSession, spec: TableSpec, after: int | None, upto: int, *, with_former: bool = False
+    ) -> DataFrame:
+        """Rows that versions `(after, upto]` inserted or left updated; `after=None` is from the beginning.
+
+        Every row of `upto` where the log does not reach back to `after`: any of them may have changed.
+
+        Args:
+            with_former: also updated and deleted rows as they were before.
+        """
+        if after is None or not self._tells(spec, after + 1):
             return self.read(spark, spec, upto)
         feed = (
             spark.read.format("delta")
@@ -174,8 +206,32 @@ class Lake:
             .option("endingVersion", upto)
             .load(self.path(spec))
         )
-        kept = feed.where("_change_type IN ('insert', 'update_postimage')")
-        return kept.drop("_change_type", "_commit_version", "_commit_timestamp")
+        if not with_former:
+            feed = feed.where("_change_type IN ('insert', 'update_postimage')")
+        return feed.drop("_change_type", "_commit_version", "_commit_timestamp")
+
+    def _tells(self, spec: TableSpec, version: int) -> bool:
+        """Whether the log still holds the commit of a version."""
+        found = self.delta(spec)
+        if found is None or found.version() < version:
+            return True  # nothing was cut off: Spark says what is wrong
+        commits = found.history(found.version() - version + 1)
+        return bool(commits) and int(commits[-1]["version"]) <= version
+
+
+def newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:
+    """Commits of a table, newest first: thousands of them are a second to read, and the first few mostly tell."""
+    given, limit = 0, 8
+    while True:
+        commits = table.history(limit)
+        yield from commits[given:]
+        if len(commits) < limit:
+            return
+        given, limit = limit, limit * 8
+
+
+def _listed(properties: Mapping[str, str]) -> str:
+    return ", ".join(f"'{key}'='{value}'" for key, value in properties.items())
 
 
 @contextmanager

@@ -115,7 +115,8 @@ def stream(ctx: JobContext, spark: SparkSession, checkpoint: str, epoch: Epoch, 
 def _written_since(ctx: JobContext, version: int) -> tuple[int, int]:
     """Rows and batches that the commits after a version of bronze.events hold."""
     found = ctx.lake.delta(BRONZE_EVENTS)
-    commits = [commit for commit in found.history() if int(commit["version"]) > version] if found else []
+    new = found.version() - version if found else 0
+    commits = found.history(new) if found and new > 0 else []
     rows = [int((commit.get("operationMetrics") or {}).get("numOutputRows", 0)) for commit in commits]
     return sum(rows), len([count for count in rows if count])
 

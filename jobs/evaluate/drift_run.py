@@ -1,13 +1,14 @@
 """Drift of one as_of and model, measured once and kept in ops.drift."""
 
 from datetime import datetime
+from itertools import islice
 
 import numpy as np
 
 from jobs.catalog import GOLD, OPS_DRIFT
 from jobs.drift_log import stored_drift
 from jobs.evaluate.drift_facts import Drift, data_drift, feature_drift, list_drift
-from jobs.lake import Lake, commit_metadata
+from jobs.lake import Lake, commit_metadata, newest_first
 from jobs.products import read_products
 from jobs.run import JobContext
 from jobs.session import connect
@@ -59,11 +60,8 @@ def _list_drift(lake: Lake) -> list[Drift]:
     from deltalake.exceptions import DeltaError
 
     now = DeltaTable(lake.path(GOLD["gold.topk"]))
-    written = [
-        int(commit.get("version", now.version() - place))
-        for place, commit in enumerate(now.history())
-        if commit.get("operation") == "WRITE"
-    ]
+    writes = (int(commit["version"]) for commit in newest_first(now) if commit.get("operation") == "WRITE")
+    written = list(islice(writes, 2))
     if len(written) < 2:
         return []
     try:

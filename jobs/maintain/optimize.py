@@ -44,6 +44,7 @@ def maintain(spark: SparkSession, lake: Lake, spec: TableSpec, *, vacuum: bool =
     """Compact and clean one table; None when it does not exist."""
     if lake.version(spec) is None:
         return None
+    lake.ensure(spark, spec)  # its writer may rest: the commits below must not let Delta cut off its log
     files, small = small_files(lake, spec)
     done = Maintained(spec.name, files, files, optimized=False, vacuumed=False)
     if small >= SMALL_FILES:

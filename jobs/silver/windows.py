@@ -68,4 +68,4 @@ def taking(lake: Lake, table: str) -> Taking:
         after = committed.get(name)
         if newest is not None and (after is None or newest > after):
             new[name] = (after, newest)
-    return Taking(table, new, committed, is_first=lake.data_version(SILVER[table]) is None)
+    return Taking(table, new, committed, is_first=not lake.has_rows(SILVER[table]))

@@ -1,6 +1,7 @@
 """The lake: paths that survive odd folders, versions that count, commits that say what they hold."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def append(lake: Lake, *prices: float, inputs: dict[str, int] | None = None) -> 
     path = Path(lake.path(SPEC))
     path.mkdir(parents=True, exist_ok=True)
     metadata = {} if inputs is None else {"userMetadata": json.dumps({"job": "x", "inputs": inputs})}
-    rows = pa.table({"item_id": [f"i{price}" for price in prices], "price": list(prices)})
+    schema = pa.schema([("item_id", pa.string()), ("price", pa.float64())])
+    rows = pa.table({"item_id": [f"i{price}" for price in prices], "price": list(prices)}, schema=schema)
     write_deltalake(str(path), rows, mode="append", commit_properties=CommitProperties(custom_metadata=metadata))
 
 
@@ -75,6 +77,46 @@ def test_compaction_and_properties_do_not_count_as_new_data(lake: Lake) -> None:
     assert (lake.version(SPEC), lake.data_version(SPEC)) == (3, 1)
     append(lake, 3.0)
     assert (lake.version(SPEC), lake.data_version(SPEC)) == (4, 4)
+
+
+def forget(lake: Lake, before: int) -> None:
+    """What Delta does to a log that is older than its retention: a checkpoint, and commits before a version deleted."""
+    DeltaTable(lake.path(SPEC)).create_checkpoint()
+    for path in (Path(lake.path(SPEC)) / "_delta_log").glob("*.json"):
+        if int(path.stem) < before:
+            path.unlink()
+
+
+def test_a_table_whose_last_change_is_no_longer_in_its_log_still_has_rows(lake: Lake) -> None:
+    append(lake, 1.0, inputs={"bronze.files": 3})
+    for days in (1, 2, 3):
+        DeltaTable(lake.path(SPEC)).alter.set_table_properties({"delta.logRetentionDuration": f"interval {days} days"})
+    forget(lake, before=2)
+    assert lake.has_rows(SPEC)
+    assert lake.data_version(SPEC) == 2  # the oldest version that can be read: whatever changed rows came before
+
+
+def test_an_empty_table_has_no_rows(lake: Lake) -> None:
+    assert not lake.has_rows(SPEC)
+    append(lake)
+    assert not lake.has_rows(SPEC)
+    append(lake, 1.0)
+    assert lake.has_rows(SPEC)
+
+
+def test_no_more_of_a_long_log_is_read_than_is_needed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for price in range(40):
+        append(lake, float(price), inputs={"bronze.files": price})
+    asked: list[int | None] = []
+    history = DeltaTable.history
+
+    def counted(table: DeltaTable, limit: int | None = None) -> list[dict[str, Any]]:
+        asked.append(limit)
+        return history(table, limit)
+
+    monkeypatch.setattr(DeltaTable, "history", counted)
+    assert (lake.data_version(SPEC), lake.committed_inputs(SPEC)) == (39, {"bronze.files": 39})
+    assert all(limit is not None and limit < 40 for limit in asked)
 
 
 # With Spark ----------------------------------------------------------------------------------------------
@@ -122,6 +164,46 @@ def test_changes_are_the_rows_of_the_versions_asked_for(session: Any, lake: Lake
     assert ids(1, 3) == ["i1.0", "i3.0"]
     assert [row["price"] for row in lake.changes(session, SPEC, 2, 3).collect()] == [9.0]
     assert lake.read(session, SPEC, 1).count() == 2
+
+
+@pytest.mark.spark
+def test_the_log_is_kept_for_years_in_new_and_in_older_tables(session: Any, lake: Lake) -> None:
+    properties = "'delta.enableChangeDataFeed'='true'"
+    session.sql(f"CREATE TABLE {lake.sql_name(SPEC)} ({SPEC.columns}) USING delta TBLPROPERTIES ({properties})")
+    insert(session, lake, 1.0)
+    lake.ensure(session, SPEC)
+    assert (lake.version(SPEC), lake.data_version(SPEC)) == (2, 1)
+    lake.ensure(session, SPEC)
+    assert lake.version(SPEC) == 2  # said once
+    new = replace(SPEC, name="silver.other")
+    lake.ensure(session, new)
+    lake.ensure(session, new)
+    assert lake.version(new) == 0
+    for spec in (SPEC, new):
+        table = lake.delta(spec)
+        assert table is not None
+        assert table.metadata().configuration["delta.logRetentionDuration"] == "interval 3650 days"
+
+
+@pytest.mark.spark
+def test_changes_can_also_say_how_rows_read_before(session: Any, lake: Lake) -> None:
+    lake.ensure(session, SPEC)
+    insert(session, lake, 1.0, 2.0)
+    session.sql(f"UPDATE {lake.sql_name(SPEC)} SET price = 9 WHERE item_id = 'i1.0'")
+    session.sql(f"DELETE FROM {lake.sql_name(SPEC)} WHERE item_id = 'i2.0'")
+    touched = lake.changes(session, SPEC, 1, 3, with_former=True)
+    assert touched.columns == ["item_id", "price"]
+    assert sorted(row["price"] for row in touched.collect()) == [1.0, 2.0, 9.0]
+
+
+@pytest.mark.spark
+def test_changes_that_the_log_no_longer_tells_may_be_any_row(session: Any, lake: Lake) -> None:
+    lake.ensure(session, SPEC)
+    insert(session, lake, 1.0)
+    insert(session, lake, 2.0)
+    insert(session, lake, 3.0)
+    forget(lake, before=3)
+    assert sorted(row["price"] for row in lake.changes(session, SPEC, 1, 3).collect()) == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.spark
