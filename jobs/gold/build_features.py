@@ -212,7 +212,9 @@ def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dic
         return Plan(as_of, windows, wanted, tuple(windows), restocked=True, events=count)
     earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
     if taken < newest:  # an empty day moves `as_of` alone
-        earliest = lake.changes(spark, SILVER["events"], taken, newest).agg(F.min(c.EVENT_TIME)).first()
+        # A row that was corrected to a later time has left the moments between: where it was counts, too
+        changed = lake.changes(spark, SILVER["events"], taken, newest, with_former=True)
+        earliest = changed.agg(F.min(c.EVENT_TIME)).first()
     floor = earliest[0].replace(tzinfo=UTC) if earliest and earliest[0] else None
     built = moments_of(lake, users)
     stale = tuple(cut for cut in wanted if cut not in built or (floor is not None and floor < cut))

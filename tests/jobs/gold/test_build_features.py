@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from jobs.catalog import GOLD
-from jobs.run import NothingToDo
+from jobs.catalog import GOLD, SILVER, job
+from jobs.gold.build_features import _plan
+from jobs.run import JobContext, NothingToDo
 from jobs.verify.fingerprints import fingerprints
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]  # a busy machine makes a build slow, not wrong
@@ -144,6 +145,16 @@ def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(shop: Any) -> N
     after = shop.gold_versions()
     assert after["gold.training_set"] == before["gold.training_set"]  # no label window has changed
     assert after["gold.pair_features"] == before["gold.pair_features"] + 1
+
+
+def test_a_row_corrected_to_a_later_time_makes_the_moments_between_stale(shop: Any) -> None:
+    tomorrow, events = NOW + timedelta(days=1), SILVER["events"]
+    lake, session = shop.lake, shop.session
+    moved = f"{at(11, 10):%Y-%m-%d %H:%M:%S}"  # across the cut at the end of week 44
+    session.sql(f"UPDATE {lake.sql_name(events)} SET event_time = '{moved}' WHERE session_id = '{LATE[1]}'")
+    context = JobContext(job("gold.build_features"), "retail", None, tomorrow, {}, shop.config)
+    inputs = {SILVER[name].name: lake.data_version(SILVER[name]) for name in ("events", "products", "promotions")}
+    assert _plan(context, session, tomorrow, inputs).stale == (LAST, tomorrow)
 
 
 def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_shop: Callable[..., Any]) -> None:
