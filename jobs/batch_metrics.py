@@ -50,6 +50,7 @@ FAMILIES: dict[str, Family] = {
         Family("pointer_swaps_total", "Releases that the publisher has activated", ("domain",)),
         Family("rollback_total", "Times a person went back to the previous release", ("domain",)),
         Family("artefact_verify_failures_total", "Releases that read back were not what was written", ("domain",)),
+        Family("lease_conflicts_total", "Times that a job found another process of its own at work", ("domain", "job")),
         Family("job_runs_total", "Runs of a job by how they ended", ("domain", "job", "status")),
         Family("job_seconds", "Seconds of the newest run of a job that did something", ("domain", "job")),
     )

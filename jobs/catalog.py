@@ -46,6 +46,8 @@ class ExitCode(IntEnum):
     WRONG_USAGE = 2
     REFUSED = 3
     """The job took nothing of what it was given, and another attempt would end the same: a person must act first."""
+    BUSY = 75
+    """Another process of the same job was at work all the time: another attempt finds it gone."""
     NOTHING_TO_DO = 99
 
 

@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from features import columns as C
 from jobs.catalog import QUARANTINE, job
 from jobs.lake import Lake
+from jobs.lease import lease
 from jobs.run import JobContext
 from jobs.settings import Settings
 
@@ -101,6 +102,7 @@ def replay(domain: str, config: Settings, *, table: str = "", reason: str = "") 
 
     Raises:
         UnknownTableError: naming the tables that exist.
+        LeaseHeldError: when a refine run was at work all the time.
         GateFailedError: when the rows that pass would spoil a table.
     """
     from jobs.silver import refine
@@ -110,7 +112,8 @@ def replay(domain: str, config: Settings, *, table: str = "", reason: str = "") 
     options = {"replay": table or "all", "reason": reason}
     context = JobContext(job("silver.refine"), domain, None, None, options, config)
     if before:
-        refine.main(context)
+        with lease(config, domain, context.spec.name):
+            refine.main(context)
     after = sum(row.open for row in list_quarantine(domain, config, table=table, reason=reason))
     return {"table": table or "all", "reason": reason or "all", "open_before": before, "open_after": after,
             "replayed": before - after, "rows_written": context.report.get("rows_written", 0)}  # fmt: skip

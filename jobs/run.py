@@ -1,7 +1,8 @@
 """`python -m jobs.run <job> --domain retail [--start … --end …]`: run one job, print one JSON report.
 
 The last line of standard output is the report (Airflow keeps it as the task's XCom). Exit codes:
-0 done, 99 nothing to do (Airflow marks the task skipped and wakes nobody), 1 failed (Airflow tries again),
+0 done, 99 nothing to do (Airflow marks the task skipped and wakes nobody), 1 failed (Airflow tries again), 75 another
+process of this job is at work in this domain and did not end in time (Airflow tries again),
 2 wrong usage and 3 refused (Airflow fails the task at once: the next attempt would end the same).
 """
 
@@ -22,6 +23,7 @@ from jobs import clock
 from jobs.batch_metrics import record_report
 from jobs.catalog import ExitCode, JobSpec, UnknownNameError, job
 from jobs.lake import Lake
+from jobs.lease import LeaseHeldError, lease
 from jobs.settings import Settings, reach_own_services_directly, settings
 
 NOTHING_TO_DO = ExitCode.NOTHING_TO_DO
@@ -74,13 +76,17 @@ def _option(text: str) -> tuple[str, str]:
 
 
 def run(context: JobContext) -> int:
-    """Run a job's `main(context)` and print its report; returns the exit code."""
+    """Run a job's `main(context)`, alone in its domain, and print its report; returns the exit code."""
     started = time.monotonic()
     context.report.update(job=context.spec.name, domain=context.domain)
     code = ExitCode.DONE
     try:
-        importlib.import_module(context.spec.module).main(context)
+        with lease(context.config, context.domain, context.spec.name, context.progress):
+            importlib.import_module(context.spec.module).main(context)
         context.report.setdefault("status", "done")
+    except LeaseHeldError as held:
+        context.report.update(status="busy", error=str(held))
+        code = ExitCode.BUSY
     except NothingToDo as nothing:
         context.report.update(status="nothing to do", detail=str(nothing))
         code = NOTHING_TO_DO

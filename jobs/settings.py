@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     spark_executor_memory: str = Field("1g", description="Heap of each executor when spark_master is a cluster")
     airflow_parallelism: Count = Field(2, description="Tasks that Airflow runs at once")
 
+    lease_wait_seconds: Annotated[int, Field(ge=0)] = Field(
+        600, description="Seconds that a job waits for another process of the same job and domain before it gives up"
+    )
+
     # Models
     als: Literal["implicit", "mllib"] = Field(
         "implicit",

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from features import columns as C
 from jobs.catalog import QUARANTINE, SILVER
 from jobs.lake import Lake
+from jobs.lease import LeaseHeldError, lease
 from jobs.quarantine import list_quarantine
 from jobs.session import connect
 from jobs.settings import Settings
@@ -33,7 +34,15 @@ from jobs.verify.release import release_checks
 
 
 def run_checks(domain: str, config: Settings) -> list[Check]:
-    """Every invariant, checked on the stack's engine; the release last."""
+    """Every invariant, checked on the stack's engine; the release last. One run of it at a time."""
+    try:
+        with lease(config, domain, "verify"):
+            return _run_checks(domain, config)
+    except LeaseHeldError as held:
+        return [Check("engine", False, "no other `sluice verify` at work", "one", str(held))]
+
+
+def _run_checks(domain: str, config: Settings) -> list[Check]:
     try:
         spark = connect("verify", domain, config)
     except ConnectionError as problem:
