@@ -17,7 +17,7 @@ from rich.markup import escape
 from jobs import demo_view
 from jobs.airflow_api import BESIDE, CHAIN, Airflow, AirflowError
 from jobs.chain import Chain, ChainError, Step, wait_for_dags
-from jobs.freshness import stages
+from jobs.freshness import Stage, release_stage, stages
 from jobs.lake import Lake
 from jobs.recommendations import (
     Answer,
@@ -27,12 +27,17 @@ from jobs.recommendations import (
     recommend,
     sample_households,
 )
+from jobs.release_store import ReleaseError
 from jobs.settings import Settings, settings
 
 console = Console()
 
 _SAMPLE_SECONDS = 5.0
 """Between two looks at memory: reading every process's smaps costs a tenth of a second."""
+
+
+_FROM_MEMORY = ("static", "stale")
+"""Sources of lists that the API keeps for a time without Redis: shown here, they would hide that it has no release."""
 
 
 @dataclass
@@ -103,7 +108,7 @@ def _transient() -> tuple[type[Exception], ...]:
     of_clients = (ConnectionError, psycopg.OperationalError, BotoCoreError, ClientError, KafkaError)
     return (
         *of_clients, NotReadyError, SupervisorError, AirflowError, ShopDatabaseError, ObjectStoreError, KafkaTopicError,
-        EventSendError, ApiAwayError,
+        EventSendError, ReleaseError, ApiAwayError,
     )  # fmt: skip
 
 
@@ -156,7 +161,12 @@ def run_chain(config: Settings, conf: dict[str, str] | None = None, *, progress:
     airflow = Airflow(config)
     wait_for_dags(airflow)
     lake = Lake.of(config.domain, config)
-    chain = Chain(airflow, lambda: stages(lake))
+
+    def behind() -> list[Stage]:
+        lost = release_stage(lake, config)
+        return [*stages(lake), *([lost] if lost else [])]
+
+    chain = Chain(airflow, behind)
     # DAGs are paused until the sources are complete: a schedule that landed half of them would train on half.
     airflow.unpause(*CHAIN, *BESIDE)
     # Both wait for the one slot of the engine's pool; landing goes before refining, so one pass takes in both.
@@ -172,12 +182,14 @@ def _lists(config: Settings) -> list[tuple[Answer, list[str]]]:
     while True:
         try:
             answers = [recommend(config, user, k=10) for user in users]
-            if all(answer.release_id for answer in answers):
+            old = next((answer for answer in answers if not answer.release_id or answer.source in _FROM_MEMORY), None)
+            if old is None:
                 return [(answer, bought[answer.user_id]) for answer in answers]
             if time.monotonic() > deadline:
                 raise RecommendationError(
-                    "the API serves no release: the tags of the newest model version in MLflow say what the gate "
-                    f"decided ({config.mlflow_url}), and `sluice release list` what was published"
+                    f"the API serves no release: the list of household {old.user_id} is {old.source} ({old.reason}). "
+                    "The tags of the newest model version in MLflow say what the gate decided "
+                    f"({config.mlflow_url}), `sluice release list` what was published, `make status` whether Redis runs"
                 )
         except RecommendationError:
             if time.monotonic() > deadline:
@@ -210,6 +222,7 @@ def run_demo(weeks: int) -> int:
 
     config = settings()
     watch = Stopwatch()
+    endings: tuple[type[Exception], ...] = (StackError, ChainError, RecommendationError, *_transient())
     try:
         watch.step("Start the stack", _over_restarts(up))
         settings.cache_clear()  # the first start generates the secrets
@@ -221,7 +234,7 @@ def run_demo(weeks: int) -> int:
         with PeakMemory(config) as peak:
             steps = watch.step("Run the chain in Airflow", _over_restarts(lambda: run_chain(config)))
         lists = watch.step("Ask the API for lists", lambda: ask_for_lists(config))
-    except (StackError, ChainError, RecommendationError, *_transient()) as problem:
+    except endings as problem:
         console.print(f"[red]The demo stopped:[/red] {escape(str(problem))}", highlight=False)
         return 1
     for answer, bought in lists:
@@ -245,7 +258,7 @@ def run_ingest(conf: dict[str, str], *, follow: bool, as_json: bool = False) -> 
             airflow = Airflow(config)
             said = [airflow.run_url(airflow.trigger(dag_id, conf)) for dag_id in ("ingest_dumps", "land_events")]
             shown.print(*said, sep="\n", soft_wrap=True)
-    except (ChainError, AirflowError) as problem:
+    except (ChainError, AirflowError, ReleaseError) as problem:
         Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
     if as_json:

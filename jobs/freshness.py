@@ -1,4 +1,4 @@
-"""Which stage of the pipeline is behind its inputs, read from the commits of the lake (no Spark needed).
+"""Which stage of the pipeline is behind its inputs, read from the commits of the lake (no Spark needed) and from Redis.
 
 Every commit of a job carries the versions of the inputs that it holds; a table is behind when an input
 has changed rows since. Asset events may be lost, this cannot.
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from jobs.catalog import TableSpec, table
 from jobs.lake import SEEN, Lake
+from jobs.releases import publisher, readable_release
+from jobs.settings import Settings
 
 STAGES: tuple[tuple[str, str], ...] = (
     ("refine", "silver.events"),
@@ -53,3 +55,19 @@ def stages(lake: Lake) -> list[Stage]:
             behind.append("nothing committed yet")
         found.append(Stage(dag_id, name, version, tuple(behind)))
     return found
+
+
+def release_stage(lake: Lake, config: Settings) -> Stage | None:
+    """Publishing, when there are lists but Redis has no current release that can be read: its data may have been lost.
+
+    Raises:
+        ReleaseError: Redis does not answer.
+    """
+    dag_id, name = STAGES[-1]
+    version = lake.version(table(name))
+    if version is None:  # the lists come first
+        return None
+    with publisher(config) as client:
+        if readable_release(client, lake.domain) is not None:
+            return None
+    return Stage(dag_id, name, version, ("no release that can be read",))

@@ -65,6 +65,18 @@ def pointer(client: Any, domain: str) -> tuple[str | None, str | None]:
     return _text(current), _text(previous)
 
 
+def readable_release(client: Any, domain: str) -> str | None:
+    """Id of the current release; None when there is none, or when Redis has lost its manifest."""
+    current, _ = pointer(client, domain)
+    if current is None:
+        return None
+    try:
+        read_manifest(client, Keys(domain), current)
+    except (IncompleteReleaseError, CorruptArtefactError, ValueError):
+        return None
+    return current
+
+
 def _describe(client: Any, keys: Keys, release_id: str, state: str, rolled_back: bool) -> Release:
     try:
         manifest = read_manifest(client, keys, release_id)

@@ -36,7 +36,7 @@ from jobs.publish.release_writer import write_release
 from jobs.publish.topk import newest_as_of, stored_topk
 from jobs.registry import record_acceptance
 from jobs.release_store import check_release, retire
-from jobs.releases import PointerMove, move_pointer, pointer, publisher
+from jobs.releases import PointerMove, move_pointer, pointer, publisher, readable_release
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
 from jobs.snapshots import parts_folder, read_segments
@@ -145,8 +145,7 @@ def _refuse_known(client: Any, domain: str, release_id: str | None, force: bool)
     """Raise NothingToDo when the release that these inputs make is current, or was rolled back by a person."""
     if release_id is None or force:
         return
-    current, _ = pointer(client, domain)
-    if current == release_id:
+    if readable_release(client, domain) == release_id:
         raise NothingToDo(f"release {release_id} is current and holds these inputs")
     if client.sismember(Keys(domain).rolled_back, release_id):
         raise NothingToDo(
@@ -175,7 +174,12 @@ def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tup
     failpoint("publish.before_activate")
     current, previous = pointer(client, domain)
     move = None
-    if force or current is None or _as_of_part(current) <= _as_of_part(release_id):
+    if (
+        force
+        or current is None
+        or readable_release(client, domain) is None
+        or _as_of_part(current) <= _as_of_part(release_id)
+    ):
         move = move_pointer(client, domain, release_id, by_hand=force)
         current, previous = move.current, move.previous
     failpoint("publish.after_activate")

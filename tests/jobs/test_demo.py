@@ -1,5 +1,6 @@
 """The demo around the chain, with every server played: what it starts again, and what it refuses to show."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,8 @@ from jobs.settings import Settings
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Time that passes only while somebody sleeps."""
     now = [0.0]
-    monkeypatch.setattr(demo.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(demo.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     return now
 
 
@@ -67,4 +68,18 @@ def test_an_api_that_stays_away_is_started_again_once(
     with pytest.raises(RecommendationError, match="does not answer"):
         demo.ask_for_lists(Settings(home=own_home))
     assert stage.seen.count("up") == 1
+    assert clock[0] < 200
+
+
+@pytest.mark.parametrize("source", ["static", "stale"])
+def test_lists_from_memory_are_waited_out_and_then_refused(
+    source: str, monkeypatch: pytest.MonkeyPatch, own_home: Any, clock: list[float]
+) -> None:
+    old = Answer("7", source, "no_release", "r-0", [])
+    stage = Stage(monkeypatch, old, old, PERSONAL)
+    assert demo.ask_for_lists(Settings(home=own_home)) == [(PERSONAL, ["milk"])]
+    assert stage.seen == ["asked"] * 3
+    Stage(monkeypatch, old)
+    with pytest.raises(RecommendationError, match=rf"the list of household 7 is {source} \(no_release\).*release list"):
+        demo.ask_for_lists(Settings(home=own_home))
     assert clock[0] < 200

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from jobs.catalog import table
-from jobs.freshness import STAGES, stages
+from jobs.freshness import STAGES, release_stage, stages
 from jobs.lake import Lake
 from jobs.settings import Settings
+from serving.online_store import Keys
 
 
 @pytest.fixture
@@ -73,3 +75,19 @@ def test_compaction_wakes_nobody(lake: Lake) -> None:
 def test_a_stage_is_told_by_a_table_that_its_dag_writes() -> None:
     assert [dag_id for dag_id, _ in STAGES] == ["refine", "build_features", "publish_recommendations"]
     assert [table(name).writer for _, name in STAGES] == ["silver.refine", "gold.build_features", "publish.score_users"]
+
+
+@pytest.mark.services
+def test_publishing_is_behind_when_redis_has_lost_what_was_published(
+    lake: Lake, publish: Any, redis_server: Any
+) -> None:
+    config = Settings(redis_url=redis_server.url)
+    assert release_stage(lake, config) is None  # nothing to publish yet: the lists come first
+    commit(lake, "gold.topk", {"gold.user_features": 0, "model": 1})
+    lost = release_stage(lake, config)
+    assert lost is not None
+    assert (lost.dag_id, lost.version, lost.behind) == ("publish_recommendations", 0, ("no release that can be read",))
+    release_id = publish().manifest.release_id
+    assert release_stage(lake, config) is None
+    redis_server.client().delete(Keys("retail").manifest(release_id))
+    assert release_stage(lake, config) == lost

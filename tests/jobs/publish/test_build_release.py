@@ -184,6 +184,16 @@ def test_publishing_again_changes_nothing(publish: Any, build: Any, redis_server
 
 
 @pytest.mark.services
+def test_a_current_release_that_lost_its_manifest_is_written_again(publish: Any, build: Any, redis_server: Any) -> None:
+    release_id = publish().manifest.release_id
+    client = redis_server.client()
+    client.delete(KEYS.manifest(release_id))
+    publish_content(client, build())
+    assert pointer(client, "retail")[0] == release_id
+    check_release(client, "retail", release_id)
+
+
+@pytest.mark.services
 def test_a_release_that_was_rolled_back_is_not_brought_back(publish: Any, build: Any, redis_server: Any) -> None:
     first = publish(seed=1)
     later = first.manifest.created_at + timedelta(hours=1)
