@@ -17,26 +17,16 @@ DomainOption = Annotated[str, typer.Option("--domain", help="Domain; default: SL
 def list_models(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
     """Versions, newest first: aliases, validation figures, what the gate said, what a person chose."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     from jobs.registry import list_versions
+    from jobs.rows_view import print_rows
 
     found = [asdict(one) for one in list_versions(domain or settings().domain, settings())]
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    grid = Table(title="Models", title_justify="left")
-    for column in found[0] if found else ("version",):
-        grid.add_column(column)
-    for row in found:
-        grid.add_row(
-            *(
-                "" if one is None else f"{one:.4f}" if isinstance(one, float) else escape(str(one))
-                for one in row.values()
-            )
-        )
-    Console().print(grid)
+    rounded = [{name: f"{one:.4f}" if isinstance(one, float) else one for name, one in row.items()} for row in found]
+    print_rows(Console(), "Models", rounded)
 
 
 @app.command()

@@ -58,6 +58,7 @@ def model_name(domain: str) -> str:
 def client(config: Settings) -> Any:
     """An MLflow client of the configured server."""
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"  # its control characters end up in Airflow's log
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     from mlflow import MlflowClient
