@@ -111,12 +111,15 @@ def champion(domain: str, config: Settings) -> RegisteredModel | None:
 
 
 def local_model(domain: str, config: Settings, found: AliasedVersion) -> RegisteredModel:
-    """A version with its ranker on local disk, downloaded once per version."""
-    folder = config.home.resolve() / "models" / domain / found.version
+    """A version with its ranker on local disk, downloaded once.
+
+    Kept by run: a registered model that was deleted and trained anew counts its versions from 1 again.
+    """
+    folder = config.home.resolve() / "models" / domain / f"{found.version}-{found.run_id}"
     if not (folder / RANKER_FOLDER / "ranker.json").exists():
         from mlflow.artifacts import download_artifacts
 
-        staged = folder.with_name(f".{found.version}")
+        staged = folder.with_name(f".{folder.name}")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         download_artifacts(

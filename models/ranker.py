@@ -265,3 +265,13 @@ def load_rankers(directory: Path) -> tuple[dict[str, Ranker], dict[str, Any]]:
             raise ArtefactError(f"{file.name} is not the file that was saved: its sha256 differs from ranker.json")
         rankers[surface] = Ranker.from_text(content.decode())
     return rankers, manifest
+
+
+def ranker_number(directory: Path) -> int:
+    """One number that says which rankers a folder holds: it follows from `ranker.json`, which names their hashes.
+
+    Raises:
+        ArtefactError: when there is none.
+    """
+    read_manifest(directory)
+    return int(hashlib.sha256((directory / "ranker.json").read_bytes()).hexdigest()[:15], 16)

@@ -11,7 +11,7 @@ Option `ranker=<folder>` scores with the rankers of a folder, as version 0: no r
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from jobs.lake import Lake, commit_metadata
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.snapshots import parts_folder
+from models.ranker import ranker_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,14 +148,14 @@ def _tasks(lake: Lake, as_of: datetime, cores: int) -> int:
     return max(2, -(-count_users(lake, as_of) // (_USERS_PER_TASK * cores))) * cores
 
 
-def _model(context: JobContext) -> tuple[str, Callable[[], Path]]:
-    """Version to score with, and how to get its rankers when they are needed.
+def _model(context: JobContext) -> tuple[str, Path]:
+    """Version to score with, and the folder of its rankers.
 
     Raises:
         NothingToDo: the registry has no champion yet.
     """
     if given := context.options.get("ranker"):
-        return "0", lambda: Path(given)
+        return "0", Path(given)
     from jobs.registry import notice_move
     from jobs.tracking import CHAMPION, local_model, version_by_alias
 
@@ -166,7 +167,7 @@ def _model(context: JobContext) -> tuple[str, Callable[[], Path]]:
         was = f"the gate had said: {moved.gate}"
         context.progress(f"champion was moved from version {moved.before} to {moved.version} in MLflow by hand; {was}")
         context.report["moved_by_hand"] = {"from": moved.before, "to": moved.version, "gate": moved.gate}
-    return reigning.version, lambda: local_model(context.domain, context.config, reigning).ranker
+    return reigning.version, local_model(context.domain, context.config, reigning).ranker
 
 
 def main(context: JobContext) -> None:
@@ -180,16 +181,22 @@ def main(context: JobContext) -> None:
     if not built:
         raise NothingToDo("no features yet: gold.build_features comes first")
     as_of = context.end or datetime.fromtimestamp(built[c.AS_OF], UTC)
-    model_version, fetch = _model(context)
+    model_version, ranker = _model(context)
     version = lake.version(GOLD["gold.user_features"])
-    inputs = {"gold.user_features": int(version or 0), c.AS_OF: int(as_of.timestamp()), "model": int(model_version)}
+    inputs = {
+        "gold.user_features": int(version or 0),
+        c.AS_OF: int(as_of.timestamp()),
+        "model": int(model_version),
+        # Versions are counted anew when the registered model is deleted. Lists that name no ranker are written again.
+        "ranker": ranker_number(ranker),
+    }
     if lake.committed_inputs(topk) == inputs and "ranker" not in context.options:
         raise NothingToDo(f"lists as of {as_of.isoformat()} by version {model_version} are written already")
     begun = time.monotonic()
     spark = connect(context.spec.name, context.domain, context.config)
     with ThreadPoolExecutor(1) as beside:
         started = beside.submit(start_workers, spark, context.config.spark_cores)
-        folder = _state(context, as_of, fetch())
+        folder = _state(context, as_of, ranker)
         started.result()
     fitted = time.monotonic()
     context.progress(f"generators fitted as of {as_of.isoformat()}, ranking with version {model_version}")

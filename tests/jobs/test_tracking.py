@@ -74,6 +74,22 @@ def test_a_life_of_versions(config: Settings, tmp_path: Path) -> None:
     assert (back.version, back.ranker) == (one, reigning.ranker)  # downloaded once
 
 
+def test_a_version_that_was_deleted_and_trained_anew_is_another_model(config: Settings, tmp_path: Path) -> None:
+    """MLflow counts versions from 1 again when the registered model is deleted."""
+    domain = "anew"
+    found = []
+    for seed in (1, 2):
+        version = register(domain, config, challenger(tmp_path / f"anew{seed}", seed=seed))
+        promote(domain, config, version)
+        reigning = champion(domain, config)
+        assert reigning is not None
+        assert reigning.version == "1"
+        found.append((reigning.ranker / "booster-home.txt").read_bytes())
+        tracking.client(config).delete_registered_model("anew-two-stage")
+    assert found == [(tmp_path / f"anew{seed}" / "booster-home.txt").read_bytes() for seed in (1, 2)]
+    assert found[0] != found[1]
+
+
 def test_a_run_holds_parameters_metrics_and_native_artefacts_alone(config: Settings, tmp_path: Path) -> None:
     version = register(DOMAIN, config, challenger(tmp_path / "third", seed=3))
     run = tracking.run_of_version(DOMAIN, config, version)
