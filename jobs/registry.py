@@ -5,6 +5,8 @@ choices. The next publish follows the alias `champion`, whoever moved it.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,16 @@ from jobs.settings import Settings
 from jobs.tracking import (
     CHALLENGER,
     CHAMPION,
+    NOT_THERE,
     PREVIOUS,
     AliasedVersion,
     TrackingError,
     client,
     model_name,
     move_champion,
+    promote,
     registered_tag,
+    version_by_alias,
 )
 
 _REASON_LENGTH = 500
@@ -97,6 +102,7 @@ def rollback(domain: str, config: Settings, reason: str = "") -> Choice:
         RegistryError: there is no earlier champion, or MLflow does not answer.
     """
     registry = client(config)
+    _asked(config, lambda: _notice(registry, domain, config))  # what the UI did a minute ago is gone back from first
     aliases = _asked(config, lambda: _aliases(registry, domain))
     before = next((version for version, names in aliases.items() if PREVIOUS in names), None)
     if before is None:
@@ -125,18 +131,18 @@ def _move(domain: str, version: str, action: str, reason: str, config: Settings)
     from mlflow.exceptions import MlflowException
 
     registry, name = client(config), model_name(domain)
+    _asked(config, lambda: _notice(registry, domain, config))
     aliases = _asked(config, lambda: _aliases(registry, domain))
     try:
         chosen = registry.get_model_version(name, version)
     except MlflowException as problem:
         held = ", ".join(one.version for one in list_versions(domain, config)) or "none"
         raise RegistryError(f"{name} has no version {version!r}; it has: {held}") from problem
-    before = next((one for one, names in aliases.items() if CHAMPION in names), "")
+    before = next((one for one, names in aliases.items() if CHAMPION in names), _settled(registry, domain))
     gate = chosen.tags.get("gate", "unknown")
     choice = Choice(clock.now(config).isoformat(), action, str(version), before, gate, reason[:_REASON_LENGTH])
     # The reason is written first: a champion without one must not be left behind by a crash.
-    registry.set_model_version_tag(name, version, "chosen_by_hand", json.dumps(asdict(choice)))
-    registry.set_tag(chosen.run_id, "chosen_by_hand", f"{action}: {choice.reason}")
+    _keep(registry, name, chosen.run_id, choice)
     _remember(config, choice)
     move_champion(registry, name, str(version), before)
     return choice
@@ -159,16 +165,69 @@ def notice_move(domain: str, config: Settings, found: AliasedVersion) -> Choice 
     settled = registered_tag(domain, config, CHAMPION)
     if not settled or found.version in settled.split(","):
         return None
-    registry, name, before = client(config), model_name(domain), settled.split(",")[-1]
+    return _log_move(client(config), domain, config, found, settled.split(",")[-1])
+
+
+def promote_passed(domain: str, version: str, config: Settings, *, instead_of: str = "") -> None:
+    """Make a version champion that has passed the gate; a move in MLflow that nobody has noticed yet is logged first.
+
+    Args:
+        instead_of: see `jobs.tracking.promote`.
+    """
+    found = version_by_alias(domain, config, CHAMPION)
+    if found is not None:
+        notice_move(domain, config, found)
+    promote(domain, config, version, instead_of=instead_of)
+
+
+def _notice(registry: Any, domain: str, config: Settings) -> None:
+    """`notice_move`, asked through a client."""
+    name = model_name(domain)
+    registered = registry.get_registered_model(name)
+    version, settled = registered.aliases.get(CHAMPION), registered.tags.get(CHAMPION, "")
+    if version is None or not settled or str(version) in settled.split(","):
+        return
+    moved = registry.get_model_version(name, str(version))
+    found = AliasedVersion(str(version), str(moved.run_id or ""), dict(moved.tags))
+    _log_move(registry, domain, config, found, settled.split(",")[-1])
+
+
+def _log_move(registry: Any, domain: str, config: Settings, found: AliasedVersion, before: str) -> Choice:
+    name = model_name(domain)
     reason = "the alias was moved in MLflow, without a reason"
     gate = found.tags.get("gate", "unknown")
     choice = Choice(clock.now(config).isoformat(), "moved in MLflow", found.version, before, gate, reason)
-    registry.set_model_version_tag(name, found.version, "chosen_by_hand", json.dumps(asdict(choice)))
-    registry.set_tag(found.run_id, "chosen_by_hand", f"{choice.action}: {choice.reason}")
+    _keep(registry, name, found.run_id, choice)
     _remember(config, choice)
-    registry.set_registered_model_alias(name, PREVIOUS, before)
+    with _forgiving():
+        registry.set_registered_model_alias(name, PREVIOUS, before)
     registry.set_registered_model_tag(name, CHAMPION, found.version)
     return choice
+
+
+def _keep(registry: Any, name: str, run_id: str, choice: Choice) -> None:
+    """A choice as tags of the version, and of its run where it has one: versions made by hand may have none."""
+    registry.set_model_version_tag(name, choice.version, "chosen_by_hand", json.dumps(asdict(choice)))
+    if run_id:
+        with _forgiving():
+            registry.set_tag(run_id, "chosen_by_hand", f"{choice.action}: {choice.reason}")
+
+
+@contextmanager
+def _forgiving() -> Iterator[None]:
+    """Go on without a run or a version that was deleted in MLflow: the log of choices must not hang on it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as problem:
+        if problem.error_code not in NOT_THERE:
+            raise
+
+
+def _settled(registry: Any, domain: str) -> str:
+    """Whom the registered model's tag calls champion: what there was before where the alias was deleted."""
+    return str(registry.get_registered_model(model_name(domain)).tags.get(CHAMPION, "")).split(",")[0]
 
 
 def _aliases(registry: Any, domain: str) -> dict[str, list[str]]:
@@ -181,7 +240,10 @@ def _aliases(registry: Any, domain: str) -> dict[str, list[str]]:
 
 
 def _described(registry: Any, one: Any, aliases: dict[str, list[str]]) -> Version:
-    metrics = registry.get_run(one.run_id).data.metrics
+    metrics: dict[str, float] = {}
+    if one.run_id:
+        with _forgiving():
+            metrics = registry.get_run(one.run_id).data.metrics
     told = json.loads(one.tags["chosen_by_hand"]) if "chosen_by_hand" in one.tags else None
     return Version(
         version=str(one.version),

@@ -14,9 +14,16 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 RANKER_FOLDER = "ranker"
 """Artefact folder of a run: boosters as native text, `ranker.json` with their hashes."""
 
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""Error codes of MLflow for something that is not there, or was deleted."""
+
 
 class TrackingError(RuntimeError):
     """MLflow does not answer, or the registry holds something that is not ours."""
+
+
+class BrokenVersionError(TrackingError):
+    """A version of the registry that holds no rankers of ours: it was not registered by `train.fit_models`."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +95,12 @@ def version_by_alias(domain: str, config: Settings, alias: str) -> AliasedVersio
         answer = httpx.get(address, params={"name": model_name(domain), "alias": alias}, timeout=30)
         said = answer.json()
     except (httpx.HTTPError, ValueError) as problem:
-        raise TrackingError(
-            f"MLflow does not answer at {config.mlflow_url}: `make up`, or set SLUICE_MLFLOW_URI ({problem})"
-        ) from problem
+        raise _silent(config, problem) from problem
     if answer.is_success:
         found = said["model_version"]
         tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-        return AliasedVersion(str(found["version"]), str(found["run_id"]), tags)
-    if said.get("error_code") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        return AliasedVersion(str(found["version"]), str(found.get("run_id") or ""), tags)
+    if said.get("error_code") in NOT_THERE:
         return None
     raise TrackingError(f"MLflow at {config.mlflow_url} answered {answer.status_code}: {answer.text[:300]}")
 
@@ -104,31 +109,89 @@ def champion(domain: str, config: Settings) -> RegisteredModel | None:
     """The version that the alias `champion` names, with its ranker; None without one.
 
     Raises:
+        BrokenVersionError: the version holds no rankers of ours.
         TrackingError: MLflow does not answer.
     """
     found = version_by_alias(domain, config, CHAMPION)
     return None if found is None else local_model(domain, config, found)
 
 
+def version_by_number(domain: str, config: Settings, version: str) -> AliasedVersion | None:
+    """A version of the registry; None when there is no such version.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client(config).get_model_version(model_name(domain), version)
+    except MlflowException as problem:
+        if problem.error_code in NOT_THERE:
+            return None
+        raise _silent(config, problem) from problem
+    return AliasedVersion(str(found.version), str(found.run_id or ""), dict(found.tags))
+
+
 def local_model(domain: str, config: Settings, found: AliasedVersion) -> RegisteredModel:
     """A version with its ranker on local disk, downloaded once.
 
     Kept by run: a registered model that was deleted and trained anew counts its versions from 1 again.
+
+    Raises:
+        BrokenVersionError: the version holds no rankers of ours.
+        TrackingError: MLflow does not answer.
     """
+    name = model_name(domain)
+    try:
+        as_of = datetime.fromisoformat(found.tags["as_of"])
+    except (KeyError, ValueError) as problem:
+        raise _broken(name, found, "has no tag `as_of` that is a moment") from problem
+    if not found.run_id or as_of.tzinfo is None:
+        raise _broken(name, found, "has no run" if not found.run_id else "has an `as_of` without a time zone")
     folder = config.home.resolve() / "models" / domain / f"{found.version}-{found.run_id}"
     if not (folder / RANKER_FOLDER / "ranker.json").exists():
-        from mlflow.artifacts import download_artifacts
-
         staged = folder.with_name(f".{folder.name}")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        download_artifacts(
-            run_id=found.run_id, artifact_path=RANKER_FOLDER, dst_path=str(staged), tracking_uri=config.mlflow_url
-        )
+        _download(config, name, found, staged)
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)
-    as_of = datetime.fromisoformat(found.tags["as_of"])
-    return RegisteredModel(model_name(domain), found.version, found.run_id, folder / RANKER_FOLDER, as_of)
+    return RegisteredModel(name, found.version, found.run_id, folder / RANKER_FOLDER, as_of)
+
+
+def _download(config: Settings, name: str, found: AliasedVersion, folder: Path) -> None:
+    """Rankers of a version's run; what is not there is told from a server that does not answer."""
+    registry = client(config)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    wanted = f"{RANKER_FOLDER}/ranker.json"
+    try:
+        if wanted not in [one.path for one in registry.list_artifacts(found.run_id, RANKER_FOLDER)]:
+            raise _broken(name, found, f"has no {wanted} among the artifacts of its run {found.run_id}")
+        download_artifacts(
+            run_id=found.run_id, artifact_path=RANKER_FOLDER, dst_path=str(folder), tracking_uri=config.mlflow_url
+        )
+    except MlflowException as problem:
+        if problem.error_code in NOT_THERE:
+            raise _broken(name, found, f"has lost its run {found.run_id} ({problem})") from problem
+        raise _silent(config, problem) from problem
+    except OSError as problem:  # among them those of requests
+        raise _silent(config, problem) from problem
+
+
+def _broken(name: str, found: AliasedVersion, lack: str) -> BrokenVersionError:
+    return BrokenVersionError(
+        f"version {found.version} of {name} {lack}: train.fit_models has not registered it. `sluice model list` shows "
+        "the versions, `sluice model promote VERSION --reason 'why'` chooses another"
+    )
+
+
+def _silent(config: Settings, problem: Exception) -> TrackingError:
+    return TrackingError(
+        f"MLflow does not answer at {config.mlflow_url}: `make up`, or set SLUICE_MLFLOW_URI ({problem})"
+    )
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, str]:
@@ -228,6 +291,17 @@ Two-stage recommender of the domain `{domain}`: candidates of many generators, r
 """
 
 
+def settled_version(domain: str, config: Settings) -> str:
+    """The version that was made champion on purpose last, whatever the alias says; empty when there was none.
+
+    A move that was never finished is none: what was champion before it counts.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    return registered_tag(domain, config, CHAMPION).split(",")[0]
+
+
 def registered_tag(domain: str, config: Settings, key: str) -> str:
     """A tag of the registered model itself, empty without one; asked over HTTP like `version_by_alias`.
 
@@ -240,9 +314,7 @@ def registered_tag(domain: str, config: Settings, key: str) -> str:
         address = f"{config.mlflow_url}/api/2.0/mlflow/registered-models/get"
         said = httpx.get(address, params={"name": model_name(domain)}, timeout=30).json()
     except (httpx.HTTPError, ValueError) as problem:
-        raise TrackingError(
-            f"MLflow does not answer at {config.mlflow_url}: `make up`, or set SLUICE_MLFLOW_URI ({problem})"
-        ) from problem
+        raise _silent(config, problem) from problem
     tags = said.get("registered_model", {}).get("tags", [])
     return next((str(tag["value"]) for tag in tags if tag["key"] == key), "")
 
@@ -254,11 +326,16 @@ def passed_tags(domain: str, config: Settings, key: str, *, most: int = 5) -> li
     return [one.tags[key] for one in sorted(passed, key=lambda one: -int(one.version))[:most]]
 
 
-def promote(domain: str, config: Settings, version: str) -> None:
-    """Move `champion` to a version; the one before becomes `previous`."""
+def promote(domain: str, config: Settings, version: str, *, instead_of: str = "") -> None:
+    """Move `champion` to a version; the one before becomes `previous`.
+
+    Args:
+        instead_of: what to go back to where the alias is gone or names a version that cannot score; by default the
+            version that the alias names.
+    """
     registry, name = client(config), model_name(domain)
     before = version_by_alias(domain, config, CHAMPION)
-    move_champion(registry, name, version, before.version if before is not None else "")
+    move_champion(registry, name, version, instead_of or (before.version if before is not None else ""))
 
 
 def move_champion(registry: Any, name: str, version: str, before: str) -> None:

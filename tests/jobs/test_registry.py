@@ -102,3 +102,52 @@ def test_the_commands(versions: Any, config: Settings) -> None:
     done = runner.invoke(app, ["model", "promote", "3", "--reason", REASON])
     assert "version 3 is champion now" in done.stdout
     assert "version 2 is champion now" in runner.invoke(app, ["model", "rollback"]).stdout
+
+
+def moved_in_the_ui(registry: Any) -> None:
+    """Version 2 was settled as champion; a person has just moved the alias to 3, and no publish has seen it."""
+    registry.set_registered_model_tag(model_name("retail"), CHAMPION, "2")
+    registry.set_registered_model_alias(model_name("retail"), CHAMPION, "3")
+
+
+def previous_of(registry: Any) -> str:
+    return str(registry.get_model_version_by_alias(model_name("retail"), PREVIOUS).version)
+
+
+def test_going_back_right_after_a_move_in_the_ui_undoes_that_move(versions: Any, config: Settings) -> None:
+    moved_in_the_ui(versions)
+    assert rollback("retail", config).version == "2"
+    assert (champion_of(versions), previous_of(versions)) == ("2", "3")
+    assert [(one.action, one.before, one.version) for one in choices(config)] == [
+        ("moved in MLflow", "2", "3"),
+        ("rollback", "3", "2"),
+    ]
+
+
+def test_a_promotion_right_after_a_move_in_the_ui_logs_both(versions: Any, config: Settings) -> None:
+    moved_in_the_ui(versions)
+    promote_by_hand("retail", "1", REASON, config)
+    assert (champion_of(versions), previous_of(versions)) == ("1", "3")
+    assert [one.action for one in choices(config)] == ["moved in MLflow", "promote"]
+
+
+def test_a_deleted_alias_is_set_again_and_what_it_named_is_not_forgotten(versions: Any, config: Settings) -> None:
+    name = model_name("retail")
+    versions.set_registered_model_tag(name, CHAMPION, "2")
+    versions.delete_registered_model_alias(name, CHAMPION)
+    assert promote_by_hand("retail", "3", REASON, config).before == "2"
+    assert (champion_of(versions), previous_of(versions)) == ("3", "2")
+
+
+def test_a_version_without_a_run_is_listed_and_gone_back_from(versions: Any, config: Settings, tmp_path: Path) -> None:
+    """A model of any make that was registered by hand and made champion in the UI."""
+    name = model_name("retail")
+    made = versions.create_model_version(name, source=tmp_path.as_uri())
+    versions.set_registered_model_tag(name, CHAMPION, "2")
+    versions.set_registered_model_alias(name, CHAMPION, made.version)
+    assert list_versions("retail", config)[0].gate == "unknown"
+    assert rollback("retail", config).version == "2"
+    lost = versions.create_model_version(name, source=tmp_path.as_uri(), run_id="f" * 32)
+    versions.set_registered_model_alias(name, CHAMPION, lost.version)
+    assert list_versions("retail", config)[0].home_ndcg is None
+    assert rollback("retail", config).version == "2"

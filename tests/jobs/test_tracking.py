@@ -164,6 +164,53 @@ def test_a_move_of_the_alias_in_the_ui_is_noticed_once(
     assert by_hand.rollback(domain, config).version == versions[1]
 
 
+def test_a_champion_that_was_registered_by_hand_is_named_as_broken(
+    config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run without rankers, and of no run at all; a server that does not answer is told from both."""
+    domain, name = "strange", "strange-two-stage"
+    promote(domain, config, register(domain, config, challenger(tmp_path / "ours", seed=1)))
+    client = tracking.client(config)
+    run = client.create_run(client.create_experiment("of somebody else")).info.run_id
+    for run_id, tags, lack in (
+        (run, {}, "no tag `as_of`"),
+        (run, {"as_of": AS_OF.isoformat()}, r"no ranker/ranker\.json"),
+        (None, {"as_of": AS_OF.isoformat()}, "no run"),
+        ("f" * 32, {"as_of": AS_OF.isoformat()}, "has lost its run"),
+    ):
+        made = client.create_model_version(name, source=f"runs:/{run}/model", run_id=run_id, tags=tags)
+        client.set_registered_model_alias(name, CHAMPION, made.version)
+        with pytest.raises(tracking.BrokenVersionError, match=rf"version {made.version} of {name} has {lack}"):
+            champion(domain, config)
+    assert tracking.settled_version(domain, config) == "1"
+    found = tracking.version_by_number(domain, config, "1")
+    assert found is not None
+    assert tracking.version_by_number(domain, config, "99") is None
+    away = Settings(home=tmp_path / "away", mlflow_uri="http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError, match="does not answer") as told:
+        tracking.local_model(domain, away, found)
+    assert not isinstance(told.value, tracking.BrokenVersionError)
+
+
+def test_the_gates_own_promotion_logs_a_move_in_the_ui_first(
+    config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs import registry as by_hand
+
+    domain = "gated"
+    monkeypatch.setattr(by_hand.clock, "now", lambda _: AS_OF)
+    own = Settings(home=tmp_path / "own", mlflow_uri=config.mlflow_uri)
+    versions = [register(domain, own, challenger(tmp_path / f"g{seed}", seed=seed)) for seed in (1, 2, 3)]
+    promote(domain, own, versions[0])
+    tracking.client(own).set_registered_model_alias("gated-two-stage", CHAMPION, versions[1])
+    by_hand.promote_passed(domain, versions[2], own)
+    assert [(one.action, one.version) for one in by_hand.choices(own)] == [("moved in MLflow", versions[1])]
+    previous = tracking.version_by_alias(domain, own, PREVIOUS)
+    assert previous is not None
+    assert previous.version == versions[1]
+
+
 def test_the_registry_says_how_to_promote(config: Settings, tmp_path: Path) -> None:
     version = register(DOMAIN, config, challenger(tmp_path / "told", seed=9))
     registered = tracking.client(config).get_registered_model("trial-two-stage")
