@@ -8,7 +8,8 @@ only after a sample of what was written has been read back; the previous release
 
 **When it is red.** The release that was current still serves. Clear the failed task: a half-written release is never
 pointed to and is written again. `sluice release rollback` goes back by hand. `no_pushed_item` in the log: fakes push an
-item into the lists; the message says which, and how a person accepts it with a reason.
+item into the lists; the message says which, and how a person accepts it with a reason. An alias `champion` that is
+gone, or names a version that cannot score, is refused by name: `sluice model rollback`, or `sluice model promote`.
 """
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, dag

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +30,9 @@ BASE_SETTINGS: dict[str, Any] = {
     "force_col_wise": True,
     "verbosity": -1,
 }
+
+_NAMES = "feature_names="
+"""Before the names of a booster's features, in LightGBM's native text."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,7 @@ class Ranker:
         self._booster = booster
         names = tuple(booster.feature_name())
         if names != RANKER_FEATURES:
-            differing = next(
-                (i for i, pair in enumerate(zip(names, RANKER_FEATURES, strict=False)) if pair[0] != pair[1]), None
-            )
-            where = (
-                f"first at position {differing}"
-                if differing is not None
-                else f"{len(names)} against {len(RANKER_FEATURES)} names"
-            )
-            raise ArtefactError(
-                f"the booster's features differ from features.ranking.RANKER_FEATURES ({where}): "
-                "score with the code it was trained with, or retrain"
-            )
+            raise ArtefactError(_differing(names))
 
     @classmethod
     def train(
@@ -193,6 +186,21 @@ class Ranker:
         return cls(booster)
 
 
+def _differing(names: tuple[str, ...]) -> str:
+    """How a booster's features differ from ours, and what to do."""
+    pairs = enumerate(zip(names, RANKER_FEATURES, strict=False))
+    differing = next((place for place, (theirs, ours) in pairs if theirs != ours), None)
+    where = (
+        f"first at position {differing}"
+        if differing is not None
+        else f"{len(names)} against {len(RANKER_FEATURES)} names"
+    )
+    return (
+        f"the booster's features differ from features.ranking.RANKER_FEATURES ({where}): "
+        "score with the code it was trained with, or retrain"
+    )
+
+
 def _stacked_positions(parts: list[TrainingRows]) -> NDArray[np.int32] | None:
     if all(part.positions is None for part in parts):
         return None
@@ -244,8 +252,45 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     manifest_file = directory / "ranker.json"
     if not manifest_file.exists():
         raise ArtefactError(f"{directory} holds no ranker.json: train first, or pass the folder of a trained ranker")
-    manifest: dict[str, Any] = json.loads(manifest_file.read_text())
+    try:
+        manifest: dict[str, Any] = json.loads(manifest_file.read_text())
+        manifest["sha256"].items()
+    except (ValueError, TypeError, LookupError, AttributeError) as problem:
+        raise ArtefactError(
+            f"{manifest_file} is no manifest of rankers: {type(problem).__name__}: {problem}"
+        ) from problem
     return manifest
+
+
+def check_rankers(directory: Path, surfaces: Sequence[str]) -> dict[str, Any]:
+    """The manifest of rankers that can score: files as they were saved, and features that are ours.
+
+    What `load_rankers` would refuse, said before anything is made with them and without importing LightGBM.
+
+    Raises:
+        ArtefactError: a surface has no booster, bytes have changed or features are not ours.
+    """
+    manifest = read_manifest(directory)
+    hashes = manifest.get("sha256", {})
+    if lacking := sorted(set(surfaces) - set(hashes)):
+        raise ArtefactError(f"{directory} holds no ranker of {', '.join(lacking)}: expected one of each of {surfaces}")
+    for surface in sorted(hashes):
+        text = _saved(directory, surface, hashes[surface]).decode(errors="replace")
+        named = next((line for line in text.splitlines() if line.startswith(_NAMES)), "").removeprefix(_NAMES).split()
+        if tuple(named) != RANKER_FEATURES:
+            raise ArtefactError(f"booster-{surface}.txt: {_differing(tuple(named))}")
+    return manifest
+
+
+def _saved(directory: Path, surface: str, expected: str) -> bytes:
+    """Bytes of a booster as they were saved; raises ArtefactError on others."""
+    file = directory / f"booster-{surface}.txt"
+    if not file.exists():
+        raise ArtefactError(f"{directory} lacks {file.name}, which ranker.json names")
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ArtefactError(f"{file.name} is not the file that was saved: its sha256 differs from ranker.json")
+    return content
 
 
 def load_rankers(directory: Path) -> tuple[dict[str, Ranker], dict[str, Any]]:
@@ -257,13 +302,7 @@ def load_rankers(directory: Path) -> tuple[dict[str, Ranker], dict[str, Any]]:
     manifest = read_manifest(directory)
     rankers = {}
     for surface, expected in sorted(manifest["sha256"].items()):
-        file = directory / f"booster-{surface}.txt"
-        if not file.exists():
-            raise ArtefactError(f"{directory} lacks {file.name}, which ranker.json names")
-        content = file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise ArtefactError(f"{file.name} is not the file that was saved: its sha256 differs from ranker.json")
-        rankers[surface] = Ranker.from_text(content.decode())
+        rankers[surface] = Ranker.from_text(_saved(directory, surface, expected).decode())
     return rankers, manifest
 
 

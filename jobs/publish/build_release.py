@@ -74,7 +74,8 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
     lake = ctx.lake
     topk, model_version = stored_topk(lake, as_of, scratch=_scratch(ctx), threads=ctx.config.spark_cores)
     folder = parts_folder(ctx.config, ctx.domain, as_of)
-    parts = release_inputs.read_parts(folder, read_segments(lake))
+    made_with = lake.committed_inputs(table("gold.topk")).get("ranker")
+    parts = release_inputs.read_parts(folder, read_segments(lake), made_with=made_with)
     explores = domain_spec(ctx.domain).rules.explore_places > 0
     return ReleaseInputs(
         domain=ctx.domain,

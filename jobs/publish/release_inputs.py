@@ -98,15 +98,22 @@ def _boosters(folder: Path, hashes: dict[str, str]) -> dict[str, bytes]:
     return boosters
 
 
-def read_parts(folder: Path, segments: Mapping[str, str] | None = None) -> dict[str, Any]:
+def read_parts(
+    folder: Path, segments: Mapping[str, str] | None = None, *, made_with: int | None = None
+) -> dict[str, Any]:
     """Factors, popularity, trends, segments, boosters and metrics of an as_of, as arguments of `ReleaseInputs`.
 
     Popular is what most users bought lately (28 days), before the rules; ties go to the lower id.
 
+    Args:
+        made_with: number of the rankers that the lists were made with (`models.ranker.ranker_number`); None where the
+            lists do not say.
+
     Raises:
-        LakeError: a file is missing or is not what was trained.
+        LakeError: a file is missing or is not what was trained, or the rankers are not those of the lists.
     """
     from models.generators import Generators
+    from models.ranker import ranker_number
     from models.trending import rising
 
     generators = Generators.load(_holding(folder, "generators.json"))
@@ -116,6 +123,11 @@ def read_parts(folder: Path, segments: Mapping[str, str] | None = None) -> dict[
     order = order[counts[order] > 0]
     trending, trends = rising(generators.items.statistics)
     ranker_folder = _holding(folder, "ranker.json")
+    if made_with is not None and ranker_number(ranker_folder) != made_with:
+        raise LakeError(
+            f"{ranker_folder} holds other rankers than gold.topk was made with, a scoring has stopped in between: run "
+            "`python -m jobs.run publish.score_users`"
+        )
     ranker = json.loads((ranker_folder / "ranker.json").read_text())
     return {
         "factor_ids": ids.tolist(),

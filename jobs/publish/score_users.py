@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,11 @@ from features.ranking import PAIR_STATISTICS, USER_FEATURES
 from jobs.catalog import GOLD
 from jobs.failpoints import failpoint
 from jobs.lake import Lake, commit_metadata
-from jobs.run import JobContext, NothingToDo
+from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.session import connect
 from jobs.snapshots import parts_folder
-from models.ranker import ranker_number
+from models.base import ArtefactError, ModelError
+from models.ranker import check_rankers, ranker_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,17 +46,24 @@ _ROWS_AT_ONCE = 150_000
 """Pairs of the users that a worker ranks together: 25 MB of statistics, some hundred users' candidates at a time."""
 
 _COLUMNS = "user_id STRING, surface STRING, rank INT, item_id STRING, score FLOAT, source STRING"
-_SCORERS: dict[str, object] = {}
-"""Models of this worker process: loaded once, used for every batch of users."""
+_SCORERS: dict[tuple[str, int], object] = {}
+"""Models of this worker process by folder and time of making: loaded once, used for every batch of users. Workers live
+on between runs, and a moment's folder keeps its name when it is made anew."""
+
+
+class ChampionError(RefusedError):
+    """The model that lists are to be made with cannot make any; what is published stays."""
 
 
 def _scorer(folder: str) -> object:
     from models.two_stage import Scorer
 
-    if folder not in _SCORERS:
+    generators = Path(folder) / "generators"
+    made = (folder, (generators / "generators.npz").stat().st_mtime_ns)
+    if made not in _SCORERS:
         _SCORERS.clear()
-        _SCORERS[folder] = Scorer.load(Path(folder) / "generators", Path(folder) / "ranker")
-    return _SCORERS[folder]
+        _SCORERS[made] = Scorer.load(generators, Path(folder) / "ranker")
+    return _SCORERS[made]
 
 
 def pair_rows(lake: Lake, spark: SparkSession, as_of: datetime) -> DataFrame:
@@ -114,6 +123,42 @@ def start_workers(spark: SparkSession, count: int) -> None:
     spark.range(count, numPartitions=count).mapInPandas(load, "id BIGINT").collect()
 
 
+@contextmanager
+def _refusing(version: str, cause: type[Exception] = ModelError) -> Iterator[None]:
+    """Say of rankers that cannot score whose they are and what to do: no second attempt would end otherwise."""
+    try:
+        yield
+    except cause as problem:
+        if version == "0":
+            raise ChampionError(f"the rankers of the given folder cannot score: {problem}") from problem
+        raise ChampionError(
+            f"version {version}, which the alias `champion` names, cannot score: {problem}. What is published stays. "
+            "Go back by `sluice model rollback`, or choose another by `sluice model promote VERSION --reason 'why'`"
+        ) from problem
+
+
+def _check(ranker: Path) -> None:
+    """Look at rankers and recipe before anything is made with them: a bad champion must not replace a good one's parts.
+
+    Raises:
+        ModelError: they cannot score.
+    """
+    from models.recipe import Recipe
+    from models.two_stage import TRAINED
+
+    Recipe.from_dict(check_rankers(ranker, TRAINED).get("recipe", {}))
+
+
+def _made_with(folder: Path) -> int | None:
+    """The number of the rankers that lie beside the generators of a moment; None where parts are missing."""
+    from jobs.publish.pushed import FILE
+
+    try:
+        return ranker_number(folder / "ranker") if (folder / FILE).is_file() else None
+    except ArtefactError:
+        return None
+
+
 def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     """Fit the generators of `as_of` and put the ranker beside them; complete or not there at all."""
     from jobs.mllib_als import als_of
@@ -153,21 +198,28 @@ def _model(context: JobContext) -> tuple[str, Path]:
 
     Raises:
         NothingToDo: the registry has no champion yet.
+        ChampionError: the alias was deleted, or names a version without rankers of ours.
     """
     if given := context.options.get("ranker"):
         return "0", Path(given)
     from jobs.registry import notice_move
-    from jobs.tracking import CHAMPION, local_model, version_by_alias
+    from jobs.tracking import CHAMPION, BrokenVersionError, local_model, settled_version, version_by_alias
 
     reigning = version_by_alias(context.domain, context.config, CHAMPION)
     if reigning is None:
+        if settled := settled_version(context.domain, context.config):
+            raise ChampionError(
+                f"the alias `champion` was deleted in MLflow; version {settled} was champion. What is published stays. "
+                f"Set it again: `sluice model promote {settled} --reason 'why'`, or in the MLflow UI"
+            )
         raise NothingToDo("the registry has no champion yet: train.fit_models comes first")
     moved = notice_move(context.domain, context.config, reigning)
     if moved is not None:
         was = f"the gate had said: {moved.gate}"
         context.progress(f"champion was moved from version {moved.before} to {moved.version} in MLflow by hand; {was}")
         context.report["moved_by_hand"] = {"from": moved.before, "to": moved.version, "gate": moved.gate}
-    return reigning.version, local_model(context.domain, context.config, reigning).ranker
+    with _refusing(reigning.version, BrokenVersionError):
+        return reigning.version, local_model(context.domain, context.config, reigning).ranker
 
 
 def main(context: JobContext) -> None:
@@ -175,6 +227,7 @@ def main(context: JobContext) -> None:
 
     Raises:
         NothingToDo: no features or champion yet, or the lists of both are written already.
+        ChampionError: the champion cannot score.
     """
     lake, topk = context.lake, GOLD["gold.topk"]
     built = lake.committed_inputs(GOLD["gold.user_features"])
@@ -182,16 +235,22 @@ def main(context: JobContext) -> None:
         raise NothingToDo("no features yet: gold.build_features comes first")
     as_of = context.end or datetime.fromtimestamp(built[c.AS_OF], UTC)
     model_version, ranker = _model(context)
+    with _refusing(model_version):
+        number = ranker_number(ranker)
     version = lake.version(GOLD["gold.user_features"])
     inputs = {
         "gold.user_features": int(version or 0),
         c.AS_OF: int(as_of.timestamp()),
         "model": int(model_version),
         # Versions are counted anew when the registered model is deleted. Lists that name no ranker are written again.
-        "ranker": ranker_number(ranker),
+        "ranker": number,
     }
-    if lake.committed_inputs(topk) == inputs and "ranker" not in context.options:
+    made_with = _made_with(parts_folder(context.config, context.domain, as_of))
+    written = lake.committed_inputs(topk) == inputs and made_with == number
+    if written and "ranker" not in context.options:
         raise NothingToDo(f"lists as of {as_of.isoformat()} by version {model_version} are written already")
+    with _refusing(model_version):
+        _check(ranker)
     begun = time.monotonic()
     spark = connect(context.spec.name, context.domain, context.config)
     with ThreadPoolExecutor(1) as beside:

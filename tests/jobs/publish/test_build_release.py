@@ -504,6 +504,19 @@ def test_a_booster_that_was_changed_is_refused(own_home: Path, make_inputs: Any)
         read_parts(own_home / "parts")
 
 
+def test_parts_of_other_rankers_than_the_lists_are_refused(own_home: Path, make_inputs: Any) -> None:
+    """A scoring that stopped between its parts and its lists must not lend them its rankers."""
+    from jobs.lake import LakeError
+    from jobs.publish.release_inputs import read_parts
+    from models.ranker import ranker_number
+
+    _save_parts(own_home / "parts", make_inputs())
+    number = ranker_number(own_home / "parts/ranker")
+    assert read_parts(own_home / "parts", made_with=number)["metrics"] == {"ndcg_at_10": 0.123}
+    with pytest.raises(LakeError, match=r"other rankers than gold\.topk was made with.*publish\.score_users"):
+        read_parts(own_home / "parts", made_with=number + 1)
+
+
 def test_hidden_items_are_marked_in_the_item_table(build: Any) -> None:
     from serving.online_store import join_item_shards, unpack_artefact, unpack_item_shard
 
