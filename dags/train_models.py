@@ -5,11 +5,13 @@ features (`ops.drift`, measured after every release and read by the next run), i
 past cuts, evaluates them on the validation cut (never on E1) and registers the version as `challenger`. The gate
 compares it with the champion; passing moves the alias `champion`, refusing tags the version with the rule and figures.
 
-**Backfill.** Trigger it with `end` = the cut to train at.
+**Backfill.** Trigger `build_features` with `end` = the moment to train at, then this with the same `end`: it trains
+though the champion is young, and refuses when gold holds the features of another moment.
 
 **When it is red.** The log names the stage. MLflow down: `make up`, then clear the task. A refused challenger is not a
 failure: the run is green, the tags in the MLflow UI say why, and a person may move the alias there; the next release
-follows the registry.
+follows the registry. A champion that cannot be used, or whose alias was deleted, is named in the log, and the
+challenger is judged against the version that was settled before.
 """
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag

@@ -18,15 +18,16 @@ from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.mllib_als import als_of
 from jobs.recipes import chosen_recipe
+from jobs.registry import promote_passed
 from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.session import connect
 from jobs.settings import code_commit
-from jobs.tracking import Challenger, RegisteredModel, champion, passed_tags, promote, register
+from jobs.tracking import Challenger, RegisteredModel, passed_tags, register
 from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import HYBRID, Evidence, Refusal, not_judged, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
+from jobs.train.reigning import find_reigning
 from models.als import ALSRecommender
-from models.base import ArtefactError
 from models.generators import Generators
 from models.ranker import load_rankers, save_rankers
 from models.recipe import Recipe
@@ -53,21 +54,9 @@ def _metrics(judged: Judged, baselines: dict[str, Judged]) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}  # MLflow refuses NaN
 
 
-def _usable(context: JobContext, reigning: RegisteredModel | None) -> RegisteredModel | None:
-    """The champion, or None when it was trained on another list of features: such a one must be replaced at once."""
-    if reigning is None:
-        return None
-    try:
-        load_rankers(reigning.ranker)
-    except ArtefactError as problem:
-        context.progress(f"champion version {reigning.version} cannot be used any more ({problem}): training anew")
-        return None
-    return reigning
-
-
 def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime) -> bool:
-    """Whether a person (option force=1) or drift wants a training before the week is over."""
-    if context.options.get("force") == "1":
+    """Whether a person (option force=1, or a moment to train at) or drift wants a training before the week is over."""
+    if context.options.get("force") == "1" or context.end is not None:
         return True
     # A champion of this very moment has seen all there is: training again would only repeat it.
     reason = retraining_reason(context.lake, reigning.version) if reigning.as_of < as_of else ""
@@ -91,16 +80,24 @@ def main(context: JobContext) -> None:
     """Train, validate, register and, when the gate passes, promote.
 
     Raises:
-        NothingToDo: no features yet, or the champion is younger than a week of event time (option force=1 trains).
-        TrainingError: fewer than two cuts with labels.
+        NothingToDo: no features yet, or the champion is younger than a week of event time (option force=1 trains, and
+            so does `end`, which must be the moment of the features).
+        TrainingError: fewer than two cuts with labels, or gold holds another moment than `end`.
     """
     lake, timings = context.lake, {}
     built = lake.committed_inputs(GOLD["gold.user_features"])
     if not built:
         raise NothingToDo("no features yet: gold.build_features comes first")
     as_of = datetime.fromtimestamp(built["as_of"], UTC)
-    reigning = _usable(context, champion(context.domain, context.config))
-    if reigning is not None and as_of - reigning.as_of < RETRAIN_AFTER and not _asked_for(context, reigning, as_of):
+    if context.end is not None and context.end != as_of:
+        raise TrainingError(
+            f"gold holds the features as of {as_of.isoformat()}, not of {context.end.isoformat()}: run "
+            f"`python -m jobs.run gold.build_features --end {context.end.isoformat()}` first"
+        )
+    standing = find_reigning(context)
+    reigning = standing.rival
+    young = reigning is not None and standing.is_champion and as_of - reigning.as_of < RETRAIN_AFTER
+    if reigning is not None and young and not _asked_for(context, reigning, as_of):
         raise NothingToDo(f"champion version {reigning.version} was trained as of {reigning.as_of.isoformat()}")
     cuts = past_cuts(lake)
     if len(cuts) < 2:
@@ -156,7 +153,7 @@ def main(context: JobContext) -> None:
             ),
         )
     if not refused:
-        promote(context.domain, context.config, version)
+        promote_passed(context.domain, version, context.config, instead_of=standing.instead_of)
     timings["track"] = time.monotonic() - begun
     rounded = {name: round(value, 2) for name, value in timings.items()}
     _report(context, version, refused, unjudged, judged, baselines=baselines, timings=rounded)
