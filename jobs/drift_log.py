@@ -20,19 +20,18 @@ def stored_drift(lake: Lake) -> list[dict[str, Any]]:
     return found
 
 
-def newest_drift(lake: Lake) -> list[dict[str, Any]]:
-    """Rows of the newest as_of; of several models the one that was measured last."""
+def newest_drift(lake: Lake, model_version: str) -> list[dict[str, Any]]:
+    """Rows of the newest as_of by one model: the reigning one need not be the newest, nor the one measured last."""
     rows = stored_drift(lake)
     newest = max((row["as_of"] for row in rows), default=None)
-    latest = [row for row in rows if row["as_of"] == newest]
-    version = max((int(row["model_version"]) for row in latest), default=0)
-    return [row for row in latest if int(row["model_version"]) == version]
+    return [row for row in rows if row["as_of"] == newest and row["model_version"] == model_version]
 
 
 def retraining_reason(lake: Lake, model_version: str) -> str:
     """Why a champion should be trained anew before its week is over; empty when nothing asks for it."""
-    features = [row for row in newest_drift(lake) if row["level"] == "feature" and row["psi"] is not None]
-    if not features or features[0]["model_version"] != model_version:
+    measured = newest_drift(lake, model_version)
+    features = [row for row in measured if row["level"] == "feature" and row["psi"] is not None]
+    if not features:
         return ""
     moved = sorted((row for row in features if row["psi"] > MOVED), key=lambda row: (-row["psi"], row["name"]))
     if len(moved) < MOVED_SHARE * len(features):

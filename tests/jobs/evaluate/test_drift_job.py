@@ -52,8 +52,16 @@ def test_many_moved_features_ask_for_a_training(fill: Callable[..., Lake]) -> No
 def test_drift_of_another_champion_or_day_asks_for_nothing(fill: Callable[..., Lake]) -> None:
     lake = fill(*features(0.9, 0.9), *features(0.0, 0.0, as_of=AS_OF + timedelta(days=1)))
     assert retraining_reason(lake, "4") == ""
-    assert {row["as_of"] for row in newest_drift(lake)} == {AS_OF + timedelta(days=1)}
+    assert {row["as_of"] for row in newest_drift(lake, "4")} == {AS_OF + timedelta(days=1)}
     assert retraining_reason(fill_none(lake), "5") == ""
+
+
+def test_after_a_rollback_the_drift_of_the_reigning_version_counts(fill: Callable[..., Lake]) -> None:
+    """At one moment version 2 was champion, then 1 again."""
+    lake = fill(*features(0.9, 0.9, 0.9, version="1"), *features(0.0, 0.0, 0.0, version="2"))
+    assert {row["psi"] for row in newest_drift(lake, "1")} == {0.9}
+    assert retraining_reason(lake, "1").startswith("3 of 3 features have moved")
+    assert retraining_reason(lake, "2") == ""
 
 
 def test_drift_asks_for_a_training_before_the_week_is_over(fill: Callable[..., Lake], tmp_path: Any) -> None:
@@ -66,14 +74,14 @@ def test_drift_asks_for_a_training_before_the_week_is_over(fill: Callable[..., L
 
     said: list[str] = []
     lake = fill(*features(0.9, 0.9, 0.01))
-    context: Any = SimpleNamespace(lake=lake, options={}, progress=said.append)
+    context: Any = SimpleNamespace(lake=lake, options={}, end=None, progress=said.append)
     reigning = RegisteredModel("retail-two-stage", "4", "run", tmp_path, AS_OF)
     assert _asked_for(context, reigning, AS_OF + timedelta(days=1))
     assert not _asked_for(context, reigning, AS_OF)  # it has seen all there is
     assert not _asked_for(context, changed(reigning, version="5"), AS_OF + timedelta(days=1))
     assert len(said) == 1
     assert "2 of 3 features have moved" in said[0]
-    quiet: Any = SimpleNamespace(lake=fill_none(lake), options={}, progress=said.append)
+    quiet: Any = SimpleNamespace(lake=fill_none(lake), options={}, end=None, progress=said.append)
     assert not _asked_for(quiet, reigning, AS_OF + timedelta(days=1))
 
 
@@ -83,7 +91,7 @@ def fill_none(lake: Lake) -> Lake:
 
 def test_nothing_measured_is_nothing_wanted(tmp_path: Any) -> None:
     lake = Lake(root=tmp_path.as_uri(), domain="retail")
-    assert stored_drift(lake) == newest_drift(lake) == []
+    assert stored_drift(lake) == newest_drift(lake, "1") == []
     assert retraining_reason(lake, "1") == ""
 
 
