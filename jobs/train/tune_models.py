@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 
 from jobs.recipes import BUILT_IN, chosen_recipe, recipe_file, write_recipe
 from jobs.run import JobContext, NothingToDo
-from jobs.tracking import TuningRuns
 from jobs.train.past_cuts import past_cuts, read_snapshot
 from jobs.train.search import Budget, search
+from jobs.tuning_runs import TuningRuns
 from models.recipe import Recipe
 from models.tuning import fingerprint
 

@@ -1,5 +1,6 @@
 """The registry for real: aliases decide, artefacts come back byte for byte, nothing is pickled."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from jobs import tracking
 from jobs.settings import Settings
 from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, Challenger, TrackingError, champion, promote, register
+from jobs.tuning_runs import TuningRuns
 
 pytestmark = pytest.mark.services
 DOMAIN = "trial"
@@ -114,12 +116,12 @@ def test_a_registry_that_does_not_answer_is_named_with_its_cure(tmp_path: Path) 
 
 
 def test_trials_are_runs_nested_in_one_run_that_goes_on(config: Settings) -> None:
-    first = tracking.TuningRuns(DOMAIN, config, "f" * 64)
+    first = TuningRuns(DOMAIN, config, "f" * 64)
     first.trial("als", 0, {"factors": 64}, 0.2, 1.5)
-    again = tracking.TuningRuns(DOMAIN, config, "f" * 64)
+    again = TuningRuns(DOMAIN, config, "f" * 64)
     again.trial("als", 1, {"factors": 32}, 0.3, 1.0)
     again.finish({"als_best": 0.3}, {"adopted": "als"}, {"recipe": {"seed": 1}})
-    other = tracking.TuningRuns(DOMAIN, config, "0" * 64)
+    other = TuningRuns(DOMAIN, config, "0" * 64)
     assert again.run_id == first.run_id != other.run_id
     client = tracking.client(config)
     parent = client.get_run(first.run_id)
@@ -176,9 +178,10 @@ def test_a_champion_that_was_registered_by_hand_is_named_as_broken(
         (run, {}, "no tag `as_of`"),
         (run, {"as_of": AS_OF.isoformat()}, r"no ranker/ranker\.json"),
         (None, {"as_of": AS_OF.isoformat()}, "no run"),
-        ("f" * 32, {"as_of": AS_OF.isoformat()}, "has lost its run"),
     ):
-        made = client.create_model_version(name, source=f"runs:/{run}/model", run_id=run_id, tags=tags)
+        made = client.create_model_version(
+            name, source=f"runs:/{run}/model" if run_id else "s3://elsewhere/model", run_id=run_id, tags=tags
+        )
         client.set_registered_model_alias(name, CHAMPION, made.version)
         with pytest.raises(tracking.BrokenVersionError, match=rf"version {made.version} of {name} has {lack}"):
             champion(domain, config)
@@ -186,6 +189,8 @@ def test_a_champion_that_was_registered_by_hand_is_named_as_broken(
     found = tracking.version_by_number(domain, config, "1")
     assert found is not None
     assert tracking.version_by_number(domain, config, "99") is None
+    with pytest.raises(tracking.BrokenVersionError, match="has lost its run"):
+        tracking.local_model(domain, config, replace(found, run_id="f" * 32))
     away = Settings(home=tmp_path / "away", mlflow_uri="http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackingError, match="does not answer") as told:
