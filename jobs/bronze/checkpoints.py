@@ -1,13 +1,14 @@
 """Checkpoints of the event landing: one folder per epoch, and where the stream stands, read without Spark.
 
-`{lake}/{domain}/_checkpoints/land_events/<epoch>` belongs to Spark; `<epoch>.json` beside it says which topic it reads.
+`{lake}/{domain}/_checkpoints/land_events/<epoch>` belongs to Spark; `<epoch>.json` beside it says which topic it reads
+and where it starts.
 A topic that was deleted and created again starts its offsets at 0: it needs a new epoch.
 """
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyarrow import fs
 
@@ -29,6 +30,16 @@ class Epoch:
 
     number: int
     topic_id: str
+    starts: Mapping[int, int] = field(default_factory=dict)
+    """First offset of each partition: a stream that is killed before its first batch starts there again."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What an epoch has read of its topic: per partition the offsets from `starts` up to, without, `ends`."""
+
+    epoch: Epoch
+    ends: Mapping[int, int]
 
 
 class EpochStore:
@@ -44,20 +55,30 @@ class EpochStore:
 
     def newest(self) -> Epoch | None:
         """The newest epoch, None before the first landing."""
-        names = [name for name in self._names(self._folder) if _EPOCH_FILE.match(name)]
-        if not names:
-            return None
-        number = max(int(name.removesuffix(".json")) for name in names)
-        content = json.loads(self._read(f"{self._folder}/{number}.json"))
-        return Epoch(number, content["topic_id"])
+        numbers = self._numbers()
+        return self._epoch(numbers[-1]) if numbers else None
 
-    def begin(self, number: int, state: TopicState) -> Epoch:
-        """Record a new epoch before its stream starts."""
-        epoch = Epoch(number, state.topic_id)
+    def stretches(self, topic: str) -> list[Stretch]:
+        """What each epoch has read, the newest last."""
+        epochs = [self._epoch(number) for number in self._numbers()]
+        return [Stretch(epoch, self.position(epoch, topic) or epoch.starts) for epoch in epochs]
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(found[1]) for name in self._names(self._folder) if (found := _EPOCH_FILE.match(name)))
+
+    def _epoch(self, number: int) -> Epoch:
+        content = json.loads(self._read(f"{self._folder}/{number}.json"))
+        starts = {int(partition): int(offset) for partition, offset in content.get("starts", {}).items()}
+        return Epoch(number, content["topic_id"], starts)
+
+    def begin(self, number: int, state: TopicState, starts: Mapping[int, int]) -> Epoch:
+        """Record a new epoch, and where it starts, before its stream does."""
+        epoch = Epoch(number, state.topic_id, dict(starts))
         self._files.create_dir(self._folder, recursive=True)
         # Whole or not there: an epoch file that a kill or a full disk left empty would stop every later run.
         with self._files.open_output_stream(f"{self._folder}/{number}.json.tmp") as target:
-            target.write(json.dumps({"topic": state.name, "topic_id": state.topic_id}).encode())
+            content = {"topic": state.name, "topic_id": state.topic_id, "starts": epoch.starts}
+            target.write(json.dumps(content).encode())
         self._files.move(f"{self._folder}/{number}.json.tmp", f"{self._folder}/{number}.json")
         return epoch
 
@@ -108,8 +129,8 @@ def check_nothing_lost(epoch: Epoch, position: Mapping[int, int] | None, state: 
             )
 
 
-def starting_offsets(previous: Mapping[int, int] | None, state: TopicState, *, same_topic: bool) -> str:
-    """Where a new epoch starts, as the Kafka source wants it: after what was landed, else at the beginning.
+def starting_offsets(previous: Mapping[int, int] | None, state: TopicState, *, same_topic: bool) -> dict[int, int]:
+    """Where a new epoch starts: after what was landed, else at the beginning.
 
     Args:
         previous: position of the epoch before.
@@ -117,8 +138,7 @@ def starting_offsets(previous: Mapping[int, int] | None, state: TopicState, *, s
         same_topic: whether the epoch before read this very topic.
     """
     landed = (previous or {}) if same_topic else {}
-    starts = {
-        str(partition): min(max(begin, landed.get(partition, begin)), state.ends[partition])
+    return {
+        partition: min(max(begin, landed.get(partition, begin)), state.ends[partition])
         for partition, begin in sorted(state.begins.items())
     }
-    return json.dumps({state.name: starts})

@@ -6,6 +6,7 @@ Delta drops a batch that it has seen, so a killed run repeats nothing. Nothing i
 """
 
 import json
+from collections.abc import Mapping
 from urllib.parse import unquote, urlparse
 
 from deltalake import DeltaTable
@@ -14,7 +15,7 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from jobs.bronze.checkpoints import Epoch, EpochStore, OffsetsLostError, check_nothing_lost, starting_offsets
-from jobs.catalog import BRONZE_EVENTS
+from jobs.catalog import BRONZE_EVENTS, SILVER
 from jobs.failpoints import failpoint
 from jobs.kafka_topics import TopicState, event_topic, topic_state
 from jobs.run import JobContext, NothingToDo
@@ -29,15 +30,17 @@ def main(ctx: JobContext) -> None:
 
     state = topic_state(ctx.config, event_topic(ctx.domain))
     epochs = EpochStore(ctx.lake)
-    epoch, starting = choose_epoch(ctx, epochs, state)
-    before = epochs.position(epoch, state.name)
-    if (before if before is not None else state.begins) == state.ends:
-        raise NothingToDo(f"{state.name} holds nothing after {json.dumps(before or state.begins)}")
+    epoch, before = choose_epoch(ctx, epochs, state)
+    if before == state.ends:
+        raise NothingToDo(f"{state.name} holds nothing after {json.dumps(before)}")
     ctx.progress(f"epoch {epoch.number}: {_lag(before, state):,} records of {state.name} to land")
     version = ctx.lake.version(BRONZE_EVENTS)
+    starting = json.dumps({state.name: {str(partition): offset for partition, offset in before.items()}})
     stream(ctx, connect(ctx.spec.name, ctx.domain, ctx.config), epochs.checkpoint_uri(epoch), epoch, starting)
-    after = epochs.position(epoch, state.name) or {}
+    after = epochs.position(epoch, state.name) or before
     rows, batches = _written_since(ctx, -1 if version is None else version)
+    if not rows and not _written_since(ctx, _refined(ctx))[0]:
+        raise NothingToDo(f"{state.name} holds no record after {json.dumps(before)}, only marks of transactions")
     ctx.report.update(
         rows_read=_lag(before, state) - _lag(after, state),
         rows_written=rows,
@@ -47,13 +50,17 @@ def main(ctx: JobContext) -> None:
     )
 
 
-def _lag(position: dict[int, int] | None, state: TopicState) -> int:
-    done = position or {}
-    return sum(end - done.get(partition, state.begins[partition]) for partition, end in state.ends.items())
+def _lag(position: Mapping[int, int], state: TopicState) -> int:
+    return sum(end - position.get(partition, state.begins[partition]) for partition, end in state.ends.items())
 
 
-def choose_epoch(ctx: JobContext, epochs: EpochStore, state: TopicState) -> tuple[Epoch, str]:
-    """The epoch to go on with and the offsets at which a fresh checkpoint of it starts.
+def _refined(ctx: JobContext) -> int:
+    """Version of bronze.events that silver holds: a run that was killed may have landed rows and woken nobody."""
+    return ctx.lake.committed_inputs(SILVER["events"]).get(BRONZE_EVENTS.name, -1)
+
+
+def choose_epoch(ctx: JobContext, epochs: EpochStore, state: TopicState) -> tuple[Epoch, dict[int, int]]:
+    """The epoch to go on with and the next offset of each partition; a fresh checkpoint starts there.
 
     Raises:
         OffsetsLostError: when the topic no longer holds the next record and no new epoch was asked for.
@@ -64,13 +71,14 @@ def choose_epoch(ctx: JobContext, epochs: EpochStore, state: TopicState) -> tupl
         raise ValueError(f"--option epoch must be 'new', got {asked!r}: leave it out to go on with the newest epoch")
     current = epochs.newest()
     if current is None:
-        return epochs.begin(_epochs_in_bronze(ctx), state), starting_offsets(None, state, same_topic=False)
-    position = epochs.position(current, state.name)
+        starts = starting_offsets(None, state, same_topic=False)
+        return epochs.begin(_epochs_in_bronze(ctx), state, starts), starts
+    position = epochs.position(current, state.name) or current.starts
     if asked == "new":
-        same = current.topic_id == state.topic_id
-        return epochs.begin(current.number + 1, state), starting_offsets(position, state, same_topic=same)
+        starts = starting_offsets(position, state, same_topic=current.topic_id == state.topic_id)
+        return epochs.begin(current.number + 1, state, starts), starts
     check_nothing_lost(current, position, state)
-    return current, starting_offsets(None, state, same_topic=False)
+    return current, {**state.begins, **position}
 
 
 def _epochs_in_bronze(ctx: JobContext) -> int:
