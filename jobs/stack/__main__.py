@@ -120,11 +120,14 @@ def _provision() -> int:
     for spec in SERVICES:
         if spec.after_start is None:
             continue
-        if spec.ready(settings()):
-            spec.after_start(settings())
-            print(f"{spec.name}: in place")
-        else:
-            waiting.append(spec.name)
+        try:
+            if spec.ready(settings()):
+                spec.after_start(settings())
+                print(f"{spec.name}: in place")
+                continue
+        except Exception as error:  # of whatever the service is spoken to with
+            print(f"{spec.name}: {type(error).__name__}: {error}", file=sys.stderr)
+        waiting.append(spec.name)
     if waiting:
         print(f"not ready, so nothing was made inside: {', '.join(waiting)}; run this again when they are", flush=True)
     return 1 if waiting else 0

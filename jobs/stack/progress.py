@@ -28,6 +28,8 @@ class Waiting:
     seconds: float = 0.0
     pid: int = 0
     restarts: set[int] = field(default_factory=set)
+    problem: str = ""
+    """Why it was not ready the last time, where an error said so."""
 
     @property
     def settled(self) -> bool:
@@ -72,12 +74,25 @@ class Watch:
             row.state = "failed"
         elif known.get("statename") in ("BACKOFF", "EXITED"):
             row.state = "restarting"
-        elif row.spec.ready(self.config):
-            if row.spec.after_start is not None:
-                row.spec.after_start(self.config)
+        elif self._is_ready(row):
             row.state = "ready"
         else:
             row.state = "starting" if len(row.restarts) < 2 else "restarting"
+
+    def _is_ready(self, row: Waiting) -> bool:
+        """Whether a service answers and holds what belongs in it; it is asked again while an error says no.
+
+        A port answers before the service behind it does: Airflow's first token may be refused, a broker elects itself.
+        """
+        try:
+            if not row.spec.ready(self.config):
+                return False
+            if row.spec.after_start is not None:
+                row.spec.after_start(self.config)
+        except Exception as error:  # of httpx, Kafka, Postgres: of whatever the service is spoken to with
+            row.problem = f"{type(error).__name__}: {error}"[:500]
+            return False
+        return True
 
 
 def tail(config: Settings, service: str, lines: int = 15) -> str:
@@ -120,7 +135,8 @@ def show(watch: Watch, console: Console) -> list[str]:
                     told[row.spec.name] = row.state
                     console.print(f"  {row.spec.name:<18} {row.state:<10} {row.seconds:5.1f} s", highlight=False)
     return [
-        f"{row.spec.name} did not become ready within {row.seconds:.0f} s; the end of "
+        f"{row.spec.name} did not become ready within {row.seconds:.0f} s"
+        f"{f' (last error: {row.problem})' if row.problem else ''}; the end of "
         f"{log_file(watch.config, row.spec.name)}:\n{tail(watch.config, row.spec.name)}"
         for row in rows
         if row.state == "failed"
