@@ -8,6 +8,9 @@ WEEKS ?= 48
 SERVICE ?=
 SIZES ?= 1,3,10
 
+# Before whatever needs the environment and does not make it: without, a shell would say "not found" and end in 127.
+IS_SET_UP := [ -x $(VENV) ] || { echo "nothing is set up here: make setup" >&2; exit 1; }
+
 .PHONY: setup up down status logs clean demo test lint types imports unit drills bench bench-index bench-scale lock help
 
 setup: ## Make .venv from the lock, fetch and verify the JVM jars, check the machine (PYTHON=... picks the interpreter)
@@ -25,13 +28,13 @@ up: setup ## Start the local stack and wait until it is ready (ONLY=redis,api st
 	@$(VENV) -m jobs.stack up $(if $(ONLY),--only "$(ONLY)")
 
 down: ## Stop the local stack; nothing is lost
-	@if [ -x $(VENV) ]; then $(VENV) -m jobs.stack down; else echo "nothing is set up here"; fi
+	@if [ -x $(VENV) ]; then $(VENV) -m jobs.stack down; else echo "nothing is set up here: make setup"; fi
 
 status: ## Services, memory (PSS), addresses and logins
-	@$(VENV) -m jobs.stack status
+	@$(IS_SET_UP); $(VENV) -m jobs.stack status
 
 logs: ## Follow the logs (SERVICE=kafka follows one)
-	@$(VENV) -m jobs.stack logs $(SERVICE)
+	@$(IS_SET_UP); $(VENV) -m jobs.stack logs $(SERVICE)
 
 demo: setup ## Everything: set up, start, run the pipeline on the real data, show lists and links (WEEKS=12 is smaller)
 	@$(VENV) -m jobs.cli demo --weeks $(WEEKS)
@@ -39,17 +42,17 @@ demo: setup ## Everything: set up, start, run the pipeline on the real data, sho
 test: setup lint types imports unit ## Linters, types, import rules and all tests
 
 lint: ## ruff: rules and format
-	@$(VENV) -m ruff check .
+	@$(IS_SET_UP); $(VENV) -m ruff check .
 	@$(VENV) -m ruff format --check .
 
 types: ## mypy, strict
-	@$(VENV) -m mypy
+	@$(IS_SET_UP); $(VENV) -m mypy
 
 imports: ## Who may import whom
-	@$(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	@$(IS_SET_UP); $(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 unit: ## pytest, all of it, with a coverage report and its floor (pyproject.toml)
-	@$(VENV) -m pytest --cov --cov-report=term
+	@$(IS_SET_UP); $(VENV) -m pytest --cov --cov-report=term
 
 drills: setup ## kill -9 of each process during the demo, two workers instead of one process: the same result (half an hour)
 	@$(VENV) -m pytest -m drill tests/e2e tests/jobs/stack
@@ -64,10 +67,10 @@ bench-scale: setup ## 1x, 3x, 10x users on a Spark master and two workers; write
 	@$(VENV) -m jobs.cli bench scale --sizes $(SIZES) --weeks $(WEEKS) --readme
 
 lock: ## Resolve requirements.txt anew from pyproject.toml (review the difference)
-	@$(VENV) -m jobs.stack.lock
+	@$(IS_SET_UP); $(VENV) -m jobs.stack.lock
 
 clean: ## Stop the stack and delete its state (asks; CONFIRM=1 does not); the environment stays
-	@$(VENV) -m jobs.stack clean $(if $(CONFIRM),--yes)
+	@if [ -x $(VENV) ]; then $(VENV) -m jobs.stack clean $(if $(CONFIRM),--yes); else echo "nothing is set up here: make setup"; fi
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
