@@ -4,7 +4,7 @@ import platform
 import sys
 import time
 
-from jobs.settings import settings
+from jobs.settings import SettingsError, settings
 from jobs.stack import jars, preflight
 from jobs.stack.java import JavaError, find_java, java_home
 from jobs.stack.postgres import PostgresError, unprivileged
@@ -14,8 +14,12 @@ from jobs.stack.state_folder import claim
 def main() -> int:
     """Check everything, fetch the jars; every problem is named at once, each with its cure."""
     began = time.monotonic()
-    config = settings()
-    claim(config)
+    try:
+        config = settings()
+        claim(config)
+    except SettingsError as problem:
+        print(f"\nmake setup stopped: {problem}", file=sys.stderr)
+        return 1
     problems: list[str] = []
     try:
         java = find_java(config)

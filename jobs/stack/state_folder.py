@@ -8,7 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
-from jobs.settings import Settings
+from jobs.settings import Settings, SettingsError
 from jobs.stack.credentials import write_private
 from jobs.stack.launch import private_folder
 
@@ -30,8 +30,21 @@ def claim(config: Settings) -> Path:
     """Make the home, or take a folder that is there and write down what it holds already; idempotent.
 
     A folder of Sluice's own is closed to others; one that held other things keeps its mode.
+
+    Raises:
+        SettingsError: when nothing can be written there.
     """
     home = config.home
+    try:
+        return _claim(home)
+    except OSError as problem:
+        raise SettingsError(
+            f"SLUICE_HOME={home}: nothing can be written there ({problem.strerror or problem}): expected a folder that "
+            "this user may make and write. Change it in the environment or in .env"
+        ) from None
+
+
+def _claim(home: Path) -> Path:
     mark = home / _MARK
     if not mark.exists():
         is_ours = (home / "secrets" / "sluice_supervisor_password").exists()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import Settings
-from jobs.stack import bootstrap, java
+from jobs.settings import Settings, settings
+from jobs.stack import bootstrap, installation, java
 from jobs.stack.java import JavaError, find_java, java_home
 
 Usage = namedtuple("Usage", "total used free")
@@ -36,6 +36,24 @@ def test_a_full_disk_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 1 << 30))
     with pytest.raises(bootstrap.SetupError, match=rf"need 5 GiB, 1\.0 GiB are free at {bootstrap.ROOT}"):
         bootstrap._check_machine()
+
+
+def test_a_wrong_setting_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a file").touch()
+    for name, value, said in (
+        ("SLUICE_PORT_API", "99999", "SLUICE_PORT_API=99999: Input should be less than or equal to 65535"),
+        ("SLUICE_HOME", str(tmp_path / "a file"), "a file: nothing can be written there (Not a directory): expected a"),
+    ):
+        with monkeypatch.context() as environment:
+            environment.setenv(name, value)
+            settings.cache_clear()
+            assert installation.main() == 1
+        told = capsys.readouterr().err.strip()
+        assert told.startswith("make setup stopped: SLUICE_")
+        assert said in told
+        assert "\n" not in told
 
 
 def test_the_installer_itself_is_pinned_with_its_hashes() -> None:
