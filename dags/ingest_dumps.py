@@ -3,8 +3,9 @@
 **What it does.** Lists the dump files in object storage and appends each new one to bronze, once, as it came.
 Every morning at 06:30 New York time, or whenever it is triggered. Without an interval it takes what is new.
 
-**Backfill.** `airflow backfill create --dag-id ingest_dumps --from-date 2017-11-01 --to-date 2017-11-08` lands those
-business days; or trigger it with `start` and `end`. Landing a day twice changes nothing.
+**Backfill.** By business day, in the checkout with its `.venv` activated:
+`python -m jobs.stack airflow backfill create --dag-id ingest_dumps --from-date 2017-11-01 --to-date 2017-11-08`
+or trigger it with `start` and `end`. Landing a day twice changes nothing.
 
 **When it is red.** Read the last lines of the log: the error names file, row and cure. A file that cannot be read is
 refused with its reason in `bronze.files` and never stops the others; put the corrected file in its place and trigger.

@@ -113,7 +113,7 @@ def check_nothing_lost(epoch: Epoch, position: Mapping[int, int] | None, state: 
     """
     cure = (
         f"what bronze holds stays; to go on with what the topic holds now: `{NEW_EPOCH_COMMAND}` "
-        "(then `make status` shows the lag)"
+        "(it says how many records are left to land)"
     )
     if epoch.topic_id != state.topic_id:
         raise OffsetsLostError(

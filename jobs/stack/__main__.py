@@ -1,4 +1,4 @@
-"""`python -m jobs.stack up|down|status|logs|run|cluster|provision|clean`: the local stack from the command line."""
+"""`python -m jobs.stack up|down|status|logs|run|airflow|cluster|provision|clean`: the stack from the command line."""
 
 import argparse
 import json
@@ -25,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--no-follow", action="store_true", help="print and return")
     run = commands.add_parser("run", help="become one service, in the foreground")
     run.add_argument("service")
+    commands.add_parser("airflow", help="Airflow's own command line on the stack: airflow backfill create --help")
     clean = commands.add_parser("clean", help="stop everything and delete the state: lake, databases, logs, secrets")
     clean.add_argument("--yes", action="store_true", help="do not ask")
     cluster = commands.add_parser("cluster", help="a Spark master and workers, in the foreground; Ctrl-C ends them")
@@ -101,6 +102,12 @@ def _run(name: str) -> int:
     return 1
 
 
+def _airflow(arguments: Sequence[str]) -> int:
+    from jobs.stack.foreground import run_airflow
+
+    run_airflow(arguments)
+
+
 def _cluster(given: argparse.Namespace) -> int:
     import signal
 
@@ -140,13 +147,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from jobs.stack.services import UnknownServiceError
     from jobs.stack.supervision import SupervisorError
 
-    given = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(words[:1] if words[:1] == ["airflow"] else words)  # the rest is for Airflow to read
     actions: dict[str, Callable[[], int]] = {
         "up": lambda: _up(given),
         "down": _down,
         "status": lambda: _status(as_json=given.json),
         "logs": lambda: _logs(given),
         "run": lambda: _run(given.service),
+        "airflow": lambda: _airflow(words[1:]),
         "cluster": lambda: _cluster(given),
         "clean": lambda: _clean(confirmed=given.yes),
         "provision": _provision,

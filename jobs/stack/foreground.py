@@ -1,14 +1,19 @@
-"""`python -m jobs.stack run <service>`: prepare a service, then become it. The supervisor's programs are this line."""
+"""`python -m jobs.stack run <service>`: prepare a service, then become it. The supervisor's programs are this line.
+
+`python -m jobs.stack airflow …` becomes Airflow's own command line, in the stack's environment.
+"""
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from typing import NoReturn
 
 from jobs.settings import ROOT, settings
 from jobs.stack import processes
 from jobs.stack.credentials import ensure_secrets
-from jobs.stack.environment import service_environment
+from jobs.stack.environment import airflow_environment, job_environment, service_environment
 from jobs.stack.log_files import write_own_log
 from jobs.stack.services import service
 from jobs.stack.state_folder import claim
@@ -37,6 +42,22 @@ def _refuse_a_second(name: str) -> None:
     state = supervision.states(config).get(name, {}).get("statename")
     if state in ("RUNNING", "STARTING", "BACKOFF"):
         raise SystemExit(f"{name} already runs under the supervisor: `make down` first, or leave it to `make up`")
+
+
+def run_airflow(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by Airflow's command line: with its settings, metadata and secrets, and none of a shell's.
+
+    Raises:
+        SystemExit: when the stack was never started, so that there is no Airflow to speak to.
+    """
+    config = settings()
+    if not (config.home / "secrets" / "sluice_airflow_password").exists():
+        raise SystemExit(f"no Airflow was ever started in {config.home}: `make up` first")
+    environment = job_environment(config) | airflow_environment(config)
+    command = [sys.executable, "-m", "airflow", *arguments]
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    os.execvpe(command[0], command, environment)  # noqa: S606 - to become it is the point
 
 
 def run_service(name: str) -> None:
