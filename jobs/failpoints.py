@@ -1,11 +1,14 @@
 """Faults on purpose: `SLUICE_FAILPOINT=name:action` acts at one named point of a job; off unless set.
 
+It may stand in the environment or in `.env`.
 Actions: `kill` (SIGKILL to this process), `raise`, `exit=N`, `sleep=SECONDS`. Several, comma-separated.
 """
 
 import os
 import signal
 import time
+
+from jobs.settings import settings
 
 
 class FailpointHit(RuntimeError):
@@ -14,7 +17,7 @@ class FailpointHit(RuntimeError):
 
 def failpoint(name: str) -> None:
     """Do what `SLUICE_FAILPOINT` asks for at this point; nothing when it names another or is unset."""
-    wanted = os.environ.get("SLUICE_FAILPOINT", "")
+    wanted = os.environ.get("SLUICE_FAILPOINT") or settings().failpoint
     for entry in filter(None, wanted.split(",")):
         point, _, action = entry.partition(":")
         if point != name:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from jobs.failpoints import FailpointHit, failpoint
+from jobs.settings import Settings
 
 
 def test_off_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,4 +32,11 @@ def test_ends_the_process(action: str, code: int) -> None:
 def test_an_unknown_action_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_FAILPOINT", "here:explode")
     with pytest.raises(ValueError, match="explode"):
+        failpoint("here")
+
+
+def test_the_setting_may_stand_in_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLUICE_FAILPOINT", raising=False)
+    monkeypatch.setattr("jobs.failpoints.settings", lambda: Settings(failpoint="here:raise"))
+    with pytest.raises(FailpointHit, match="here"):
         failpoint("here")

@@ -16,7 +16,7 @@ def test_airflow_is_spoken_to_with_the_settings_and_secrets_of_the_stack(monkeyp
     monkeypatch.setattr(foreground.os, "execvpe", lambda *what: became.append(what))
     monkeypatch.setattr(foreground.os, "chdir", lambda _: None)
     monkeypatch.setenv("AIRFLOW_HOME", "/somewhere/else")
-    with pytest.raises(SystemExit, match="no Airflow was ever started in .*: `make up` first"):
+    with pytest.raises(SystemExit, match=r"no Airflow was ever started in .*: `make up` first"):
         main(["airflow", "dags", "list"])
 
     ensure_secrets(settings())
