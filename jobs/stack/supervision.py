@@ -13,7 +13,9 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ProtocolError, ServerProxy, Transport
+from xml.parsers.expat import ExpatError
+from xmlrpc.client import Error as RpcError
+from xmlrpc.client import Fault, ServerProxy, Transport
 
 from jobs.settings import ROOT, Settings
 from jobs.stack import processes
@@ -22,6 +24,9 @@ from jobs.stack.environment import service_environment
 from jobs.stack.launch import render
 from jobs.stack.log_files import SUPERVISOR as NAME
 from jobs.stack.services import SERVICES, Service
+
+_NOT_OURS = (OSError, HTTPException, RpcError, ExpatError, ValueError, TypeError, KeyError, SyntaxError)
+"""No answer, or that of a stranger on the port, who refuses our password or speaks something else."""
 
 
 class SupervisorError(RuntimeError):
@@ -45,18 +50,18 @@ def client(config: Settings) -> Any:
 
 
 def is_alive(config: Settings) -> bool:
-    """Whether our supervisor answers (a stranger on the port refuses our password or speaks something else)."""
+    """Whether our supervisor answers, and not a stranger on its port."""
     try:
         return client(config).getState()["statename"] in ("RUNNING", "RESTARTING")
-    except (OSError, HTTPException, ProtocolError, Fault, ValueError, TypeError, KeyError, SyntaxError):
+    except _NOT_OURS:
         return False
 
 
 def states(config: Settings) -> dict[str, dict[str, Any]]:
-    """What the supervisor says of each program; empty when it does not answer."""
+    """What the supervisor says of each program; empty when it does not answer, or a stranger does."""
     try:
         return {info["name"]: info for info in client(config).getAllProcessInfo()}
-    except (OSError, HTTPException, ProtocolError, Fault):
+    except _NOT_OURS:
         return {}
 
 
