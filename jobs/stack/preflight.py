@@ -1,6 +1,8 @@
 """What is looked at before anything starts: ports, disk, memory, the pieces that `make setup` brings."""
 
 import ctypes
+import errno
+import ipaddress
 import shutil
 import socket
 from collections.abc import Collection, Iterable
@@ -51,24 +53,40 @@ def _owner_of(port: int) -> str:
     return "a process of another user"
 
 
-def _is_free(host: str, port: int) -> bool:
+def _refusal(host: str, port: int) -> OSError | None:
+    """Why an address cannot be bound; None when it can."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+        except OSError as refusal:
+            return refusal
+        return None
 
 
 def _free_port_near(host: str, port: int, taken: Collection[int]) -> int:
-    return next(
-        (other for other in range(port + 1, min(port + 200, 65535)) if other not in taken and _is_free(host, other)), 0
-    )
+    candidates = (other for other in range(port + 1, min(port + 200, 65535)) if other not in taken)
+    return next((other for other in candidates if _refusal(host, other) is None), 0)
+
+
+def host_problems(config: Settings) -> list[Problem]:
+    """An address that services can bind and that nobody can be sent to."""
+    try:
+        is_wildcard = ipaddress.ip_address(config.host).is_unspecified
+    except ValueError:
+        is_wildcard = False
+    if not is_wildcard:
+        return []
+    return [
+        Problem(
+            f"SLUICE_HOST={config.host} is no address that clients can be told: expected one address of this machine; "
+            "leave it out (127.0.0.1), since the services have no encryption and are not for a network"
+        )
+    ]
 
 
 def port_problems(config: Settings, fields: Iterable[str]) -> list[Problem]:
-    """Ports of the settings that somebody else holds, each with its holder and the cure."""
+    """Ports of the settings that cannot be had, each with its holder and the cure."""
     problems = []
     spoken_for = {getattr(config, name) for name in type(config).model_fields if name.startswith("port_")}
     seen: dict[int, str] = {}
@@ -77,18 +95,24 @@ def port_problems(config: Settings, fields: Iterable[str]) -> list[Problem]:
         variable = f"SLUICE_{field.upper()}"
         if port in seen:
             problems.append(Problem(f"{variable} and {seen[port]} are both {port}: give one of them another port"))
-        elif not _is_free(config.host, port):
-            other = _free_port_near(config.host, port, spoken_for)
-            spoken_for.add(other)
-            # In .env first: `status`, `demo` and the commands have to find the port too.
-            problems.append(
-                Problem(
-                    f"port {port} ({variable}) is taken by {_owner_of(port)}: stop it, or choose another port: "
-                    f"put `{variable}={other}` into .env (or into the environment of every command)"
-                )
-            )
+        elif refusal := _refusal(config.host, port):
+            problems.append(_port_problem(config.host, port, variable, refusal, spoken_for))
         seen[port] = variable
     return problems
+
+
+def _port_problem(host: str, port: int, variable: str, refusal: OSError, spoken_for: set[int]) -> Problem:
+    if refusal.errno not in (errno.EADDRINUSE, errno.EACCES):
+        return Problem(f"port {port} ({variable}) cannot be had on SLUICE_HOST={host}: {refusal.strerror or refusal}")
+    is_reserved = refusal.errno == errno.EACCES  # ports below 1024 are the administrator's
+    other = _free_port_near(host, max(port, 8000) if is_reserved else port, spoken_for)
+    spoken_for.add(other)
+    why = "may not be used by this user" if is_reserved else f"is taken by {_owner_of(port)}: stop it, or"
+    # In .env first: `status`, `demo` and the commands have to find the port too.
+    return Problem(
+        f"port {port} ({variable}) {why}{':' if is_reserved else ''} choose another port: "
+        f"put `{variable}={other}` into .env (or into the environment of every command)"
+    )
 
 
 def disk_problems(home: Path, *, free: int | None = None) -> list[Problem]:
@@ -171,7 +195,7 @@ def examine(config: Settings, starting: Iterable[Service], *, supervisor_starts:
     whole = len(starting) > 5
     return [
         *installation_problems(config),
-        *port_problems(config, fields),
+        *(host_problems(config) or port_problems(config, fields)),
         *place_problems(config),
         *disk_problems(config.home),
         *(memory_problems() if whole else []),

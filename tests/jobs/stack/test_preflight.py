@@ -1,5 +1,6 @@
 """What is said before anything starts: the taken port and who holds it, the full disk, the short memory."""
 
+import errno
 import re
 import socket
 import subprocess
@@ -53,6 +54,27 @@ def test_the_ports_that_are_proposed_can_all_be_taken(own_home: Path) -> None:
     found = [re.search(r"put `SLUICE_PORT_\w+=(\d+)`", problem.text) for problem in (first, second)]
     ports = [match[1] for match in found if match]
     assert len(ports) == len(set(ports)) == 2, (first.text, second.text)
+
+
+def test_what_is_refused_is_told_from_what_is_taken(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserved = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(preflight, "_refusal", lambda _, port: reserved if port < 1024 else None)
+    (problem,) = preflight.port_problems(Settings(home=own_home, port_api=80), ["port_api"])
+    assert problem.text.startswith(
+        "port 80 (SLUICE_PORT_API) may not be used by this user: choose another port: put `S"
+    )
+    assert "taken" not in problem.text
+    assert re.search(r"SLUICE_PORT_API=8\d{3}`", problem.text)
+
+    monkeypatch.undo()
+    (problem,) = preflight.port_problems(Settings(home=own_home, host="192.0.2.1"), ["port_api"])
+    assert "cannot be had on SLUICE_HOST=192.0.2.1: Cannot assign" in problem.text
+
+
+@pytest.mark.parametrize(("host", "number"), [("0.0.0.0", 1), ("::", 1), ("127.0.0.1", 0), ("localhost", 0)])
+def test_a_wildcard_is_no_address_for_clients(own_home: Path, host: str, number: int) -> None:
+    problems = preflight.host_problems(Settings(home=own_home, host=host))
+    assert [f"SLUICE_HOST={host} is no address" in problem.text for problem in problems] == [True] * number
 
 
 def test_a_free_port_is_no_problem(own_home: Path) -> None:
