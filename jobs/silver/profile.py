@@ -52,12 +52,42 @@ def count_rows(marked: DataFrame, key: tuple[str, ...]) -> Accounts:
     return accounts
 
 
-def shares(accounts: Accounts) -> Profile:
-    """Rejected shares. Rows of the future and of orders still to come wait for their time: no sign of bad data."""
-    waiting = accounts.future + accounts.rejected.get("order_unknown", 0)
-    refused = sum(accounts.rejected.values()) - waiting
-    judged = accounts.read - waiting
-    bad_ids = accounts.rejected.get("bad_id", 0)
+def corrected_rows(marked: DataFrame) -> Accounts:
+    """Rows of files that came again later in the same batch: the newest landing of a name stands for the file.
+
+    A refused dump stays in the batch until one passes; were its rows judged for ever, no correction could pass.
+    """
+    landing = F.substring_index(C.SOURCE_KEY, "#", 1)  # day/file@landing#row, see `clean_rules.source_key`
+    counts = marked.groupBy(landing.alias("landing"), C.REASON).count().collect()
+    landings = {row["landing"]: row["landing"].rpartition("@") for row in counts}
+    newest: dict[str, int] = {}
+    for file, _, landed in landings.values():
+        newest[file] = max(newest.get(file, 0), int(landed))
+    accounts = Accounts()
+    for row in counts:
+        file, _, landed = landings[row["landing"]]
+        if int(landed) == newest[file]:
+            continue
+        accounts.read += row["count"]
+        if row[C.REASON] is not None:
+            accounts.rejected[row[C.REASON]] = accounts.rejected.get(row[C.REASON], 0) + row["count"]
+    accounts.accepted = accounts.read - sum(accounts.rejected.values())
+    return accounts
+
+
+def shares(accounts: Accounts, corrected: Accounts | None = None) -> Profile:
+    """Rejected shares. Rows of the future and of orders still to come wait for their time: no sign of bad data.
+
+    Args:
+        accounts: the batch.
+        corrected: rows in it that are not judged (`corrected_rows`).
+    """
+    corrected = corrected or Accounts()
+    rejected = {reason: count - corrected.rejected.get(reason, 0) for reason, count in accounts.rejected.items()}
+    waiting = rejected.get("future_event", 0) + rejected.get("order_unknown", 0)
+    refused = sum(rejected.values()) - waiting
+    judged = accounts.read - corrected.read - waiting
+    bad_ids = rejected.get("bad_id", 0)
     enough = judged >= MIN_ROWS
     return {
         "rejected_share": refused / judged if enough else None,

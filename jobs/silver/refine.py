@@ -30,7 +30,7 @@ from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.silver.batches import Scope, bronze_batch, changed
 from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, write_silver
-from jobs.silver.profile import Accounts, Profile, against, batch_figures, count_rows, shares
+from jobs.silver.profile import Accounts, Profile, against, batch_figures, corrected_rows, count_rows, shares
 from jobs.silver.promotions import count_promotions
 from jobs.silver.tables import Silver, winners
 from jobs.silver.windows import INPUTS, RESTATING, Taking, taking
@@ -178,7 +178,9 @@ class Refinement:
                 accounts = count_rows(cleaned.marked, SILVER[table].key)
             parts.append(cleaned.accepted)
             rejected = cleaned.rejected
-        judged = shares(accounts)
+        # Counted only where it could matter: rows of dumps are rarely refused, and records of a topic never corrected
+        is_corrected = batch.rows is not None and accounts.rejected and table != "events"
+        judged = shares(accounts, corrected_rows(cleaned.marked) if is_corrected else None)
         if bought is not None:
             parts.append(bought)
         restated = self._restated(window, cached)

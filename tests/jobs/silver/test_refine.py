@@ -273,3 +273,19 @@ def test_the_gate_refuses_a_bad_catalog_and_keeps_the_last_good_version(bench):
     bench.land("products", catalog(0, price="2000"), day="2017-11-22", at=LATER + timedelta(days=1))
     with pytest.raises(GateFailedError, match=r"price_ratio\) observed 1000"):
         bench.refine()
+
+
+def test_a_correction_of_a_refused_dump_passes(bench):
+    bad = [{"product_id": f"p{n}", "price": "cheap" if n % 10 < 6 else "2"} for n in range(300)]
+    bench.land("products", bad)
+    with pytest.raises(GateFailedError, match=r"rejected_share\) observed 0.6"):
+        bench.refine()
+
+    bench.land("products", [{**row, "price": "2"} for row in bad], at=LATER)
+    report = bench.refine()["tables"]["products"]
+    assert (report["status"], report["inserted"], report["rejected"]) == ("done", 300, {"wrong_type": 180})
+    assert bench.open_quarantine() == {("products", "wrong_type"): 180}  # accounted for, not judged
+
+    bench.land("products", bad, at=LATER + timedelta(days=1))  # the newest landing is judged, whatever it corrects
+    with pytest.raises(GateFailedError, match="rejected_share"):
+        bench.refine()
