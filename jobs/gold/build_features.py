@@ -37,6 +37,8 @@ _INPUTS = ("events", "products", "promotions")
 _ROWS_PER_SLICE = 400_000
 _MIN_HISTORY = timedelta(days=14)
 """A cut with less history before it teaches nothing."""
+_MIN_SHARE = 0.02
+"""Nor does one with hardly an event before it: a single late event would otherwise pass for weeks of history."""
 _ENGINE = {
     # Sums over millions of groups that are as wide as ours spill when they are few: by size, not by cores
     "spark.sql.shuffle.partitions": "32",
@@ -197,14 +199,16 @@ def _last_week(calendar: Calendar, cut: datetime) -> int:
 def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dict[str, int]) -> Plan:
     lake, users = context.lake, GOLD["gold.user_features"]
     events = lake.read(spark, SILVER["events"], inputs[SILVER["events"].name])
-    start, count = events.agg(F.min(c.EVENT_TIME), F.count("*")).collect()[0]
-    if start is None or start.replace(tzinfo=UTC) >= as_of:
-        raise NothingToDo(f"silver.events holds no event before {as_of.isoformat()}")
     calendar = domain(context.domain).calendar
+    possible = training_windows(calendar, as_of)
+    earlier = [F.count_if(F.col(c.EVENT_TIME) < F.lit(moment)) for moment in (as_of, *possible)]
+    start, count, known, *before_cuts = events.agg(F.min(c.EVENT_TIME), F.count("*"), *earlier).collect()[0]
+    if not known:
+        raise NothingToDo(f"silver.events holds no event before {as_of.isoformat()}")
     windows = {
         cut: end
-        for cut, end in training_windows(calendar, as_of).items()
-        if cut >= calendar.day_start(start.replace(tzinfo=UTC)) + _MIN_HISTORY
+        for (cut, end), rows in zip(possible.items(), before_cuts, strict=True)
+        if cut >= calendar.day_start(start.replace(tzinfo=UTC)) + _MIN_HISTORY and rows >= known * _MIN_SHARE
     }
     before = lake.committed_inputs(users)
     wanted = (*sorted(windows), as_of)

@@ -4,6 +4,7 @@ The tests of one shop stand in the order of its life: the first run, a second on
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -165,3 +166,13 @@ def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_sh
     shop.buy(*PURCHASES)
     with pytest.raises(NothingToDo, match="no event before 2017-01-01"):
         shop.run("gold.build_features", end=datetime(2017, 1, 1, tzinfo=UTC))
+
+
+def test_one_late_event_is_no_history_of_weeks(make_shop: Callable[..., Any], job_context: Callable[..., Any]) -> None:
+    shop = make_shop()
+    shop.buy(
+        ("bob", "late", "milk", at(1, 5)), *(("ann", f"b{day}", "milk", at(10, 3 + day % 27)) for day in range(60))
+    )
+    context = replace(job_context("gold.build_features"), config=shop.config)
+    plan = _plan(context, shop.session, NOW, {"silver.events": shop.lake.version(SILVER["events"])})
+    assert set(plan.windows) == {LAST}  # all cuts before it see that event alone
