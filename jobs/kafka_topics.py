@@ -1,6 +1,7 @@
 """Kafka from Python: the one owner of client settings, topic names and topic states (kafka-python)."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,45 @@ def read_values(config: Settings, state: TopicState) -> Iterator[bytes]:
     raise KafkaTopicError(
         f"{state.name}: the broker stopped answering before the end of the topic was read: run it again"
     )
+
+
+def records_in(config: Settings, topic: str, gaps: Mapping[int, Sequence[range]]) -> dict[int, int]:
+    """Records that can be read at some offsets, per partition: the marks of transactions and what was rolled back use
+    offsets, too, and are none.
+
+    Args:
+        config: the settings.
+        topic: an existing topic.
+        gaps: ascending offsets per partition, below the partition's end.
+
+    Raises:
+        KafkaTopicError: when the broker stops answering.
+    """
+    from kafka import TopicPartition
+
+    found = dict.fromkeys(gaps, 0)
+    with _consumer(config) as consumer:
+        for number, wanted in gaps.items():
+            partition = TopicPartition(topic, number)
+            consumer.assign([partition])
+            begin = consumer.beginning_offsets([partition])[partition]
+            offsets = {offset for gap in wanted for offset in gap if offset >= begin}
+            position, heard = -1, time.monotonic()
+            for gap in wanted:
+                at = max(gap.start, begin)
+                while position < gap.stop and at < gap.stop:
+                    if position < at:
+                        consumer.seek(partition, at)
+                    batches = consumer.poll(timeout_ms=500)
+                    found[number] += sum(record.offset in offsets for record in batches.get(partition, ()))
+                    before, position = position, consumer.position(partition)
+                    if position > max(before, at):
+                        heard = time.monotonic()
+                    elif time.monotonic() - heard > _READ_IDLE_MS / 1000:
+                        raise KafkaTopicError(
+                            f"{topic}: partition {number} does not answer at offset {position}: run it again"
+                        )
+    return found
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The checks that compare tables with tables; each can fail and a test shows it failing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from features import columns as C
+from jobs.bronze.checkpoints import Stretch
 from jobs.catalog import BRONZE_DUMPS, BRONZE_EVENTS, BRONZE_FILES, QUARANTINE, SILVER, TableSpec
 from jobs.lake import Lake
 from jobs.silver.profile import Accounts
@@ -78,42 +79,113 @@ def files_landed(spark: SparkSession, lake: Lake) -> list[Check]:
     return checks
 
 
-def offsets_contiguous(
-    spark: SparkSession, lake: Lake, ends: Mapping[int, int] | None, problem: str = ""
+@dataclass(frozen=True)
+class Topic:
+    """The topic that bronze.events was read from, as it stands now.
+
+    Attributes:
+        topic_id: changes when a topic is made anew under its name.
+        ends: next offset of each partition.
+        records_in: how many records can be read at some offsets of each partition.
+    """
+
+    topic_id: str
+    ends: Mapping[int, int]
+    records_in: Callable[[Mapping[int, Sequence[range]]], Mapping[int, int]]
+
+
+def offsets_landed(
+    spark: SparkSession, lake: Lake, stretches: Sequence[Stretch], topic: Topic | None, problem: str = ""
 ) -> list[Check]:
-    """Each partition of bronze.events holds every offset from its first to its last once, and ends where Kafka does.
+    """bronze.events holds every record that its checkpoints have passed, once, and they stand where Kafka ends.
+
+    An offset that bronze lacks is a lost record when a record can be read there, or when nobody can look any more
+    (the topic was made anew): the marks of a producer's transactions use offsets and are no records.
 
     Args:
         spark: open session.
         lake: the lake.
-        ends: end offset of each partition of the topic; None when Kafka does not answer.
-        problem: why `ends` is None.
+        stretches: what each epoch of the landing has read, the newest last.
+        topic: None when Kafka does not answer.
+        problem: why `topic` is None.
     """
     if lake.version(BRONZE_EVENTS) is None:
-        return [Check("kafka.landed", not any((ends or {}).values()), str(ends), "no bronze.events table", problem)]
+        ends = {} if topic is None else topic.ends
+        return [Check("kafka.landed", not any(ends.values()), str(ends), "no bronze.events table", problem)]
+    events = lake.read(spark, BRONZE_EVENTS)
     parts = (
-        lake.read(spark, BRONZE_EVENTS)
-        .groupBy("epoch", C.PARTITION)
+        events.groupBy("epoch", C.PARTITION)
         .agg(
             F.count("*").alias("n"),
             F.count_distinct(C.OFFSET).alias("distinct"),
-            (F.max(C.OFFSET) - F.min(C.OFFSET) + 1).alias("span"),
+            F.min(C.OFFSET).alias("first"),
             (F.max(C.OFFSET) + 1).alias("end"),
         )
         .collect()
     )
-    holes = {f"{row['epoch']}/{row['partition']}": row["span"] - row["distinct"] for row in parts}
+    held = {(row["epoch"], row["partition"]): range(row["first"], row["end"]) for row in parts}
+    passed = _passed(held, stretches)
+    counts = {(row["epoch"], row["partition"]): row["distinct"] for row in parts}
+    gaps = {
+        key: _gaps(events, *key, whole) if counts.get(key) else [whole]
+        for key, whole in passed.items()
+        if len(whole) > counts.get(key, 0)
+    }
+    lost = _lost(gaps, {stretch.epoch.number: stretch.epoch.topic_id for stretch in stretches}, topic)
     doubles = sum(row["n"] - row["distinct"] for row in parts)
     checks = [
-        compare("kafka.contiguous", 0, sum(holes.values()), f"offsets missing per epoch/partition: {holes}"),
+        compare("kafka.contiguous", 0, sum(lost.values()), f"records missing per epoch/partition: {lost}"),
         compare("kafka.once", 0, doubles, "offsets landed more than once"),
     ]
-    if ends is None:
+    if topic is None:
         return [*checks, Check("kafka.landed", False, "end offsets of the topic", "none", problem)]
-    newest = max((row["epoch"] for row in parts), default=0)
-    got = {row["partition"]: row["end"] for row in parts if row["epoch"] == newest}
-    wanted = {partition: end for partition, end in sorted(ends.items()) if end > 0}
-    return [*checks, compare("kafka.landed", wanted, dict(sorted(got.items())), "end offsets of topic and bronze")]
+    wanted = {partition: end for partition, end in sorted(topic.ends.items()) if end > 0}
+    newest = stretches[-1] if stretches and stretches[-1].epoch.topic_id == topic.topic_id else None
+    got = {partition: newest.ends.get(partition, 0) if newest else 0 for partition in wanted}
+    detail = "end offsets of the topic and of the landing's checkpoint"
+    return [*checks, compare("kafka.landed", wanted, got, detail if newest else f"{detail}, which knows another topic")]
+
+
+_Part = tuple[int, int]
+"""Epoch and partition."""
+
+
+def _passed(held: Mapping[_Part, range], stretches: Sequence[Stretch]) -> dict[_Part, range]:
+    """Offsets that a part must hold: those between its rows, and all that the checkpoint of its epoch has passed."""
+    passed = dict(held)
+    for stretch in stretches:
+        for partition, end in stretch.ends.items():
+            key, start = (stretch.epoch.number, partition), stretch.epoch.starts.get(partition)
+            rows = held.get(key)
+            if start is None and rows is None:
+                continue
+            first = start if rows is None or (start is not None and start < rows.start) else rows.start
+            last = end if rows is None else max(end, rows.stop)
+            if first is not None and first < last:
+                passed[key] = range(first, last)
+    return passed
+
+
+def _gaps(events: DataFrame, epoch: int, partition: int, whole: range) -> list[range]:
+    """Offsets of a part that have no row."""
+    own = events.where((F.col("epoch") == epoch) & (F.col(C.PARTITION) == partition)).select(C.OFFSET).distinct()
+    after = F.lead(C.OFFSET, 1, whole.stop).over(Window.orderBy(C.OFFSET))
+    breaks = own.select(F.col(C.OFFSET).alias("last"), after.alias("next")).where("next > last + 1").collect()
+    first = own.agg(F.min(C.OFFSET)).collect()[0][0]
+    found = [range(row["last"] + 1, row["next"]) for row in breaks]
+    return sorted([*([range(whole.start, first)] if first > whole.start else []), *found], key=lambda gap: gap.start)
+
+
+def _lost(gaps: Mapping[_Part, Sequence[range]], topic_of: Mapping[int, str], topic: Topic | None) -> dict[str, int]:
+    """Records missing per epoch/partition; an offset that nobody can look at any more counts as one."""
+    lost: dict[str, int] = {}
+    for epoch in sorted({epoch for epoch, _ in gaps}):
+        own = {partition: ranges for (number, partition), ranges in gaps.items() if number == epoch}
+        counted: Mapping[int, int] = {partition: sum(map(len, ranges)) for partition, ranges in own.items()}
+        if topic is not None and topic_of.get(epoch) == topic.topic_id:
+            counted = topic.records_in(own)
+        lost |= {f"{epoch}/{partition}": count for partition, count in counted.items() if count}
+    return lost
 
 
 def nothing_lost(table: str, bronze_rows: int, silver_rows: int, accounts: Accounts, open_: Mapping[str, int]) -> Check:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -17,13 +18,14 @@ from jobs.silver.rules import fingerprint, other_rules
 from jobs.silver.tables import WAITING
 from jobs.verify.checks import (
     Check,
+    Topic,
     Waiting,
     compare,
     content_of,
     files_landed,
     nothing_lost,
     nothing_strange,
-    offsets_contiguous,
+    offsets_landed,
     open_by_reason,
     same_content,
     unique_by_key,
@@ -68,14 +70,16 @@ def guarded(name: str, make: Callable[[], list[Check]]) -> list[Check]:
 
 def kafka_checks(spark: SparkSession, lake: Lake, config: Settings) -> list[Check]:
     """Bronze beside the topic itself."""
-    from jobs.kafka_topics import event_topic, topic_state
+    from jobs.bronze.checkpoints import EpochStore
+    from jobs.kafka_topics import event_topic, records_in, topic_state
 
-    ends, problem = None, ""
+    name, topic, problem = event_topic(lake.domain), None, ""
     try:
-        ends = dict(topic_state(config, event_topic(lake.domain)).ends)
+        state = topic_state(config, name)
+        topic = Topic(state.topic_id, state.ends, partial(records_in, config, name))
     except Exception as error:  # an unreachable broker fails one check, not all
         problem = str(error)
-    return offsets_contiguous(spark, lake, ends, problem)
+    return offsets_landed(spark, lake, EpochStore(lake).stretches(name), topic, problem)
 
 
 def silver_checks(spark: SparkSession, lake: Lake) -> list[Check]:

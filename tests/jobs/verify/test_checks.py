@@ -4,17 +4,19 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jobs.bronze.checkpoints import Epoch, Stretch
 from jobs.catalog import BRONZE_DUMPS, BRONZE_EVENTS, BRONZE_FILES, QUARANTINE, SILVER
 from jobs.lake import Lake
 from jobs.settings import Settings
 from jobs.silver.profile import Accounts
 from jobs.verify.checks import (
+    Topic,
     Waiting,
     content_of,
     files_landed,
     nothing_lost,
     nothing_strange,
-    offsets_contiguous,
+    offsets_landed,
     same_content,
     unique_by_key,
     waiting_rows,
@@ -77,19 +79,53 @@ def test_a_lost_bronze_row_is_found(spark, lake):
     assert all(verdicts(files_landed(spark, lake)).values())
 
 
-def test_a_missing_offset_a_double_one_and_a_short_end_are_found(spark, lake):
-    def record(offset, partition=0):
-        return {"topic": "retail.events", "partition": partition, "offset": offset, "kafka_time": NOW,
-                "ingested_at": NOW, "epoch": 0}  # fmt: skip
+def record(offset, partition=0, epoch=0):
+    return {"topic": "retail.events", "partition": partition, "offset": offset, "kafka_time": NOW, "ingested_at": NOW,
+            "epoch": epoch}  # fmt: skip
 
+
+def topic(ends, *, marks=()):
+    """A topic that holds a record at every offset but those of the marks of transactions."""
+
+    def records_in(gaps):
+        return {number: sum(offset not in marks for gap in found for offset in gap) for number, found in gaps.items()}
+
+    return Topic("id-1", ends, records_in)
+
+
+def stretch(ends, number=0, starts=None, topic_id="id-1"):
+    return Stretch(Epoch(number, topic_id, starts or dict.fromkeys(ends, 0)), ends)
+
+
+def test_a_missing_offset_a_double_one_and_a_short_end_are_found(spark, lake):
     write(spark, lake, BRONZE_EVENTS, [record(0), record(2)])
-    found = verdicts(offsets_contiguous(spark, lake, {0: 4, 1: 0}))
-    assert found == {"kafka.contiguous": False, "kafka.once": True, "kafka.landed": False}
+    found = offsets_landed(spark, lake, [stretch({0: 4, 1: 0})], topic({0: 5, 1: 0}))
+    assert verdicts(found) == {"kafka.contiguous": False, "kafka.once": True, "kafka.landed": False}
+    assert found[0].got == "2"  # offset 1, and 3, which the checkpoint has passed
     write(spark, lake, BRONZE_EVENTS, [record(1), record(3)])
-    assert all(verdicts(offsets_contiguous(spark, lake, {0: 4, 1: 0})).values())
-    assert verdicts(offsets_contiguous(spark, lake, None, "no broker"))["kafka.landed"] is False
+    assert all(verdicts(offsets_landed(spark, lake, [stretch({0: 4, 1: 0})], topic({0: 4, 1: 0}))).values())
+    assert verdicts(offsets_landed(spark, lake, [stretch({0: 4})], None, "no broker"))["kafka.landed"] is False
+    renewed = offsets_landed(spark, lake, [stretch({0: 4}, topic_id="id-0")], topic({0: 4}))
+    assert verdicts(renewed)["kafka.landed"] is False
     write(spark, lake, BRONZE_EVENTS, [record(3)])
-    assert verdicts(offsets_contiguous(spark, lake, {0: 4}))["kafka.once"] is False
+    assert verdicts(offsets_landed(spark, lake, [stretch({0: 4})], topic({0: 4})))["kafka.once"] is False
+
+
+def test_marks_of_transactions_are_no_lost_records(spark, lake):
+    write(spark, lake, BRONZE_EVENTS, [record(0), record(2), record(3)])  # 1 and 4 end transactions
+    landed = [stretch({0: 5, 1: 1})]  # all of partition 1 was rolled back
+    assert all(verdicts(offsets_landed(spark, lake, landed, topic({0: 5, 1: 1}, marks=(0, 1, 4)))).values())
+    found = offsets_landed(spark, lake, landed, topic({0: 5, 1: 1}, marks=(0, 1)))
+    assert (found[0].ok, found[0].detail) == (False, "records missing per epoch/partition: {'0/0': 1}")
+    nobody_can_look = offsets_landed(spark, lake, [stretch({0: 5}, topic_id="id-0")], topic({}))
+    assert verdicts(nobody_can_look)["kafka.contiguous"] is False
+
+
+def test_a_new_epoch_of_one_topic_has_landed_before_each_partition_gets_a_record(spark, lake):
+    write(spark, lake, BRONZE_EVENTS, [record(0), record(0, 1), record(1, 0, epoch=1)])
+    epochs = [stretch({0: 1, 1: 1}), stretch({0: 2, 1: 1}, 1, {0: 1, 1: 1})]
+    assert all(verdicts(offsets_landed(spark, lake, epochs, topic({0: 2, 1: 1}))).values())
+    assert verdicts(offsets_landed(spark, lake, epochs, topic({0: 2, 1: 2})))["kafka.landed"] is False
 
 
 def test_a_row_that_vanished_between_bronze_and_silver_is_found():
