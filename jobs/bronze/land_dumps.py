@@ -1,7 +1,8 @@
 """Daily dump files of object storage -> bronze, as they came, each file once.
 
 Reads: `dumps/{domain}/…` of the bucket. Writes: bronze.{users, products, orders, order_items, promotions}, one row a
-record, and the ledger bronze.files, one row per file and content (landed | empty | refused with a reason).
+record, and the ledger bronze.files, one row per file and content (landed | empty | refused with a reason), and
+one (known) when an object comes under another ETag with a content that was taken before.
 Idempotent: a file whose name and SHA-256 are in the ledger is not read again; an unchanged store is told from names,
 sizes and ETags without Spark. A file that cannot be read is refused and never stops the others.
 """
@@ -48,7 +49,7 @@ class Landing:
     files: dict[int, FileRow] = field(default_factory=dict)
     refused: list[FileRow] = field(default_factory=list)
     ragged_rows: int = 0
-    known_again: int = 0
+    known: list[FileRow] = field(default_factory=list)
 
 
 def main(ctx: JobContext) -> None:
@@ -100,7 +101,11 @@ def _in_window(ctx: JobContext, calendar: Calendar, key: str) -> bool:
 
 
 def land(ctx: JobContext, store: ObjectStore, new: Sequence[StoredObject], spark: SparkSession) -> None:
-    """Check, stage and append the given objects; fills in the report."""
+    """Check, stage and append the given objects; fills in the report.
+
+    Raises:
+        NothingToDo: when the ledger held the content of each; their new ETags are remembered.
+    """
     ingested_at = wall_now()
     landing = Landing()
     ledger = read_ledger(ctx.lake)
@@ -119,12 +124,14 @@ def land(ctx: JobContext, store: ObjectStore, new: Sequence[StoredObject], spark
                 appends.append(engine.submit(_append, ctx, spark, stage.groups(entity), files, ingested_at))
         for append in appends:
             append.result()
-    rows = [*landing.files.values(), *landing.refused]
+    rows = [*landing.files.values(), *landing.refused, *landing.known]
     for entity in {row.entity for row in landing.files.values() if row.row_count}:
         settled_files(ctx.lake, entity)
     if rows:
         write_ledger(spark, ctx.lake, rows, ingested_at)
     _report(ctx, landing, recovered)
+    if len(rows) == len(landing.known) and not recovered:
+        raise NothingToDo(f"{len(rows)} files came again with the content that bronze holds")
 
 
 def _append(
@@ -145,6 +152,7 @@ def _recover(ctx: JobContext, spark: SparkSession, ledger: Ledger, ingested_at: 
     if left:
         write_ledger(spark, ctx.lake, left, ingested_at)
         ledger.contents |= {row.identity for row in left}
+        ledger.objects |= {(row.source_file, row.source_size_bytes, row.etag) for row in left}
         ctx.progress(f"{len(left)} files of an earlier run were landed and are now in the ledger")
     return len(left)
 
@@ -181,24 +189,14 @@ class _Stager:
     def take(self, objects: Sequence[StoredObject]) -> None:
         """Read, check and stage objects whose name and content the ledger does not hold."""
         for entry, content in _contents(self.store, objects):
-            row = FileRow(
-                source_file=entry.key,
-                entity="unknown",
-                business_date=None,
-                source_sha256=hashlib.sha256(content).hexdigest(),
-                source_size_bytes=len(content),
-                row_count=0,
-                status="refused",
-                reason=None,
-                etag=entry.etag,
-            )
+            row = _ledger_row(self.domain, entry, content)
             if row.identity in self.ledger.contents:
-                self.landing.known_again += 1
+                # Unless the ledger of an earlier run was completed just now, the object is new and its content is not
+                if (entry.key, entry.size_bytes, entry.etag) not in self.ledger.objects:
+                    self.landing.known.append(replace(row, status="known"))
                 continue
             try:
-                key = parse_key(self.domain, entry.key)
-                row = replace(row, entity=key.entity, business_date=key.business_date.isoformat())
-                self._stage(key, content, row)
+                self._stage(parse_key(self.domain, entry.key), content, row)
             except RefusedFile as refusal:
                 self.landing.refused.append(replace(row, reason=str(refusal)))
 
@@ -215,6 +213,26 @@ class _Stager:
                 group.add_csv(number, found.framed)
 
 
+def _ledger_row(domain: str, entry: StoredObject, content: bytes) -> FileRow:
+    """What the ledger says of an object before it is checked."""
+    try:
+        key = parse_key(domain, entry.key)
+        entity, day = key.entity, key.business_date.isoformat()
+    except RefusedFile:
+        entity, day = "unknown", None
+    return FileRow(
+        source_file=entry.key,
+        entity=entity,
+        business_date=day,
+        source_sha256=hashlib.sha256(content).hexdigest(),
+        source_size_bytes=len(content),
+        row_count=0,
+        status="refused",
+        reason=None,
+        etag=entry.etag,
+    )
+
+
 def _inspect(key: DumpKey, content: bytes, number: int) -> Inspection:
     if key.is_parquet:
         return inspect_parquet(key.key, content, PROMOTION_TYPES)
@@ -227,7 +245,7 @@ def _report(ctx: JobContext, landing: Landing, recovered: int) -> None:
     for row in landing.files.values():
         rows[row.entity] += row.row_count
     ctx.report.update(
-        files={**by_status, "recovered": recovered, "known_again": landing.known_again},
+        files={**by_status, "recovered": recovered, "known_again": len(landing.known)},
         rows_written=dict(rows),
         rows_read=sum(rows.values()),
         rows_ragged=landing.ragged_rows,

@@ -35,7 +35,7 @@ BRONZE_FILES = TableSpec(
     columns="source_file STRING NOT NULL, entity STRING NOT NULL, business_date DATE, source_sha256 STRING NOT NULL, "
     "source_size_bytes BIGINT NOT NULL, row_count BIGINT NOT NULL, status STRING NOT NULL, reason STRING, "
     "etag STRING, ingested_at TIMESTAMP NOT NULL",
-    key=("source_file", "source_sha256"),
+    key=("source_file", "source_sha256", "etag"),
     writer="bronze.land_dumps",
 )
 BRONZE_EVENTS = TableSpec(
