@@ -2,7 +2,7 @@
 
 A seeded clock starts at `SLUICE_CLOCK_START` when the platform is first used and then runs on at
 wall speed; `advance` moves it forward (replay, drills). In production the clock is the wall clock.
-Only `ingested_at` is wall time elsewhere. State: `<home>/clock.json`, one pair of anchors.
+Only `ingested_at` is wall time elsewhere. State: `<home>/clock.json`, one pair of anchors, and what it was seeded with.
 """
 
 import json
@@ -20,7 +20,10 @@ class ClockError(ValueError):
 
 def parse_moment(text: str) -> datetime:
     """ISO 8601 to an aware UTC datetime; a naive text is refused."""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ClockError(f"a moment is ISO 8601, got {text!r}: write for example 2017-11-27T05:00:00Z") from None
     if moment.tzinfo is None:
         raise ClockError(f"a moment needs a time zone, got {text!r}: write for example 2017-11-27T05:00:00Z")
     return moment.astimezone(UTC)
@@ -34,11 +37,12 @@ def _state_file(config: Settings) -> Path:
     return config.home / "clock.json"
 
 
-def _write(config: Settings, event_now: datetime) -> None:
+def _write(config: Settings, event_now: datetime, seed: str | None) -> None:
     path = _state_file(config)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-    temporary.write_text(json.dumps({"event_anchor": event_now.isoformat(), "wall_anchor": _wall().isoformat()}))
+    anchors = {"event_anchor": event_now.isoformat(), "wall_anchor": _wall().isoformat()}
+    temporary.write_text(json.dumps({**anchors, "seed": seed}))
     temporary.replace(path)
 
 
@@ -49,7 +53,7 @@ def now(config: Settings | None = None) -> datetime:
         return _wall()
     path = _state_file(config)
     if not path.exists():
-        _write(config, parse_moment(config.clock_start))
+        _write(config, parse_moment(config.clock_start), config.clock_start)
     state = json.loads(path.read_text())
     return parse_moment(state["event_anchor"]) + (_wall() - parse_moment(state["wall_anchor"]))
 
@@ -62,5 +66,21 @@ def advance_to(moment: datetime, config: Settings | None = None) -> datetime:
     current = now(config)
     if moment < current - timedelta(seconds=1):
         raise ClockError(f"the clock only moves forward: it is {current.isoformat()}, asked for {moment.isoformat()}")
-    _write(config, moment)
+    _write(config, moment, _seed(config))
     return moment
+
+
+def _seed(config: Settings) -> str | None:
+    path = _state_file(config)
+    return json.loads(path.read_text()).get("seed") if path.exists() else None
+
+
+def unused_start(config: Settings) -> str | None:
+    """Why `SLUICE_CLOCK_START` does not count and what to do; None when the clock was seeded with it, or not yet."""
+    seed = _seed(config)
+    if config.clock == "wall" or seed is None or parse_moment(seed) == parse_moment(config.clock_start):
+        return None
+    return (
+        f"SLUICE_CLOCK_START={config.clock_start} is not used: the clock of {config.home} was seeded with {seed} and "
+        f"only runs on. Set it back, or start with an empty state: `make clean`, then `make up`"
+    )

@@ -6,6 +6,7 @@
 
 import os
 import subprocess
+from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -127,6 +128,17 @@ class Settings(BaseSettings):
     def _from_the_checkout(cls, home: Path) -> Path:
         """A relative home is the checkout's, whatever folder the command is called from."""
         return home if home.is_absolute() else ROOT / home
+
+    @field_validator("clock_start")
+    @classmethod
+    def _with_a_zone(cls, text: str) -> str:
+        try:
+            zone = datetime.fromisoformat(text).tzinfo
+        except ValueError:
+            zone = None
+        if zone is None:
+            raise ValueError("Input should be a moment in ISO 8601 with its time zone")
+        return text
 
     @cached_property
     def lake_root(self) -> str:

@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 from rich.markup import escape
 
+from jobs import clock
 from jobs.settings import Settings, settings
 from jobs.stack import postgres, preflight, processes, supervision
 from jobs.stack.credentials import ensure_secrets, write_private
@@ -208,6 +209,8 @@ def up(
     console = console or Console(stderr=True)
     config = _prepare_home(config or settings())
     wanted = select(only)
+    if unused := clock.unused_start(config):
+        console.print(f"[yellow]{escape(unused)}[/]", highlight=False, soft_wrap=True)
     with _alone(config, console):
         report = _begin(config, wanted, console, force=force)
         failed = show(Watch(config, wanted, READY_SECONDS), console)

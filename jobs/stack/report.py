@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from jobs import clock
 from jobs.settings import Settings
 from jobs.stack import memory, processes, supervision
 from jobs.stack.credentials import secret
@@ -104,6 +106,7 @@ def status(config: Settings) -> dict[str, Any]:
     return {
         "services": [asdict(row) for row in rows],
         "pss_mib": sum(row.pss_mib for row in rows),
+        "notes": [note for note in [clock.unused_start(config)] if note],
         "ok": all(row.state == "ready" for row in rows),
         "addresses": addresses(config),
         "secrets": str(config.home.resolve() / "secrets"),
@@ -134,4 +137,6 @@ def print_status(report: dict[str, Any], console: Console) -> None:
     for name, address in report["addresses"].items():
         places.add_row(name, address)
     console.print(places, highlight=False)
+    for note in report["notes"]:
+        console.print(f"[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
     console.print(f"other secrets: {report['secrets']} (one file each)", highlight=False)

@@ -34,3 +34,16 @@ def test_wall_clock_cannot_be_moved(tmp_path) -> None:
 def test_a_moment_needs_a_time_zone() -> None:
     with pytest.raises(clock.ClockError, match="time zone"):
         clock.parse_moment("2017-11-27T05:00:00")
+
+
+def test_another_start_than_the_seed_is_said_to_be_unused(tmp_path) -> None:
+    config, other = Settings(home=tmp_path), Settings(home=tmp_path, clock_start="2017-06-01T00:00:00Z")
+    assert clock.unused_start(other) is None  # not seeded yet
+    clock.now(config)
+    clock.advance_to(clock.now(config) + timedelta(days=3), config)
+    assert clock.unused_start(config) is None
+    said = clock.unused_start(other)
+    assert said is not None
+    assert said.startswith("SLUICE_CLOCK_START=2017-06-01T00:00:00Z is not used: the clock of")
+    assert "was seeded with 2017-11-27T05:00:00Z" in said
+    assert "make clean" in said

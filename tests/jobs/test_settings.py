@@ -16,6 +16,7 @@ BAD = [
     ("SLUICE_SPARK_CORES", "0"),
     ("SLUICE_CLOCK", "yesterday"),
     ("SLUICE_GATES", "off"),
+    ("SLUICE_CLOCK_START", "2017-11-27"),
 ]
 
 
