@@ -3,12 +3,15 @@
 import json
 import sys
 import traceback
+from contextlib import nullcontext, redirect_stdout
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from jobs.clock import parse_moment
 from jobs.evaluate.command import evaluate, quality
 from jobs.list_commands import bought_together, cart, recommend, similar, trending
 from jobs.mailing_commands import app as mailing_app
@@ -49,27 +52,33 @@ def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 @app.command()
-def up(only: Annotated[str, typer.Option(help="Comma-separated services; default: all.")] = "") -> None:
+def up(
+    only: Annotated[str, typer.Option(help="Comma-separated services; default: all.")] = "", as_json: JsonFlag = False
+) -> None:
     """Start the local stack (idempotent): finds what still runs, ends with exactly one of each."""
-    raise typer.Exit(_stack("up", *(["--only", only] if only else [])))
+    raise typer.Exit(_stack("up", *(["--only", only] if only else []), *_json(as_json)))
 
 
 @app.command()
-def down() -> None:
+def down(as_json: JsonFlag = False) -> None:
     """Stop the local stack; nothing is lost."""
-    raise typer.Exit(_stack("down"))
+    raise typer.Exit(_stack("down", *_json(as_json)))
 
 
 @app.command()
 def status(as_json: JsonFlag = False) -> None:
     """Services, ports, memory (PSS), addresses and logins."""
-    raise typer.Exit(_stack("status", *(["--json"] if as_json else [])))
+    raise typer.Exit(_stack("status", *_json(as_json)))
 
 
 @app.command()
 def logs(service: Annotated[str, typer.Argument(help="Service; default: all.")] = "") -> None:
     """Follow the logs of one service or all."""
     raise typer.Exit(_stack("logs", *([service] if service else [])))
+
+
+def _json(as_json: bool) -> list[str]:
+    return ["--json"] if as_json else []
 
 
 def _stack(*arguments: str) -> int:
@@ -84,11 +93,23 @@ def _stack(*arguments: str) -> int:
 @app.command()
 def demo(
     weeks: Annotated[int, typer.Option(min=10, max=48, help="Weeks of history, the last ones; 48 is all.")] = 48,
+    as_json: JsonFlag = False,
 ) -> None:
     """Set everything up, run the pipeline through Airflow, show lists and links."""
     from jobs.demo import run_demo
 
-    raise typer.Exit(run_demo(weeks))
+    said: dict[str, Any] = {}
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        try:
+            code = run_demo(weeks, said)
+        except Exception as problem:
+            if not as_json:
+                raise
+            traceback.print_exc()
+            code, said = 1, {"error": f"{type(problem).__name__}: {problem}"}
+    if as_json:
+        _print_json({"ok": code == 0, **said})
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -101,8 +122,18 @@ def ingest(
     """Land new dumps and events through Airflow and let the chain follow."""
     from jobs.demo import run_ingest
 
+    moments = [_moment(name, value) for name, value in (("--start", start), ("--end", end)) if value]
+    if len(moments) == 2 and moments[0] >= moments[1]:
+        raise typer.BadParameter(f"--start must be before --end, got {start} and {end}")
     conf = {key: value for key, value in (("start", start), ("end", end)) if value}
     raise typer.Exit(run_ingest(conf, follow=follow, as_json=as_json))
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        return parse_moment(text)
+    except ValueError as problem:
+        raise typer.BadParameter(str(problem), param_hint=name) from None
 
 
 for list_command in (recommend, similar, bought_together, cart, trending):

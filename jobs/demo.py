@@ -215,8 +215,8 @@ def ask_for_lists(config: Settings) -> list[tuple[Answer, list[str]]]:
     return found
 
 
-def run_demo(weeks: int) -> int:
-    """The whole demo; returns the exit code."""
+def run_demo(weeks: int, said: dict[str, Any] | None = None) -> int:
+    """The whole demo; returns the exit code, and in `said` what a program wants to know of it."""
     from jobs import shop
     from jobs.stack import StackError, up
 
@@ -236,7 +236,12 @@ def run_demo(weeks: int) -> int:
         lists = watch.step("Ask the API for lists", lambda: ask_for_lists(config))
     except endings as problem:
         console.print(f"[red]The demo stopped:[/red] {escape(str(problem))}", highlight=False)
+        if said is not None:
+            said["error"] = str(problem)
         return 1
+    if said is not None:
+        households = [{"answer": asdict(answer), "bought": bought} for answer, bought in lists]
+        said.update(households=households, stages=watch.rows, memory_gib={"idle": idle, "peak": max(peak.gib, idle)})
     for answer, bought in lists:
         console.print(demo_view.household(answer, bought))
     console.print(demo_view.times(watch.rows, steps))

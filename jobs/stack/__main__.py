@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from rich.console import Console
 
@@ -16,7 +17,9 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start everything (idempotent) and wait until it is ready")
     up.add_argument("--only", default="", help="comma-separated services; what they need is started too")
     up.add_argument("--force", action="store_true", help="start although a check of ports, disk or memory says no")
-    commands.add_parser("down", help="stop everything; nothing is lost")
+    up.add_argument("--json", action="store_true", help="say as JSON what was done, or why not")
+    down = commands.add_parser("down", help="stop everything; nothing is lost")
+    down.add_argument("--json", action="store_true", help="say as JSON what was done, or why not")
     status = commands.add_parser("status", help="services, memory (PSS), addresses and logins")
     status.add_argument("--json", action="store_true", help="as JSON; exit code 1 unless all services are ready")
     logs = commands.add_parser("logs", help="follow the logs")
@@ -41,14 +44,18 @@ def _up(given: argparse.Namespace) -> int:
     report = up(only=[name for name in given.only.split(",") if name], force=given.force)
     words = f"{len(report.started)} started, {len(report.already)} ran already"
     Console(stderr=True).print(f"stack is up in {report.seconds:.1f} s: {words}", highlight=False)
+    if given.json:
+        print(json.dumps({"ok": True, **asdict(report)}, indent=2))
     return 0
 
 
-def _down() -> int:
+def _down(*, as_json: bool) -> int:
     from jobs.stack.lifecycle import down
 
     killed = down()
     Console(stderr=True).print(f"stack is down{f' ({killed} had to be killed)' if killed else ''}", highlight=False)
+    if as_json:
+        print(json.dumps({"ok": True, "killed": killed}))
     return 0
 
 
@@ -151,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(words[:1] if words[:1] == ["airflow"] else words)  # the rest is for Airflow to read
     actions: dict[str, Callable[[], int]] = {
         "up": lambda: _up(given),
-        "down": _down,
+        "down": lambda: _down(as_json=given.json),
         "status": lambda: _status(as_json=given.json),
         "logs": lambda: _logs(given),
         "run": lambda: _run(given.service),
@@ -164,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return actions[given.command]()
     except (SettingsError, StackError, ClusterError, UnknownServiceError, SupervisorError) as problem:
         Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
+        if getattr(given, "json", False):
+            print(json.dumps({"ok": False, "error": str(problem)}))
         return 1
     except KeyboardInterrupt:
         return 130

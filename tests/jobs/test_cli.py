@@ -31,7 +31,8 @@ WANTED = {
     "bench",
 }
 REPORTING = {
-    "status", "ingest", "recommend", "similar", "bought-together", "cart", "trending", "sql", "verify", "hash", "bench",
+    "up", "down", "demo", "status",
+    "ingest", "recommend", "similar", "bought-together", "cart", "trending", "sql", "verify", "hash", "bench",
     "evaluate", "release list", "release activate", "release rollback", "quarantine list", "quarantine replay",
     "mailing list", "mailing preview", "mailing opt-out",
 }  # fmt: skip
@@ -132,7 +133,7 @@ def test_an_empty_platform_answers_in_json(sluice: Callable[..., Result]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("recommend", "1"), "RecommendationError: the API does not answer at http://127.0.0.1:9: `make up`"),
+        (("recommend", "1"), "ApiAwayError: the API does not answer at http://127.0.0.1:9: `make up`"),
         (("release", "rollback", "--json"), "ReleaseError: Redis does not answer at redis://127.0.0.1:9"),
         (("sql", "drop table silver.events"), "QueryError: `sluice sql` takes one SELECT"),
         (("quarantine", "list", "--table", "nothing"), "UnknownTableError: table must be one of {"),
@@ -152,6 +153,44 @@ def test_an_error_is_one_line_on_standard_error(
     assert (left.value.code, shown.out) == (1, "")
     assert said in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_what_starts_and_stops_says_as_json_what_became_of_it(
+    sluice: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: int, said: dict[str, Any]) -> int:
+        print("The demo stopped: no Kafka")
+        said["error"] = "no Kafka"
+        return 1
+
+    def fails(*_: object) -> int:
+        raise OSError("disk on fire")
+
+    assert json.loads(sluice("down", "--json").stdout) == {"ok": True, "killed": 0}
+    refused = sluice("up", "--only", "nothing", "--json")
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["error"].startswith("service must be one of {")
+    for run_demo, error in ((stopped, "no Kafka"), (fails, "OSError: disk on fire")):
+        monkeypatch.setattr("jobs.demo.run_demo", run_demo)
+        demo = sluice("demo", "--json")
+        assert (demo.exit_code, json.loads(demo.stdout)) == (1, {"ok": False, "error": error})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--start", "2017-11-20"), "a moment needs a time zone, got '2017-11-20'"),
+        (("--end", "yesterday"), "a moment is ISO 8601, got 'yesterday'"),
+        (("--start", "2017-11-21T00:00:00Z", "--end", "2017-11-20T00:00:00Z"), "--start must be before --end"),
+    ],
+)
+def test_an_interval_that_cannot_be_never_reaches_airflow(
+    arguments: tuple[str, ...], said: str, sluice: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.demo.run_ingest", lambda *_, **__: pytest.fail("triggered"))
+    done = sluice("ingest", *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(re.sub("[│╭╮╰╯─]", " ", done.output).split())
 
 
 def test_wrong_usage_is_exit_code_2_and_names_the_option(sluice: Callable[..., Result]) -> None:
