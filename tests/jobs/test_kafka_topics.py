@@ -1,4 +1,4 @@
-"""Which offsets hold a record that can be read: those of marks of transactions and of what was rolled back hold none."""
+"""Which offsets hold a record that can be read: marks of transactions and what was rolled back are none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
