@@ -37,6 +37,6 @@ def test_an_unknown_action_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_setting_may_stand_in_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLUICE_FAILPOINT", raising=False)
-    monkeypatch.setattr("jobs.failpoints.settings", lambda: Settings(failpoint="here:raise"))
+    monkeypatch.setattr("jobs.failpoints.Settings", lambda: Settings(failpoint="here:raise"))
     with pytest.raises(FailpointHit, match="here"):
         failpoint("here")
