@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from contextlib import nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +99,8 @@ def demo(
     from jobs.demo import run_demo
 
     said: dict[str, Any] = {}
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    progress: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    with progress:
         try:
             code = run_demo(weeks, said)
         except Exception as problem:

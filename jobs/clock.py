@@ -72,7 +72,8 @@ def advance_to(moment: datetime, config: Settings | None = None) -> datetime:
 
 def _seed(config: Settings) -> str | None:
     path = _state_file(config)
-    return json.loads(path.read_text()).get("seed") if path.exists() else None
+    seed: str | None = json.loads(path.read_text()).get("seed") if path.exists() else None
+    return seed
 
 
 def unused_start(config: Settings) -> str | None:

@@ -215,6 +215,7 @@ class _Stager:
 
 def _ledger_row(domain: str, entry: StoredObject, content: bytes) -> FileRow:
     """What the ledger says of an object before it is checked."""
+    day: str | None
     try:
         key = parse_key(domain, entry.key)
         entity, day = key.entity, key.business_date.isoformat()
