@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.run import NOTHING_TO_DO
 from jobs.scale.peaks import Peaks
 from jobs.settings import ROOT
 from jobs.stack.cluster import Cluster
@@ -67,7 +66,7 @@ def measured(
     """Run a process to its end: seconds, peaks, and the JSON report of its last line of output.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: it failed, or found nothing to do.
     """
     begun = time.monotonic()
     with peaks_of(cluster) as peaks:
@@ -77,7 +76,7 @@ def measured(
         )  # fmt: skip
         peaks.watch("job", process.pid)
         output = process.communicate()[0]
-    if process.returncode not in (0, NOTHING_TO_DO):
+    if process.returncode != 0:  # nothing to do, too: it would be measured as work done in no time
         raise RuntimeError(f"{' '.join(command)} failed ({process.returncode}): {output[-800:]}")
     last = output.strip().splitlines()[-1:] or ["{}"]
     return time.monotonic() - begun, peaks, json.loads(last[0]) if last[0].startswith("{") else {}
