@@ -71,6 +71,8 @@ def main(context: JobContext) -> None:
     if not present:
         raise NothingToDo("the lake has no table to maintain")
     spark = connect(context.spec.name, context.domain, context.config)
+    # VACUUM lists folders in as many tasks as this says, ten thousand if nobody does
+    spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", str(4 * context.config.spark_cores))
     vacuum = context.options.get("vacuum", "yes") != "no"
     done: list[dict[str, Any]] = []
     for spec in present:
