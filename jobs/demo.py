@@ -189,7 +189,8 @@ def _lists(config: Settings) -> list[tuple[Answer, list[str]]]:
                 raise RecommendationError(
                     f"the API serves no release: the list of household {old.user_id} is {old.source} ({old.reason}). "
                     "The tags of the newest model version in MLflow say what the gate decided "
-                    f"({config.mlflow_url}), `sluice release list` what was published, `make status` whether Redis runs"
+                    f"({config.mlflow_url}), Airflow's log of train_models whether there was enough history to train "
+                    "on, `sluice release list` what was published, `make status` whether Redis runs"
                 )
         except RecommendationError:
             if time.monotonic() > deadline:
