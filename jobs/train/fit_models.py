@@ -101,7 +101,7 @@ def main(context: JobContext) -> None:
         raise NothingToDo(f"champion version {reigning.version} was trained as of {reigning.as_of.isoformat()}")
     cuts = past_cuts(lake)
     if len(cuts) < 2:
-        # No failure: events may have come before the dumps with the weeks before them, whose features wake this job anew
+        # No failure: events may have come before the dumps of the weeks before them, whose features wake this job
         raise NothingToDo(
             f"training needs one cut to learn from and one to validate on, got {len(cuts)}: load at least ten weeks of "
             "history (make demo WEEKS=12)"
