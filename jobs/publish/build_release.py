@@ -175,12 +175,8 @@ def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tup
     failpoint("publish.before_activate")
     current, previous = pointer(client, domain)
     move = None
-    if (
-        force
-        or current is None
-        or readable_release(client, domain) is None
-        or _as_of_part(current) <= _as_of_part(release_id)
-    ):
+    serving = readable_release(client, domain)
+    if force or serving is None or _as_of_part(serving) <= _as_of_part(release_id):
         move = move_pointer(client, domain, release_id, by_hand=force)
         current, previous = move.current, move.previous
     failpoint("publish.after_activate")
