@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from features.domains import domain
 from features.domains.spec import DISCOVER, HOME
-from jobs.evaluate.ceiling_facts import MEANINGS, conclusion
+from jobs.evaluate.ceiling_facts import MEANINGS, VIEWS, conclusion, figure
 from jobs.evaluate.future import purchases_between
 from jobs.settings import ROOT
 from jobs.shop.source import products, purchases
@@ -130,10 +130,9 @@ def table(found: dict[str, Any], week: int, seed: int) -> str:
         "| --- | --- | --- |",
     ]
     for name, meaning in MEANINGS.items():
-        cells = [found[view][name] for view in ("all", "new")]
-        told = [f"{cell['ndcg@20']:.4f} [{cell['interval'][0]:.4f}, {cell['interval'][1]:.4f}]" for cell in cells]
+        told = [figure(found[view][name]) for view in VIEWS]
         lines.append(f"| **{name}**: {meaning} | {told[0]} | {told[1]} |")
-    facts = [found[view]["facts"] for view in ("all", "new")]
+    facts = [found[view]["facts"] for view in VIEWS]
     lines += [
         "",
         f"Candidates hold {facts[0]['truth among candidates']:.1%} of all true pairs and "

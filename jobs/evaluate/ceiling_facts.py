@@ -34,7 +34,7 @@ def section(found: Mapping[str, Any] | None, wanted: Mapping[tuple[str, str], fl
     if not found:
         return ""
     rows = [
-        (f"{name}: {meaning}", *(_figure(found[view][name]) for view in VIEWS)) for name, meaning in MEANINGS.items()
+        (f"{name}: {meaning}", *(figure(found[view][name]) for view in VIEWS)) for name, meaning in MEANINGS.items()
     ]
     rows.append(("target", *(str(wanted[(view, "ndcg@20")]) for view in VIEWS)))
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
@@ -45,6 +45,7 @@ def section(found: Mapping[str, Any] | None, wanted: Mapping[tuple[str, str], fl
     )
 
 
-def _figure(one: Mapping[str, Any]) -> str:
+def figure(one: Mapping[str, Any]) -> str:
+    """A mean and its interval."""
     low, high = one["interval"]
     return f"{one['ndcg@20']:.4f} [{low:.4f}, {high:.4f}]"
