@@ -9,6 +9,7 @@ import json
 import os
 import time
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,11 @@ def main(context: JobContext) -> None:
         raise NothingToDo(f"silver.events holds no purchase before {cut.isoformat()}")
     context.progress(f"{len(known)} purchases before {cut.isoformat()}")
     only, timings = context.options.get("only", ""), {}
+    e1_log = cache(lambda: known.joined(_table(purchases_between(cut, cut + E1_WEEKS), "order_id")).log())
     recipe = chosen_recipe(context.config, context.domain).recipe  # E2's ranker is made as the next training would
     if only in ("", "e1"):
         begun = time.monotonic()
-        future = _table(purchases_between(cut, cut + E1_WEEKS), "order_id")
-        split = global_time(known.joined(future).log(), cut=cut.timestamp(), min_item_users=recipe.min_item_users)
+        split = global_time(e1_log(), cut=cut.timestamp(), min_item_users=recipe.min_item_users)
         context.progress(f"E1: {split.truth.nnz} pairs to find, measuring baselines")
         Arena.of_split(split).save(e1_file(context.config, cut))
         timings["e1"] = round(time.monotonic() - begun, 1)
@@ -83,8 +84,7 @@ def main(context: JobContext) -> None:
     if only in ("", "ceiling"):
         begun = time.monotonic()
         context.progress("the ceiling of E1: an oracle beside our lists")
-        log = known.joined(_table(purchases_between(cut, cut + E1_WEEKS), "order_id")).log()
-        _write(ceiling_file(context.config), ceiling.measure_log(log, cut.timestamp(), _catalog(lake), recipe))
+        _write(ceiling_file(context.config), ceiling.measure_log(e1_log(), cut.timestamp(), _catalog(lake), recipe))
         timings["ceiling"] = round(time.monotonic() - begun, 1)
     context.report.update(timings=timings, cut=cut.isoformat())
 
