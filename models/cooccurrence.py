@@ -1,6 +1,5 @@
 """Item-to-item co-occurrence: what is bought by the same users, or in the same baskets, as what a user has."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,10 +8,9 @@ from numpy.typing import NDArray
 
 from models.base import ModelError
 from models.interaction_matrix import InteractionMatrix
-from models.scoring import Floats, ScoringRecommender, keep_top_per_row, unit_columns
+from models.scoring import Floats, ScoringRecommender, unit_columns
 
 Weighting = Literal["cosine", "bm25", "lift"]
-_BLOCK = 256  # items at once: what a block makes stays in the cache
 
 
 class CooccurrenceRecommender(ScoringRecommender):
@@ -81,32 +79,38 @@ def item_likeness(
 
     Args:
         weights: rows are users or baskets, columns items.
-        threads: blocks of items worked on at once (scipy lets go of the interpreter's lock).
+        threads: of the solver.
     """
+    from implicit.nearest_neighbours import all_pairs_knn
+
+    width = weights.shape[1]
+    columns = sp.csr_matrix(_weighted(weights, weighting, shrink), dtype=np.float64)
+    # one more than asked: an item is mostly the likest to itself
+    near = all_pairs_knn(columns, min(neighbours + 1, width), num_threads=threads, show_progress=False)
+    other = (near.row != near.col) & (near.data > 0)
+    rows, found, values = near.row[other], near.col[other], near.data[other].astype(np.float32)
+    full = np.bincount(rows, minlength=width) > neighbours  # shrunk norms: others came before the item itself
+    order = np.lexsort((found, -values, rows)) if full.any() else np.arange(len(rows))
+    rows, found, values = rows[order], found[order], values[order]
+    if full.any():
+        kept = np.arange(len(rows)) - np.searchsorted(rows, np.arange(width))[rows] < neighbours
+        rows, found, values = rows[kept], found[kept], values[kept]
+    likeness = sp.coo_matrix((values, (rows, found)), shape=(width, width)).tocsr()
+    likeness.sort_indices()
+    return likeness
+
+
+def _weighted(weights: sp.csr_matrix, weighting: Weighting, shrink: float) -> sp.csc_matrix:
+    """Columns whose inner products are the likeness of items."""
     if weighting == "cosine":
         damped = sp.csr_matrix(weights, dtype=np.float32, copy=True)
         damped.data = np.log1p(damped.data)
-        left = right = unit_columns(damped, shrink=shrink)
-    elif weighting == "bm25":
-        left = right = sp.csc_matrix(_bm25(weights))
-    else:
-        present = sp.csc_matrix(weights > 0, dtype=np.float32)
-        counts = np.asarray(present.sum(axis=0)).ravel() + shrink
-        left, right = present, sp.csc_matrix(present @ sp.diags(weights.shape[0] / counts))
-        left = sp.csc_matrix(left @ sp.diags(1.0 / counts))
-    transposed, right = sp.csr_matrix(left.T, dtype=np.float32), sp.csr_matrix(right)
-
-    def nearest(start: int) -> sp.csr_matrix:
-        dense = np.asarray((transposed[start : start + _BLOCK] @ right).todense(), dtype=np.float32)
-        rows = np.arange(dense.shape[0])
-        dense[rows, start + rows] = 0.0
-        return keep_top_per_row(dense, neighbours)
-
-    with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
-        blocks = list(pool.map(nearest, range(0, weights.shape[1], _BLOCK)))
-    stacked = sp.csr_matrix(sp.vstack(blocks), dtype=np.float32)
-    stacked.sort_indices()
-    return stacked
+        return unit_columns(damped, shrink=shrink)
+    if weighting == "bm25":
+        return sp.csc_matrix(_bm25(weights))
+    present = sp.csc_matrix(weights > 0, dtype=np.float64)
+    counts = np.asarray(present.sum(axis=0)).ravel() + shrink
+    return sp.csc_matrix(present @ sp.diags(np.sqrt(weights.shape[0]) / counts))
 
 
 def _bm25(weights: sp.csr_matrix, *, saturation: float = 1.2, length: float = 0.75) -> sp.csr_matrix:

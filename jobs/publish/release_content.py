@@ -97,7 +97,8 @@ def build_content(
         EmptyReleaseError: no user list or no popular item is left: something upstream is wrong.
     """
     builder = ListBuilder(inputs, rules, scratch)
-    with ThreadPoolExecutor(1) as beside:  # sparse products let go of the lock: half of them cost no time
+    with ThreadPoolExecutor(1) as beside:  # FAISS and sparse products let go of the lock: half of them cost no time
+        of_vectors = beside.submit(builder.vectors)
         together = beside.submit(builder.bought_together)
         lists: dict[str, Mapping[str, RankedItems]] = {**builder.user_lists()}
         popular, ranking = builder.popular()
@@ -108,7 +109,7 @@ def build_content(
             f"{inputs.domain} leave {users} user lists and {len(popular)} popular items; "
             f"dropped: {builder.dropped_by_surface()}"
         )
-    choice, index_items, similar = builder.vectors()
+    choice, index_items, similar = of_vectors.result()
     lists["s"], lists["b"] = similar, together.result()
     raw: dict[str, tuple[bytes, bool]] = {
         **{name: (content, True) for name, content in pack_item_table(builder.table).items()},
