@@ -184,11 +184,18 @@ def broken_text(frame: DataFrame, names: Sequence[str]) -> list[Rule]:
 
 def mark(frame: DataFrame, rules: Sequence[Rule]) -> DataFrame:
     """Add `reason` and `detail` of the first broken rule; both null for a good row, whose detail is never computed."""
-    nothing = F.lit(None).cast("string")
-    reason = F.coalesce(*(F.when(rule.broken, F.lit(rule.reason)) for rule in rules), nothing)
-    details = (F.when(rule.broken, F.lit("") if rule.detail is None else rule.detail) for rule in rules)
-    detail = F.when(F.col(C.REASON).isNotNull(), F.coalesce(*details, nothing))
-    return frame.withColumn(C.REASON, reason).withColumn(C.DETAIL, detail)
+    first = F.coalesce(
+        *(
+            F.when(rule.broken, F.struct(F.lit(rule.reason).alias("reason"), _detail(rule).alias("detail")))
+            for rule in rules
+        )
+    )
+    marked = frame.withColumn("_broken", first)
+    return marked.withColumns({C.REASON: F.col("_broken.reason"), C.DETAIL: F.col("_broken.detail")}).drop("_broken")
+
+
+def _detail(rule: Rule) -> Column:
+    return F.lit("") if rule.detail is None else rule.detail
 
 
 def raw_row(frame: DataFrame, names: Sequence[str]) -> Column:

@@ -1,7 +1,8 @@
 """The event contract compiled for Spark: `features/event_schema/v<N>.json` -> rules over parsed records.
 
 The producer's validator and the parser of `features/events.py` cannot drift apart: both read the same file. A record is
-a row with `_text` (one JSON text) and `_event` (its fields as VARIANT, which keeps the JSON type).
+a row with `_text` (one JSON text), `_event` (its fields as VARIANT, which keeps the JSON type) and what `fields` reads
+out of them once: the rules name a field more often than Spark can plan and compile when each spells it out.
 """
 
 from collections.abc import Sequence
@@ -17,17 +18,42 @@ _REASONS = {"price": "negative_price", "quantity": "negative_quantity"}
 NUMERIC = r"^(BIGINT|INT|SMALLINT|TINYINT|DOUBLE|FLOAT|DECIMAL.*)$"
 
 
-def _variant_field(place: str) -> Column:
-    return F.col(f"_event.{place}")
+def fields() -> dict[str, Column]:
+    """Columns that rules and results read: kind, text and number of every field, keys of every object."""
+    found: dict[str, Column] = {"_keys": F.json_object_keys("_text")}
+    for name, inner in _leaves().items():
+        if inner is not None:
+            found[f"_json_{name}"] = F.get_json_object("_text", f"$.{name}")
+        for place in [name] if inner is None else [f"{name}.{leaf}" for leaf in inner]:
+            value = F.col(f"_event.{place}")
+            found[_column("kind", place)] = F.schema_of_variant(value)
+            found[_column("string", place)] = F.try_variant_get(value, "$", "string")
+            found[_column("double", place)] = F.try_variant_get(value, "$", "double")
+    return found
+
+
+def _column(what: str, place: str) -> str:
+    return f"_{what}_{place.replace('.', '_of_')}"
 
 
 def kind_of(place: str) -> Column:
     """JSON type of a field as Spark names it; null when the field is absent, VOID when it is null."""
-    return F.schema_of_variant(_variant_field(place))
+    return F.col(_column("kind", place))
 
 
-def value_of(place: str, kind: str) -> Column:
-    return F.try_variant_get(_variant_field(place), "$", kind)
+def text_of(place: str) -> Column:
+    """A field as text, whatever its JSON type; null when it is absent or null."""
+    return F.col(_column("string", place))
+
+
+def number_of(place: str) -> Column:
+    """A field as a double; null when it is none."""
+    return F.col(_column("double", place))
+
+
+def integer_of(place: str) -> Column:
+    """A field as an integer; null when it is none."""
+    return F.try_variant_get(F.col(f"_event.{place}"), "$", "int")
 
 
 def _is_absent(place: str) -> Column:
@@ -35,7 +61,7 @@ def _is_absent(place: str) -> Column:
 
 
 def _number_rules(place: str, rule: dict[str, Any], types: Sequence[str]) -> list[Rule]:
-    value = value_of(place, "double")
+    value = number_of(place)
     present = ~_is_absent(place)
     name = place.rsplit(".", 1)[-1]
     wrong = ~kind_of(place).rlike(NUMERIC)
@@ -53,7 +79,7 @@ def _number_rules(place: str, rule: dict[str, Any], types: Sequence[str]) -> lis
 
 
 def _text_rules(place: str, rule: dict[str, Any]) -> list[Rule]:
-    value = value_of(place, "string")
+    value = text_of(place)
     present = ~_is_absent(place)
     rules = [Rule("wrong_type", present & (kind_of(place) != "STRING"), F.lit(place))]
     if "maxLength" in rule:
@@ -89,11 +115,11 @@ def _field_rules(place: str, rule: dict[str, Any], *, required: bool) -> list[Ru
         rules.append(Rule("wrong_type", F.coalesce(kind_of(place) == "VOID", F.lit(False)), F.lit(f"{place} is null")))
     if rule.get("$ref") == "#/$defs/id":
         rules.append(Rule("wrong_type", present & (kind_of(place) != "STRING"), F.lit(place)))
-        return [*rules, Rule("bad_id", present & is_bad_id(value_of(place, "string")), F.lit(place))]
+        return [*rules, Rule("bad_id", present & is_bad_id(text_of(place)), F.lit(place))]
     if "enum" in rule:
-        unknown = ~F.coalesce(value_of(place, "string").isin(rule["enum"]) & (kind_of(place) == "STRING"), F.lit(False))
+        unknown = ~F.coalesce(text_of(place).isin(rule["enum"]) & (kind_of(place) == "STRING"), F.lit(False))
         reason = "unknown_event_type" if place == "event_type" else "out_of_range"
-        return [*rules, Rule(reason, present & unknown, F.concat(F.lit(f"{place}="), value_of(place, "string")))]
+        return [*rules, Rule(reason, present & unknown, F.concat(F.lit(f"{place}="), text_of(place)))]
     if "const" in rule:
         return rules  # schema_version: rows were chosen by it
     if "string" in types:
@@ -111,26 +137,24 @@ def rules_of_version(version: int) -> list[Rule]:
         if "properties" in rule:
             continue
         rules += _field_rules(name, rule, required=name in schema["required"])
-    extra = F.array_except(F.json_object_keys("_text"), F.array(*map(F.lit, schema["properties"])))
+    extra = F.array_except("_keys", F.array(*map(F.lit, schema["properties"])))
     rules.append(Rule("unknown_field", F.size(extra) > 0, F.array_join(extra, ",")))
     for name, rule in schema["properties"].items():
         if "properties" not in rule:
             continue
-        inner = F.json_object_keys(F.get_json_object("_text", f"$.{name}"))
-        is_object = F.get_json_object("_text", f"$.{name}").startswith("{")
-        has = F.array_contains(F.json_object_keys("_text"), name)
-        is_null = F.get_json_object("_text", f"$.{name}").isNull()
-        rules.append(Rule("wrong_type", has & ~is_null & ~is_object, F.lit(name)))
-        rules.append(Rule("wrong_type", F.col(f"_event.{name}").isNull() & has & ~is_null, F.lit(name)))
-        extra = F.array_except(inner, F.array(*map(F.lit, rule["properties"])))
+        json = F.col(f"_json_{name}")
+        has = F.array_contains("_keys", name)
+        rules.append(Rule("wrong_type", has & json.isNotNull() & ~json.startswith("{"), F.lit(name)))
+        rules.append(Rule("wrong_type", F.col(f"_event.{name}").isNull() & has & json.isNotNull(), F.lit(name)))
+        extra = F.array_except(F.json_object_keys(json), F.array(*map(F.lit, rule["properties"])))
         rules.append(Rule("unknown_field", F.size(extra) > 0, F.array_join(extra, ",")))
         for field, inner_rule in rule["properties"].items():
             rules += _field_rules(f"{name}.{field}", inner_rule, required=field in rule.get("required", []))
     return rules
 
 
-def parse_schema() -> str:
-    """DDL of the union of all versions, every leaf a VARIANT."""
+def _leaves() -> dict[str, dict[str, None] | None]:
+    """Fields of the union of all versions; those of a nested object below its name."""
     leaves: dict[str, dict[str, None] | None] = {}
     for version in event_schema.versions():
         for name, rule in event_schema.schema(version)["properties"].items():
@@ -140,8 +164,13 @@ def parse_schema() -> str:
                 known.update(dict.fromkeys(rule["properties"]))
             else:
                 leaves.setdefault(name)
-    fields = [
+    return leaves
+
+
+def parse_schema() -> str:
+    """DDL of the union of all versions, every leaf a VARIANT."""
+    stated = [
         f"{name}: VARIANT" if inner is None else f"{name}: STRUCT<{', '.join(f'{leaf}: VARIANT' for leaf in inner)}>"
-        for name, inner in leaves.items()
+        for name, inner in _leaves().items()
     ]
-    return f"array<struct<{', '.join(fields)}>>"
+    return f"array<struct<{', '.join(stated)}>>"

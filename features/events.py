@@ -32,7 +32,16 @@ from features.clean_rules import (
     too_large,
 )
 from features.domains.spec import Domain
-from features.event_rules import NUMERIC, kind_of, parse_schema, rules_of_version, value_of
+from features.event_rules import (
+    NUMERIC,
+    fields,
+    integer_of,
+    kind_of,
+    number_of,
+    parse_schema,
+    rules_of_version,
+    text_of,
+)
 
 MAX_RAW_BYTES = 64 * 1024
 """A valid record is under 2 KB; what is larger is refused before it is parsed."""
@@ -69,19 +78,21 @@ def claimed_time() -> Column:
 
 
 def _parsed(bronze: DataFrame) -> DataFrame:
-    """Bronze rows with `_text` (null when it cannot be one JSON text) and `_event` (null when it is not an object)."""
+    """Bronze rows with `_text` and `_event`, null when the record is not one JSON object, and its fields."""
     as_text = F.col(C.RAW).cast("string")
     usable = all_of(
         [F.octet_length(C.RAW) <= MAX_RAW_BYTES, F.is_valid_utf8(as_text), ~F.contains(as_text, F.lit("\x00"))]
     )
     texts = bronze.withColumn("_text", F.when(usable, F.trim(as_text)))
     parsed = F.from_json(F.concat(F.lit("["), F.col("_text"), F.lit("]")), parse_schema(), _JSON_OPTIONS)
-    return texts.withColumn("_list", parsed).withColumn("_event", F.when(F.size("_list") == 1, F.col("_list")[0]))
+    events = texts.withColumn("_list", parsed).withColumn("_event", F.when(F.size("_list") == 1, F.col("_list")[0]))
+    objects = events.withColumn("_text", F.when(F.col("_event").isNotNull(), F.col("_text")))
+    return objects.withColumns(fields())
 
 
 def _envelope_rules() -> list[Rule]:
     as_text = F.col(C.RAW).cast("string")
-    version = value_of("schema_version", "double")
+    version = number_of("schema_version")
     known = F.coalesce(version.isin([float(number) for number in event_schema.versions()]), F.lit(False))
     known = known & kind_of("schema_version").rlike(NUMERIC)
     return [
@@ -94,7 +105,7 @@ def _envelope_rules() -> list[Rule]:
         Rule(
             "unknown_schema_version",
             ~F.coalesce(known, F.lit(False)),
-            F.concat(F.lit("schema_version="), F.coalesce(value_of("schema_version", "string"), F.lit("null"))),
+            F.concat(F.lit("schema_version="), F.coalesce(text_of("schema_version"), F.lit("null"))),
         ),
     ]
 
@@ -102,7 +113,7 @@ def _envelope_rules() -> list[Rule]:
 def _contract_rules() -> list[Rule]:
     rules = []
     for version in event_schema.versions():
-        is_version = value_of("schema_version", "double") == float(version)
+        is_version = number_of("schema_version") == float(version)
         rules += [Rule(rule.reason, is_version & rule.broken, rule.detail) for rule in rules_of_version(version)]
     return rules
 
@@ -116,35 +127,35 @@ def clean_events(bronze: DataFrame, products: DataFrame, *, domain: Domain, now:
         domain: names the time zone, the tolerance and the departments where quantity is not a count.
         now: event-time now; later events than this + tolerance are `future_event`.
     """
-    text_time = value_of("ts", "string")
-    event_time = F.try_to_timestamp(text_time)
-    free_text = F.concat_ws("", value_of("context.referrer", "string"), value_of("context.device", "string"))
+    text_time, event_time = text_of("ts"), F.col(C.EVENT_TIME)
+    free_text = F.concat_ws("", text_of("context.referrer"), text_of("context.device"))
     safety = [
         Rule("nul_byte", F.contains(free_text, F.lit("\x00"))),
         Rule("bad_time", event_time.isNull() | (event_time < F.lit(EARLIEST)), text_time),
-        too_large("context.quantity", value_of("context.quantity", "double"), MAX_QUANTITY),
-        too_large("context.price", value_of("context.price", "double"), MAX_AMOUNT),
+        too_large("context.quantity", number_of("context.quantity"), MAX_QUANTITY),
+        too_large("context.price", number_of("context.price"), MAX_AMOUNT),
         in_future(event_time, text_time, domain=domain, now=now),
     ]
-    marked = mark(_parsed(bronze), [*_envelope_rules(), *_contract_rules(), *safety])
+    parsed = _parsed(bronze).withColumn(C.EVENT_TIME, F.try_to_timestamp(text_time))
+    marked = mark(parsed, [*_envelope_rules(), *_contract_rules(), *safety])
     local = F.from_utc_timestamp(event_time, domain.calendar.time_zone)
     # Typed once, in a projection of its own, so that the parse is not repeated for every use below
     typed = marked.select(
-        value_of("event_id", "string").alias(C.EVENT_ID),
-        value_of("user_id", "string").alias(C.USER_ID),
-        value_of("session_id", "string").alias(C.SESSION_ID),
-        value_of("event_type", "string").alias(C.EVENT_TYPE),
-        value_of("product_id", "string").alias(C.ITEM_ID),
-        event_time.alias(C.EVENT_TIME),
+        text_of("event_id").alias(C.EVENT_ID),
+        text_of("user_id").alias(C.USER_ID),
+        text_of("session_id").alias(C.SESSION_ID),
+        text_of("event_type").alias(C.EVENT_TYPE),
+        text_of("product_id").alias(C.ITEM_ID),
+        C.EVENT_TIME,
         F.to_date(local).alias(C.BUSINESS_DATE),
-        value_of("context.quantity", "double").alias(C.QUANTITY),
-        value_of("context.price", "double").alias(C.PRICE),
+        number_of("context.quantity").alias(C.QUANTITY),
+        number_of("context.price").alias(C.PRICE),
         F.lit(None).cast("string").alias(C.STORE_ID),
-        value_of("context.referrer", "string").alias(C.REFERRER),
-        value_of("context.device", "string").alias(C.DEVICE),
-        value_of("context.impression_id", "string").alias(C.IMPRESSION_ID),
-        value_of("context.position", "int").alias(C.POSITION),
-        value_of("schema_version", "int").alias(C.SCHEMA_VERSION),
+        text_of("context.referrer").alias(C.REFERRER),
+        text_of("context.device").alias(C.DEVICE),
+        text_of("context.impression_id").alias(C.IMPRESSION_ID),
+        integer_of("context.position").alias(C.POSITION),
+        integer_of("schema_version").alias(C.SCHEMA_VERSION),
         F.lit("kafka").alias(C.CHANNEL),
         kafka_source_key().alias(C.SOURCE_KEY),
         C.REASON,
