@@ -138,6 +138,21 @@ class Lake:
         counts = found.get_add_actions().column("num_records").to_pylist()
         return any(count is None or count > 0 for count in counts)
 
+    def rows_written(self, spec: TableSpec, after: int, upto: int) -> int | None:
+        """Rows that versions `(after, upto]` wrote, by what each commit says of itself; None where one does not say."""
+        found = self.delta(spec)
+        rows = 0
+        for commit in newest_first(found) if found is not None else ():
+            version = int(commit["version"])
+            if version <= after:
+                return rows
+            if version <= upto and commit.get("operation") not in _QUIET:
+                written = (commit.get("operationMetrics") or {}).get("numOutputRows")
+                if written is None:
+                    return None
+                rows += int(written)
+        return None
+
     # Writing with Spark -----------------------------------------------------------------
 
     def has_columns_of(self, spec: TableSpec) -> bool:

@@ -14,6 +14,9 @@ from jobs.lake import Lake
 from jobs.silver.tables import WAITING, bronze_key, bronze_of
 from jobs.silver.windows import Taking
 
+_FEW_ROWS = 10_000
+"""Rows up to which a batch is carried by the client: at most 40 MB, the most that as many refused rows hold."""
+
 _DAY_IN_PATH = r"/(\d{4}-\d{2}-\d{2})/"
 
 
@@ -90,28 +93,47 @@ class Batch:
 
     rows: DataFrame | None
     retried: bool = False
+    at_most: int | None = None
+    """No more rows than that are in it; None when only a count could tell."""
 
 
 def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, domain: Domain) -> Batch:
     """The bronze rows that `scope` means for one table; rows None when there are none to look at."""
     table = taking.table
     bronze = bronze_of(table)
-    rows = None
+    rows, at_most = None, None
     if lake.data_version(bronze) is None or (scope.is_replay and not scope.replays(table)):
         return Batch(None)
     if scope.is_window:
         rows = _in_window(lake.read(spark, bronze), table, scope, domain)
     elif scope.is_incremental and bronze.name in taking.new:
-        rows = lake.changes(spark, bronze, *taking.new[bronze.name])
+        after, upto = taking.new[bronze.name]
+        rows = lake.changes(spark, bronze, after, upto)
+        at_most = None if after is None else lake.rows_written(bronze, after, upto)
     # Waiting rows are tried again by every kind of run: a commit says by which clock all of them were judged
     reasons = [scope.replay_reason] if scope.is_replay else []
     keys = open_rejections(spark, lake, table, [*reasons, *([WAITING[table]] if table in WAITING else [])])
     if keys is None:
-        return Batch(rows)
+        return Batch(rows, at_most=at_most)
     again = _again(spark, lake, table, keys)
     # A row that is both new and quarantined (a run that was killed between its two commits) is one row
     rows = again if rows is None else rows.unionByName(again).dropDuplicates(list(bronze.key))
     return Batch(rows, retried=True)
+
+
+def held(rows: DataFrame, at_most: int | None) -> DataFrame:
+    """Rows computed once: those of a large batch in the engine's cache, those of a small one as data.
+
+    Whatever is asked of cached rows is planned together with all that they came from, and for a few thousand rows
+    that plan is the work.
+
+    Args:
+        at_most: how many rows there can be; None when nobody knows.
+    """
+    if at_most is None or at_most > _FEW_ROWS:
+        return rows.persist()
+    found = rows.toArrow()
+    return rows.sparkSession.createDataFrame(found) if found.num_rows else rows.limit(0)  # no types without a row
 
 
 def changed(spark: SparkSession, lake: Lake, taking: Taking, name: str) -> DataFrame | None:

@@ -16,6 +16,7 @@ from features.clean_rules import QUARANTINE_COLUMNS
 from jobs.catalog import QUARANTINE, SILVER, TableSpec
 from jobs.failpoints import failpoint
 from jobs.lake import Lake, commit_metadata
+from jobs.silver.batches import held
 from jobs.silver.windows import Taking
 
 JOB = "silver.refine"
@@ -63,7 +64,7 @@ def _guard(table: str) -> str:
 
 @dataclass(frozen=True)
 class _Changes:
-    """Staged rows that change the target: cached, counted, registered as the view `_staged`."""
+    """Staged rows that change the target: held, counted, registered as the view `_staged`."""
 
     rows: DataFrame
     count: int
@@ -89,7 +90,7 @@ def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard
         )
     else:
         query = f"SELECT s.*, false AS _stored FROM _candidates s LEFT ANTI JOIN {target} t ON {on}"
-    marked = spark.sql(query).persist()
+    marked = held(spark.sql(query), count)
     counted = marked.agg(F.count("*"), F.count(F.when(F.col("_stored"), 1))).collect()[0]
     rows = marked.drop("_stored")
     rows.createOrReplaceTempView("_staged")

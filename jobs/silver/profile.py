@@ -167,13 +167,19 @@ def against(figures: Profile, table: str, accepted: DataFrame, good: DataFrame |
 
 
 def batch_figures_of_good(table: str, good: DataFrame) -> Profile:
-    """Rows, days and median price of the last good version."""
+    """Rows, days and median price of the last good version.
+
+    Prices repeat: counted by day and price, a hash aggregate of millions of rows leaves few to look for the median in.
+    """
     names = set(SILVER[table].column_names)
-    aggregates = [F.count("*").cast("double").alias("rows")]
+    by: list[Column] = []
+    aggregates = [F.sum("count").cast("double").alias("rows")]
     if {C.PRICE, C.SALES_VALUE} & names:
-        aggregates.append(F.percentile_approx(_unit_price(table), 0.5, 200).cast("double").alias("median_price"))
+        by.append(_unit_price(table).alias("price"))
+        aggregates.append(F.expr("percentile(price, 0.5D, count)").alias("median_price"))
     day = _business_day(names)
     if day is not None:
-        aggregates.append(F.approx_count_distinct(day, 0.02).cast("double").alias("days"))
-    found: Profile = good.agg(*aggregates).collect()[0].asDict()
+        by.append(day.alias("day"))
+        aggregates.append(F.size(F.collect_set("day")).cast("double").alias("days"))
+    found: Profile = good.groupBy(*by).count().agg(*aggregates).collect()[0].asDict()
     return found

@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as C
+from features.clean_rules import split
 from features.domains import domain
 from jobs import clock
 from jobs.catalog import SILVER
@@ -28,7 +29,7 @@ from jobs.quality.gate import Gate, GateFailedError, Verdict
 from jobs.quality.suites import row_columns
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
-from jobs.silver.batches import Scope, bronze_batch, changed
+from jobs.silver.batches import Scope, bronze_batch, changed, held
 from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, write_silver
 from jobs.silver.profile import Accounts, Profile, against, batch_figures, corrected_rows, count_rows, shares
 from jobs.silver.promotions import count_promotions
@@ -174,7 +175,8 @@ class Refinement:
             if table == "promotions":
                 accounts, figures = count_promotions(cleaned.marked, SILVER[table].key)
             else:
-                cached.append(cleaned.marked.persist())
+                cleaned = split(held(cleaned.marked, batch.at_most), SILVER[table].column_names)
+                cached.append(cleaned.marked)
                 accounts = count_rows(cleaned.marked, SILVER[table].key)
             parts.append(cleaned.accepted)
             rejected = cleaned.rejected
@@ -198,7 +200,8 @@ class Refinement:
             rows = winners(table, rows)
         if table != "promotions":
             if not window.is_first:
-                cached.append(rows.persist())
+                rows = held(rows, accounts.accepted + restated_rows)
+                cached.append(rows)
             good = None if window.is_first else self.silver.read(table)
             figures = against(batch_figures(table, rows), table, rows, good)
         return Staged(rows, rejected, accounts, {**judged, **figures}, restated_rows, batch.retried, cached)
