@@ -37,6 +37,8 @@ class Recipe:
         all_booster, new_booster: LightGBM settings of the ranker of all items and of the ranker of new items.
         reference_users: users that the generators are fitted on, a keyed sample when there are more: neighbours and
             factors then cost as much per user, and as much memory, among ten million users as among ten thousand.
+        teaching_users: users of each cut that the rankers learn from, a keyed sample when more bought something: their
+            rows (some 160 a user) lie in memory all at once, and a few hundred small trees have long seen enough.
         user_block: users scored at once; bounds the memory of a worker (10 matrices of users x items).
     """
 
@@ -56,6 +58,7 @@ class Recipe:
     seed: int = 1
     num_threads: int = 2
     reference_users: int = 5_000
+    teaching_users: int = 5_000
     user_block: int = 256
 
     def as_dict(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from models.candidates import SOURCES, Candidates, assemble
 from models.generators import Generators
 from models.ranker import Ranker, TrainingRows, load_rankers
 from models.recipe import Recipe
-from models.snapshot import Floats, Histories, ItemTable
+from models.snapshot import Floats, Histories, ItemTable, reference_users
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,12 +135,15 @@ def training_rows(
 ) -> Iterator[tuple[str, TrainingRows]]:
     """Rows of one cut for each surface, block by block: all positives, all or a sample of the negatives.
 
-    Users who bought nothing of the surface in the window teach nothing and are left out.
+    Users who bought nothing of the surface in the window teach nothing and are left out; of the others at most
+    `recipe.teaching_users` are taken.
 
     Args:
         salt: distinguishes the cuts, so that each draws its own sample.
     """
     buying = np.flatnonzero(np.asarray((snapshot.truth > 0).sum(axis=1)).ravel())
+    sample = reference_users(snapshot.histories.user_ids[buying], recipe.teaching_users, seed=recipe.seed)
+    buying = buying if sample is None else buying[sample]
     wanted = snapshot.truth[buying]
     seen = None if snapshot.positions is None else snapshot.positions[buying]
 

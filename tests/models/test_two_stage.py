@@ -179,6 +179,19 @@ def test_users_outside_the_reference_get_scores_like_those_inside(make_snapshot:
     assert all(np.allclose(alone[name][0], values[1], atol=1e-5) for name, values in sampled.scores(strangers).items())
 
 
+def test_a_sample_of_users_teaches_where_there_are_many(make_snapshot: Make, tiny_recipe: Recipe) -> None:
+    """The rows of a hundred thousand users would fill the memory."""
+    past = make_snapshot(0)
+    generators = Generators.fit(past.histories, past.items, tiny_recipe)
+
+    def taught(at_most: int) -> int:
+        recipe = replace(tiny_recipe, teaching_users=at_most)
+        return sum(len(rows.groups) for name, rows in training_rows(generators, past, recipe, salt=0) if name == HOME)
+
+    assert taught(len(past.histories)) > 7
+    assert taught(7) == 7
+
+
 def test_a_user_without_known_items_still_gets_a_list(scorer: Scorer, make_snapshot: Make) -> None:
     frame = rows_of(make_snapshot(3))[:1].assign(user_id="stranger", item_id="of another shop")
     scored = scorer.score(frame, k=5, surfaces=[HOME])
