@@ -106,13 +106,16 @@ def _reference_ids(lake: Lake, as_of: datetime, at_most: int, *, seed: int) -> N
     return kept
 
 
-def read_labels(lake: Lake, cut: datetime) -> dict[str, NDArray[Any]]:
+def read_labels(lake: Lake, cut: datetime, *, users: NDArray[Any] | None = None) -> dict[str, NDArray[Any]]:
     """What users bought or were shown in the window of a cut: `user_id`, `item_id`, `label`, `position`, `event_time`.
 
     `label` is 0 for what was shown and not bought, `position` NaN where nothing says that the item was shown.
+
+    Args:
+        users: ids whose labels are wanted; everybody's when not given.
     """
     names = ["user_id", "item_id", "label", "position", "event_time"]
-    found = columns_at(lake, GOLD["gold.training_set"], cut, names)
+    found = columns_at(lake, GOLD["gold.training_set"], cut, names, users=users)
     return {**found, "position": np.asarray(found["position"], dtype=np.float64)}
 
 

@@ -59,6 +59,23 @@ def test_a_sample_reads_what_everybody_would_be_cut_to(lake: Lake) -> None:
     assert whole.user_ids.tolist() == USERS
 
 
+def test_training_reads_a_sample_of_many_users_and_their_labels(lake: Lake, own_home: Path) -> None:
+    from jobs.train.past_cuts import read_snapshot
+    from models.recipe import Recipe
+
+    labels = {
+        "user_id": USERS,
+        "item_id": [ITEMS[0]] * len(USERS),
+        "event_time": pa.array([AS_OF + timedelta(days=day) for day in range(len(USERS))], pa.timestamp("us", "UTC")),
+    }
+    write(own_home, "training_set", AS_OF, labels, ("label", "position"))
+    snapshot = read_snapshot(lake, AS_OF, Recipe(min_item_users=1, reference_users=3, teaching_users=4))
+    places = reference_users(USERS, 4, seed=1)
+    assert places is not None
+    assert snapshot.histories.user_ids.tolist() == sorted(USERS[place] for place in places)
+    assert snapshot.newest_label == AS_OF + timedelta(days=int(places.max()))
+
+
 def test_a_cut_knows_the_newest_event_of_its_labels(lake: Lake, own_home: Path) -> None:
     """Out of the rows, not out of the calendar: labels that were taken too late give themselves away."""
     from jobs.train.past_cuts import read_snapshot
