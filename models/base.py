@@ -84,7 +84,7 @@ def top_k(scores: NDArray[Any], k: int) -> RankedLists:
     items = np.full((rows, k), PAD, dtype=np.int64)
     values = np.zeros((rows, k), dtype=np.float32)
     owners, columns = best_cells(scores, k)
-    places = _places(owners, rows)
+    places = places_of(owners, rows)
     items[owners, places], values[owners, places] = columns, scores[owners, columns]
     return RankedLists(items, values)
 
@@ -119,11 +119,11 @@ def best_cells(scores: NDArray[Any], k: int, *, above: float = -np.inf) -> tuple
     order = np.lexsort((-values, owners))  # stable: columns stay ascending among ties
     order = order[np.isfinite(values[order])]
     owners, columns = owners[order], columns[order]
-    kept = _places(owners, rows) < k
+    kept = places_of(owners, rows) < k
     return owners[kept], columns[kept]
 
 
-def _places(owners: IntArray, rows: int) -> IntArray:
+def places_of(owners: IntArray, rows: int) -> IntArray:
     """Place of each cell within its row, cells being ordered by row."""
     places: IntArray = np.arange(len(owners)) - np.searchsorted(owners, np.arange(rows))[owners]
     return places

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from models.base import ModelError
+from models.base import ModelError, places_of
 from models.interaction_matrix import InteractionMatrix
 from models.scoring import Floats, ScoringRecommender, unit_columns
 
@@ -89,11 +89,11 @@ def item_likeness(
     near = all_pairs_knn(columns, min(neighbours + 1, width), num_threads=threads, show_progress=False)
     other = (near.row != near.col) & (near.data > 0)
     rows, found, values = near.row[other], near.col[other], near.data[other].astype(np.float32)
-    full = np.bincount(rows, minlength=width) > neighbours  # shrunk norms: others came before the item itself
-    order = np.lexsort((found, -values, rows)) if full.any() else np.arange(len(rows))
-    rows, found, values = rows[order], found[order], values[order]
-    if full.any():
-        kept = np.arange(len(rows)) - np.searchsorted(rows, np.arange(width))[rows] < neighbours
+    if (
+        np.bincount(rows, minlength=width).max(initial=0) > neighbours
+    ):  # shrunk norms: others came before the item itself
+        order = np.lexsort((found, -values, rows))
+        kept = order[places_of(rows[order], width) < neighbours]
         rows, found, values = rows[kept], found[kept], values[kept]
     likeness = sp.coo_matrix((values, (rows, found)), shape=(width, width)).tocsr()
     likeness.sort_indices()

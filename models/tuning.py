@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from features.domains.spec import DISCOVER, HOME
 from features.ranking import RANKER_FEATURES
 from models.als import ALSRecommender
-from models.base import ModelError
+from models.base import ModelError, places_of
 from models.candidate_features import feature_matrix
 from models.candidates import assemble
 from models.generators import Generators, confidence
@@ -220,7 +220,7 @@ class JudgedRows:
         """nDCG@20 of each user, ideal over min(20, true items); ties go to the earlier row."""
         order = np.lexsort((-scores, self.owners))
         owners = self.owners[order]
-        place = np.arange(len(owners)) - np.searchsorted(owners, np.arange(len(self.sizes)))[owners]
+        place = places_of(owners, len(self.sizes))
         discount = 1.0 / np.log2(np.arange(2, K + 2))
         gains = np.where(place < K, discount[np.minimum(place, K - 1)], 0.0) * self.labels[order]
         ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(self.sizes, K)]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from features.domains.spec import BUY_AGAIN, DISCOVER, HOME, SURFACES
 from models.als import ALSRecommender
-from models.base import PAD, IntArray, ModelError
+from models.base import PAD, IntArray, ModelError, places_of
 from models.candidate_features import feature_matrix
 from models.candidates import SOURCES, Candidates, assemble
 from models.generators import Generators
@@ -324,8 +324,7 @@ def ranked_lists(candidates: Candidates, rows: IntArray, scores: Floats, *, user
     """The best `k` of the given rows per user; ties go to the lower item position."""
     order = np.lexsort((candidates.items[rows], -scores, candidates.owners[rows]))
     owners = candidates.owners[rows][order]
-    starts = np.searchsorted(owners, np.arange(users))
-    place = np.arange(len(owners)) - starts[owners] if len(owners) else np.empty(0, dtype=np.int64)
+    place = places_of(owners, users)
     top = place < k
     at = (owners[top], place[top])
     items = np.full((users, k), PAD, dtype=np.int64)
