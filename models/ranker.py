@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.ranking import RANKER_FEATURES
-from models.base import ArtefactError, ModelError
+from models.base import ArtefactError, IntArray, ModelError
 from models.snapshot import Floats
 
 BASE_SETTINGS: dict[str, Any] = {
@@ -30,6 +30,10 @@ BASE_SETTINGS: dict[str, Any] = {
     "force_col_wise": True,
     "verbosity": -1,
 }
+
+_FIRST_PART = 4
+"""One over the share of the trees that tells which candidates can still win. Measured on the real data with lists of
+100: of their entries 0.02 in a thousand are not among a user's 250 best by then, 0.3 not among the 200 best."""
 
 _NAMES = "feature_names="
 """Before the names of a booster's features, in LightGBM's native text."""
@@ -154,10 +158,34 @@ class Ranker:
 
     def score(self, features: Floats) -> Floats:
         """Raw scores of rows; higher is better."""
-        if len(features) == 0:
-            return np.empty(0, dtype=np.float32)
-        scores: Floats = np.asarray(self._booster.predict(features, raw_score=True, num_threads=1), dtype=np.float32)
+        return self._raw(features, 0, self.trees).astype(np.float32)
+
+    def score_best(self, features: Floats, choose: Callable[[Floats], IntArray]) -> Floats:
+        """Raw scores of the rows that can still win; `-inf` for the others.
+
+        Most candidates of a list are far behind after a quarter of the trees already, so only those that `choose`
+        picks then are carried through the rest. A chosen row's score is that of `score`.
+
+        Args:
+            choose: given the scores of all rows by the first trees, the positions of the rows to go on with.
+        """
+        first = self.trees // _FIRST_PART
+        if first == 0:
+            return self.score(features)
+        begun = self._raw(features, 0, first)
+        near = choose(begun.astype(np.float32))
+        scores = np.full(len(features), -np.inf, dtype=np.float32)
+        scores[near] = begun[near] + self._raw(features[near], first, self.trees - first)
         return scores
+
+    def _raw(self, features: Floats, first: int, trees: int) -> NDArray[np.float64]:
+        """Sum of some of the trees, one row a score."""
+        if len(features) == 0:
+            return np.empty(0, dtype=np.float64)
+        scores = self._booster.predict(
+            features, raw_score=True, start_iteration=first, num_iteration=trees, num_threads=1
+        )
+        return np.asarray(scores, dtype=np.float64)
 
     def contributions(self, features: Floats) -> NDArray[np.float64]:
         """SHAP values of rows: shape (rows, features + 1), the last column is the expected score."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from features.domains.spec import BUY_AGAIN, DISCOVER, HOME, SURFACES
 from models.als import ALSRecommender
-from models.base import PAD, IntArray, ModelError, places_of
+from models.base import PAD, IntArray, ModelError, best_cells, places_of
 from models.candidate_features import feature_matrix
 from models.candidates import SOURCES, Candidates, assemble
 from models.generators import Generators
@@ -33,6 +33,9 @@ _Done = TypeVar("_Done")
 
 TRAINED = (HOME, DISCOVER)
 """Surfaces with a ranker of their own."""
+_REACH = 200
+"""Best candidates of a user by the first trees that are ranked by all of them (`Ranker.score_best`): twice as many as
+the longest list takes, or more; the same for shorter lists, which are the beginning of longer ones then."""
 _RANKER_OF = {HOME: HOME, DISCOVER: DISCOVER, BUY_AGAIN: HOME}
 
 
@@ -235,7 +238,8 @@ class Scorer:
             candidates = assemble(self.generators, block)
             if watch is not None:
                 watch(number, block, candidates)
-            scores = self._scores(candidates, feature_matrix(candidates, block, self.generators.items), surfaces)
+            features = feature_matrix(candidates, block, self.generators.items)
+            scores = self._scores(candidates, features, surfaces, reach=max(_REACH, 2 * k))
             found = {}
             for surface in surfaces:
                 rows = eligible_rows(surface, candidates)
@@ -246,16 +250,26 @@ class Scorer:
         blocks = list(over_blocks(lists_of, histories, self.generators.recipe.user_block, threads=threads))
         return {surface: _stacked([one[surface] for one in blocks], k) for surface in surfaces}
 
-    def _scores(self, candidates: Candidates, features: Floats, surfaces: Sequence[str]) -> dict[str, Floats]:
-        """Scores of every candidate by ranker; each ranker scores once, and only what its surfaces show."""
-        wanted: dict[str, list[str]] = {}
+    def _scores(
+        self, candidates: Candidates, features: Floats, surfaces: Sequence[str], *, reach: int
+    ) -> dict[str, Floats]:
+        """Scores by ranker of all candidates among the `reach` best of a user on one of its surfaces, or nearly so."""
+        wanted: dict[str, list[IntArray]] = {}
         for surface in surfaces:
-            wanted.setdefault(_RANKER_OF[surface], []).append(surface)
+            wanted.setdefault(_RANKER_OF[surface], []).append(eligible_rows(surface, candidates))
         found = {}
         for ranker, shown in wanted.items():
-            rows = np.unique(np.concatenate([eligible_rows(surface, candidates) for surface in shown]))
+            rows = _either(shown, len(candidates))
+            among = [np.searchsorted(rows, eligible) for eligible in shown]
+            owners = candidates.owners[rows]
+
+            def near(scores: Floats, among: list[IntArray] = among, owners: IntArray = owners) -> IntArray:
+                best = [part[best_rows(owners[part], scores[part], reach)] for part in among]
+                return _either(best, len(scores))
+
             found[ranker] = np.full(len(candidates), -np.inf, dtype=np.float32)
-            found[ranker][rows] = self.rankers[ranker].score(features[rows])
+            eligible = features if len(rows) == len(features) else features[rows]  # 90 MB to copy
+            found[ranker][rows] = self.rankers[ranker].score_best(eligible, near)
         return found
 
     def score_rows(
@@ -318,6 +332,25 @@ def eligible_rows(surface: str, candidates: Candidates) -> IntArray:
     if surface == HOME:
         return np.arange(len(candidates))
     return np.flatnonzero(candidates.is_new if surface == DISCOVER else ~candidates.is_new)
+
+
+def _either(parts: Sequence[IntArray], length: int) -> IntArray:
+    """Positions below `length` that are in any of the parts, ascending."""
+    marked = np.zeros(length, dtype=np.bool_)
+    for part in parts:
+        marked[part] = True
+    return np.flatnonzero(marked)
+
+
+def best_rows(owners: IntArray, scores: Floats, count: int) -> IntArray:
+    """Rows with the `count` best scores of each owner, rows being ordered by owner; ties go to the lower row."""
+    users = int(owners[-1]) + 1 if len(owners) else 0
+    places = places_of(owners, users)
+    table = np.full((users, int(places.max(initial=-1)) + 1), -np.inf, dtype=np.float32)
+    table[owners, places] = scores
+    of, at = best_cells(table, count)
+    rows: IntArray = np.searchsorted(owners, of) + at
+    return rows
 
 
 def ranked_lists(candidates: Candidates, rows: IntArray, scores: Floats, *, users: int, k: int) -> ScoredLists:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.domains.spec import BUY_AGAIN, DISCOVER, HOME
 from features.ranking import RANKER_FEATURES
@@ -19,7 +21,7 @@ from models.metrics import measure
 from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
 from models.recipe import FAST, Recipe, recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import LabelledSnapshot, Scorer, fit, training_rows
+from models.two_stage import LabelledSnapshot, Scorer, best_rows, fit, training_rows
 
 Make = Callable[[int], LabelledSnapshot]
 
@@ -69,13 +71,62 @@ def test_each_ranker_scores_a_candidate_once(
     scorer: Scorer, make_snapshot: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[int] = []
-    real = Ranker.score
-    monkeypatch.setattr(Ranker, "score", lambda self, rows: scored.append(len(rows)) or real(self, rows))
+    real = Ranker.score_best
+
+    def counted(self: Ranker, rows: Any, near: Any) -> Any:
+        scored.append(len(rows))
+        return real(self, rows, near)
+
+    monkeypatch.setattr(Ranker, "score_best", counted)
     scorer.rank(make_snapshot(3).histories, k=5, surfaces=[HOME, DISCOVER])
     two = sum(scored)
     scored.clear()
     scorer.rank(make_snapshot(3).histories, k=5)
     assert sum(scored) == two
+
+
+def test_candidates_that_can_still_win_get_the_scores_of_all_trees_and_the_others_none(
+    scorer: Scorer, make_snapshot: Make
+) -> None:
+    now = make_snapshot(3)
+    candidates = assemble(scorer.generators, now.histories)
+    features = feature_matrix(candidates, now.histories, scorer.generators.items)
+    ranker, near = scorer.rankers[HOME], np.array([3, 8, 21])
+    begun: list[Any] = []
+
+    def choose(first: Any) -> Any:
+        begun.append(first)
+        return near
+
+    scores = ranker.score_best(features, choose)
+    assert scores[near] == pytest.approx(ranker.score(features)[near], rel=1e-6)
+    assert np.isneginf(np.delete(scores, near)).all()
+    assert len(begun[0]) == len(features)
+    assert begun[0][near] != pytest.approx(scores[near], rel=1e-3), "the first trees alone say something else"
+
+
+def test_lists_are_those_of_all_trees_as_long_as_all_can_still_win(
+    scorer: Scorer, make_snapshot: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = make_snapshot(3).histories
+    found = scorer.rank(histories, k=5)
+    monkeypatch.setattr(Ranker, "score_best", lambda self, rows, near: self.score(rows))
+    for surface, lists in scorer.rank(histories, k=5).items():
+        assert (lists.items == found[surface].items).all()
+        assert lists.scores == pytest.approx(found[surface].scores, rel=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), max_size=40), st.integers(1, 6))
+def test_the_best_rows_of_each_owner_are_those_of_a_sort(rows: list[tuple[int, int]], count: int) -> None:
+    rows = sorted(rows, key=lambda row: row[0])
+    found = best_rows(
+        np.array([owner for owner, _ in rows], np.int64), np.array([s for _, s in rows], np.float32), count
+    )
+    expected = []
+    for owner in range(5):
+        own = [(-score, at) for at, (one, score) in enumerate(rows) if one == owner]
+        expected += [at for _, at in sorted(own)[:count]]
+    assert found.tolist() == expected
 
 
 def test_sources_say_history_exactly_for_what_was_bought(scorer: Scorer, make_snapshot: Make) -> None:
