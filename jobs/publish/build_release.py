@@ -13,7 +13,9 @@ import json
 import time
 from dataclasses import asdict
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,8 @@ def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]
     made_with = lake.committed_inputs(table("gold.topk")).get("ranker")
     parts = release_inputs.read_parts(folder, read_segments(lake), made_with=made_with)
     explores = domain_spec(ctx.domain).rules.explore_places > 0
+    if explores:  # a second of imports, while the lake is read
+        Thread(target=import_module, args=("sklearn.feature_extraction.text",), daemon=True).start()
     return ReleaseInputs(
         domain=ctx.domain,
         as_of=as_of,

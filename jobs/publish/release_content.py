@@ -99,9 +99,9 @@ def build_content(
     builder = ListBuilder(inputs, rules, scratch)
     with ThreadPoolExecutor(1) as beside:  # FAISS and sparse products let go of the lock: half of them cost no time
         of_vectors = beside.submit(builder.vectors)
-        together = beside.submit(builder.bought_together)
         lists: dict[str, Mapping[str, RankedItems]] = {**builder.user_lists()}
         popular, ranking = builder.popular()
+        together = builder.bought_together()
     users = sum(len(family) for family in lists.values())
     if not users or not len(popular):
         raise EmptyReleaseError(
@@ -110,7 +110,7 @@ def build_content(
             f"dropped: {builder.dropped_by_surface()}"
         )
     choice, index_items, similar = of_vectors.result()
-    lists["s"], lists["b"] = similar, together.result()
+    lists["s"], lists["b"] = similar, together
     raw: dict[str, tuple[bytes, bool]] = {
         **{name: (content, True) for name, content in pack_item_table(builder.table).items()},
         "popular": (popular.payload(), False),

@@ -269,23 +269,26 @@ def main(context: JobContext) -> None:
     with commit_metadata(spark, context.spec.name, inputs):
         rows.write.format("delta").mode("overwrite").save(lake.path(topk))
     timings = {"fit": round(fitted - begun, 2), "rank": round(time.monotonic() - fitted, 2)}
-    context.report.update(
-        as_of=as_of.isoformat(), model_version=model_version, timings=timings, **_written(lake, spark)
-    )
+    context.report.update(as_of=as_of.isoformat(), model_version=model_version, timings=timings, **_written(lake))
 
 
-def _written(lake: Lake, spark: SparkSession) -> dict[str, Any]:
+def _written(lake: Lake) -> dict[str, Any]:
     """What gold.topk holds, for the report: rows, users, and the share of each candidate source."""
-    first = F.count_if((F.col(c.RANK) == 1) & (F.col(c.SURFACE) == HOME))
-    stored = lake.read(spark, GOLD["gold.topk"])
-    counted = stored.groupBy(c.SURFACE, c.SOURCE).agg(F.count("*"), first).collect()
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = users = 0
     # what is bought again is history by definition: it says nothing of the candidate sources
     shares: Counter[str] = Counter()
-    for surface, source, count, _ in counted:
-        shares[source] += 0 if surface == BUY_AGAIN else count
+    for batch in lake.dataset(GOLD["gold.topk"]).to_batches(columns=[c.SURFACE, c.SOURCE, c.RANK]):
+        lists = pa.table(batch)
+        first = pc.and_(pc.equal(lists[c.RANK], 1), pc.equal(lists[c.SURFACE], HOME))
+        rows, users = rows + len(lists), users + (pc.sum(first).as_py() or 0)
+        counted = lists.filter(pc.not_equal(lists[c.SURFACE], BUY_AGAIN))[c.SOURCE].value_counts().to_pylist()
+        shares.update({one["values"]: one["counts"] for one in counted})
     total = max(sum(shares.values()), 1)
     return {
-        "rows_written": sum(row[2] for row in counted),
-        "users": sum(row[3] for row in counted),
+        "rows_written": rows,
+        "users": users,
         "source_shares": {name: round(count / total, 4) for name, count in sorted(shares.items())},
     }
