@@ -1,6 +1,7 @@
 """`python -m jobs.run <job> --domain retail [--start … --end …]`: run one job, print one JSON report.
 
-The last line of standard output is the report (Airflow keeps it as the task's XCom). Exit codes:
+The last line of standard output is the report (Airflow keeps it as the task's XCom). Several jobs run one after the
+other in one process, which pays for its imports once; each prints its report, and what fails ends it there. Exit codes:
 0 done, 99 nothing to do (Airflow marks the task skipped and wakes nobody), 1 failed (Airflow tries again), 75 another
 process of this job is at work in this domain and did not end in time (Airflow tries again),
 2 wrong usage and 3 refused (Airflow fails the task at once: the next attempt would end the same).
@@ -60,7 +61,7 @@ class JobContext:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.run", description=__doc__)
-    parser.add_argument("job", help="job name as in jobs/catalog.py, for example silver.refine")
+    parser.add_argument("job", nargs="+", help="job names as in jobs/catalog.py, for example silver.refine")
     parser.add_argument("--domain", default=None, help="domain (default: SLUICE_DOMAIN)")
     parser.add_argument("--start", default=None, help="start of the interval, inclusive, ISO 8601 with a time zone")
     parser.add_argument("--end", default=None, help="end of the interval, exclusive, ISO 8601 with a time zone")
@@ -110,13 +111,13 @@ def _finish(context: JobContext, started: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, run the job."""
+    """Parse the command line, run the jobs; the exit code of the last that ended otherwise than with nothing to do."""
     reach_own_services_directly()
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
         config = settings()
-        spec = job(given.job)
+        specs = [job(name) for name in given.job]
         start = clock.parse_moment(given.start) if given.start else None
         end = clock.parse_moment(given.end) if given.end else None
         options = dict(_option(text) for text in given.option)
@@ -124,7 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(problem))
     if start and end and start >= end:
         parser.error(f"--start must be before --end, got {given.start} and {given.end}")
-    return run(JobContext(spec, given.domain or config.domain, start, end, options, config))
+    ended: int = NOTHING_TO_DO
+    for spec in specs:
+        code = run(JobContext(spec, given.domain or config.domain, start, end, options, config))
+        if code == ExitCode.BUSY:
+            return code
+        ended = code if code != NOTHING_TO_DO else ended
+    return ended
 
 
 def exit_code(ending: BaseException) -> int:

@@ -13,7 +13,7 @@ import pytest
 from jobs.bronze.checkpoints import OffsetsLostError
 from jobs.catalog import JOBS, NO_RETRY, ExitCode
 from jobs.quality.gate import GateFailedError
-from jobs.run import NOTHING_TO_DO, exit_code, main
+from jobs.run import NOTHING_TO_DO, JobContext, exit_code, main
 from jobs.settings import ROOT, settings
 
 
@@ -33,6 +33,33 @@ def test_on_an_empty_lake_there_is_nothing_to_do_and_the_report_says_what_comes_
     assert (said["job"], said["domain"], said["status"]) == (name, "retail", "nothing to do")
     assert said["detail"]
     assert said["seconds"] >= 0
+
+
+def test_several_jobs_run_in_one_process_each_with_its_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["silver.refine", "gold.build_features"]) == NOTHING_TO_DO
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["job"] for one in said] == ["silver.refine", "gold.build_features"]
+    with pytest.raises(SystemExit):
+        main(["silver.refine", "gold.build"])
+    assert capsys.readouterr().out == "", "a name that is wrong is said before anything runs"
+
+
+def test_what_fails_ends_several_jobs_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def run(context: JobContext) -> int:
+        ran.append(context.spec.name)
+        if context.spec.name == "gold.build_features":
+            raise RuntimeError("no")
+        return ExitCode.DONE if context.spec.name == "silver.refine" else NOTHING_TO_DO
+
+    monkeypatch.setattr("jobs.run.run", run)
+    assert main(["silver.refine", "bronze.land_events"]) == ExitCode.DONE
+    with pytest.raises(RuntimeError, match="no"):
+        main(["silver.refine", "gold.build_features", "publish.score_users"])
+    assert ran == ["silver.refine", "bronze.land_events", "silver.refine", "gold.build_features"]
 
 
 def test_a_failure_is_reported_too_and_raised(
