@@ -79,6 +79,8 @@ def _run_jobs(names: Sequence[str]) -> dict[str, Any]:
     begun = time.monotonic()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
+            if not line.startswith("{"):  # MLflow prints where a run can be looked at
+                continue
             report, ended = json.loads(line), time.monotonic()
             if report["status"] == "done":
                 found[report["job"]] = {"seconds": round(ended - begun, 1), "report": report}
