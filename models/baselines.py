@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.als import ALSRecommender
-from models.base import IntArray
 from models.cooccurrence import CooccurrenceRecommender
+from models.evaluation import ModelLists
 from models.interaction_matrix import DAY_SECONDS, InteractionLog, InteractionMatrix
 from models.personal_frequency import PersonalFrequencyRecommender
 from models.popularity import PopularityRecommender
@@ -18,6 +18,9 @@ from models.user_knn import UserKNNRecommender
 
 BASKET_DECAY = 0.97
 HALF_LIFE_DAYS = 56.0
+REFERENCE_USERS = 20_000
+"""Users among whom user-kNN and TIFU-KNN look for neighbours, a keyed sample when there are more: comparing each of a
+hundred thousand users with every other took most of an hour. No figure of fewer users changes."""
 _TIE = 1e-4  # less than one purchase can add, more than float32 forgets at a few hundred purchases
 
 
@@ -37,12 +40,16 @@ def counts(log: InteractionLog, as_of: float) -> InteractionMatrix:
 def counts_then_recency(log: InteractionLog, as_of: float) -> InteractionMatrix:
     """Summed weights; among equals the item bought last comes first."""
     span = max(as_of - float(log.times.min()), DAY_SECONDS)
-    latest = np.zeros((len(log.user_map), len(log.item_map)), dtype=np.float32)
-    np.maximum.at(latest, (log.users, log.items), ((log.times - log.times.min()) / span).astype(np.float32))
+    age = ((log.times - log.times.min()) / span).astype(np.float32)
+    cells = log.users * len(log.item_map) + log.items
+    order = np.argsort(cells, kind="stable")
+    bought, starts = np.unique(cells[order], return_index=True)
+    latest = np.maximum.reduceat(age[order], starts)
     summed = log.matrix()
     weights = summed.weights.copy()
     owners = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
-    weights.data = weights.data + _TIE * latest[owners, weights.indices]
+    stored = owners * weights.shape[1] + weights.indices
+    weights.data = weights.data + _TIE * latest[np.searchsorted(bought, stored)]
     return InteractionMatrix.of(summed.users, summed.items, weights)
 
 
@@ -74,18 +81,38 @@ BASELINES: Mapping[str, Baseline] = {
     "als": Baseline(counts, ALSRecommender),
     "item_knn_bm25": Baseline(counts, lambda: CooccurrenceRecommender(weighting="bm25")),
     "item_knn_cosine": Baseline(counts, CooccurrenceRecommender),
-    "user_knn": Baseline(decayed, UserKNNRecommender),
-    "tifu_knn": Baseline(temporal, TIFUKNNRecommender),
+    "user_knn": Baseline(decayed, lambda: UserKNNRecommender(reference_users=REFERENCE_USERS)),
+    "tifu_knn": Baseline(temporal, lambda: TIFUKNNRecommender(reference_users=REFERENCE_USERS)),
 }
 """Protocol-free: E1 and E2 report the same ones."""
 
 
-def baseline_lists(name: str, split: Split, *, k: int, filter_seen: bool) -> IntArray:
-    """Lists of every user of a split by a baseline: shape (users, k), item positions, `PAD` after the end.
+_LOOK_FOR_NEIGHBOURS = ("user_knn", "tifu_knn")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a baseline of many users was held to: neighbours from `reference_users` of `users`."""
+
+    reference_users: int
+    users: int
+
+
+def bounds(split: Split) -> dict[str, Bound]:
+    """Baselines that did not see everybody, by name; none where there are no more than `REFERENCE_USERS` users."""
+    users = len(np.unique(split.known.users))
+    if users <= REFERENCE_USERS:
+        return {}
+    return dict.fromkeys(_LOOK_FOR_NEIGHBOURS, Bound(REFERENCE_USERS, users))
+
+
+def baseline_lists(name: str, split: Split, *, k: int) -> ModelLists:
+    """Lists of every user of a split by a baseline, fitted once and each user scored once.
 
     Raises:
         KeyError: for a name that is not in `BASELINES`.
     """
     chosen = BASELINES[name]
     model = chosen.build().fit(chosen.weigh(split.known, split.as_of))
-    return model.recommend(split.known.user_map.ids.tolist(), k=k, filter_seen=filter_seen).items
+    home, discover = model.recommend_both(split.known.user_map.ids.tolist(), k=k)
+    return ModelLists(home.items, discover.items)

@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from models.base import PAD, IntArray, ModelError
-from models.metrics import Floats, bootstrap_interval, measure
-from models.protocols import VIEWS, Split, View
+from models.metrics import Floats, bootstrap_intervals, measure
+from models.protocols import View
 
 METRICS = ("ndcg", "recall", "hit")
 
@@ -57,11 +57,6 @@ class Measured:
         return Measured({v: {name: values[users] for name, values in of.items()} for v, of in self.per_user.items()})
 
 
-def measure_views(lists: ModelLists, split: Split, ks: Sequence[int]) -> Measured:
-    """Metrics of one model's lists at every k and view."""
-    return measure_truths(lists, {view: split.view(view) for view in VIEWS}, ks)
-
-
 def measure_truths(lists: ModelLists, truths: Mapping[View, sp.csr_matrix], ks: Sequence[int]) -> Measured:
     """Metrics of one model's lists at every k against the truth of each view.
 
@@ -92,24 +87,27 @@ def padded(items: IntArray, k: int) -> IntArray:
 
 def intervals(ours: Measured, *, samples: int = 1000) -> dict[View, dict[str, list[float | None]]]:
     """95 % bootstrap interval over users of each mean."""
-    return {
-        view: {name: _interval(values, None, samples) for name, values in found.items()}
-        for view, found in ours.per_user.items()
-    }
+    found: dict[View, dict[str, list[float | None]]] = {}
+    for view, values in ours.per_user.items():
+        found[view] = dict(zip(values, _intervals(list(values.values()), samples), strict=True))
+    return found
 
 
 def paired(ours: Measured, other: Measured, *, samples: int = 1000) -> dict[View, dict[str, dict[str, Any]]]:
     """Mean difference (ours minus the other) with its paired 95 % interval, by view and metric."""
-    found: dict[View, dict[str, dict[str, Any]]] = {}
+    return paired_with_each(ours, {"": other}, samples=samples)[""]
+
+
+def paired_with_each(
+    ours: Measured, others: Mapping[str, Measured], *, samples: int = 1000
+) -> dict[str, dict[View, dict[str, dict[str, Any]]]]:
+    """`paired` with every other model; a view's users are resampled once for all of them."""
+    found: dict[str, dict[View, dict[str, dict[str, Any]]]] = {name: {} for name in others}
     for view, values in ours.per_user.items():
-        rival = other.per_user[view]
-        found[view] = {
-            name: {
-                "difference": _mean(one - rival[name]),
-                "interval": _interval(one, rival[name], samples),
-            }
-            for name, one in values.items()
-        }
+        cells = [(name, metric) for name in others for metric in values]
+        gaps = [values[metric] - others[name].per_user[view][metric] for name, metric in cells]
+        for (name, metric), gap, interval in zip(cells, gaps, _intervals(gaps, samples), strict=True):
+            found[name].setdefault(view, {})[metric] = {"difference": _mean(gap), "interval": interval}
     return found
 
 
@@ -118,6 +116,8 @@ def _mean(values: Floats) -> float | None:
     return float(kept.mean()) if len(kept) else None
 
 
-def _interval(values: Floats, baseline: Floats | None, samples: int) -> list[float | None]:
-    low, high = bootstrap_interval(values, baseline=baseline, samples=samples)
-    return [None if np.isnan(low) else low, None if np.isnan(high) else high]
+def _intervals(columns: Sequence[Floats], samples: int) -> list[list[float | None]]:
+    if not columns:
+        return []
+    found = bootstrap_intervals(np.stack(columns, axis=1), samples=samples).tolist()
+    return [[None if np.isnan(bound) else bound for bound in pair] for pair in found]

@@ -12,7 +12,7 @@ from models.base import IntArray
 from models.candidates import BLEND, Candidates, assemble
 from models.generators import Generators
 from models.snapshot import Floats, Histories
-from models.two_stage import eligible_rows, ranked_lists
+from models.two_stage import eligible_rows, over_blocks, ranked_lists
 
 
 def hybrid_scores(candidates: Candidates, histories: Histories) -> Floats:
@@ -39,10 +39,31 @@ def block_lists(
     return found
 
 
+class HybridLists:
+    """Collects the lists of blocks whose candidates another model makes anyway: what `Scorer.rank` shows to `watch`."""
+
+    def __init__(self, *, k: int, surfaces: Sequence[str] = SURFACES) -> None:
+        self.k, self.surfaces = k, surfaces
+        self._blocks: dict[int, dict[str, IntArray]] = {}
+
+    def watch(self, number: int, histories: Histories, candidates: Candidates) -> None:
+        """Make and keep the lists of a block; blocks may come in any order."""
+        self._blocks[number] = block_lists(candidates, histories, k=self.k, surfaces=self.surfaces)
+
+    def lists(self) -> dict[str, IntArray]:
+        """Item positions of each surface, shape (users, k), `PAD` after the end of a list."""
+        parts = [self._blocks[number] for number in sorted(self._blocks)]
+        empty = np.empty((0, self.k), np.int64)
+        return {name: np.concatenate([empty, *(part[name] for part in parts)]) for name in self.surfaces}
+
+
 def hybrid_lists(generators: Generators, histories: Histories, *, k: int) -> dict[str, IntArray]:
-    """Item positions of each surface, shape (users, k), `PAD` after the end of a list."""
-    found: dict[str, list[IntArray]] = {surface: [] for surface in SURFACES}
-    for block in histories.blocks(generators.recipe.user_block):
-        for surface, lists in block_lists(assemble(generators, block), block, k=k).items():
-            found[surface].append(lists)
-    return {surface: np.concatenate(parts) if parts else np.empty((0, k), np.int64) for surface, parts in found.items()}
+    """`HybridLists` of all users, on as many threads as the recipe names."""
+    made, recipe = HybridLists(k=k), generators.recipe
+
+    def work(number: int, block: Histories) -> None:
+        made.watch(number, block, assemble(generators, block))
+
+    for _ in over_blocks(work, histories, recipe.user_block, threads=recipe.num_threads):
+        pass
+    return made.lists()

@@ -4,6 +4,7 @@ nDCG here divides by the ideal DCG over min(k, |truth|) items, with binary gains
 averaged over: they are NaN in the per-user arrays.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -96,31 +97,51 @@ def bootstrap_interval(
     NaN users (no truth) are left out. Returns (NaN, NaN) when nobody is left.
     """
     difference = values if baseline is None else values - baseline
-    kept = difference[~np.isnan(difference)]
-    if len(kept) == 0:
-        return float("nan"), float("nan")
-    if len(kept) * samples > _CACHED_RESAMPLES:
-        generator = np.random.default_rng(seed)
-        means = np.array([kept[generator.integers(0, len(kept), len(kept))].mean() for _ in range(samples)])
+    ((low, high),) = bootstrap_intervals(difference[:, None], samples=samples, level=level, seed=seed).tolist()
+    return low, high
+
+
+def bootstrap_intervals(columns: Floats, *, samples: int = 1000, level: float = 0.95, seed: int = 0) -> Floats:
+    """Percentile intervals of the means of several columns, whose users are resampled once for all of them.
+
+    Args:
+        columns: shape (users, columns); users with a NaN (no truth) are left out.
+
+    Returns:
+        Shape (columns, 2); NaN when nobody is left.
+    """
+    kept = columns[~np.isnan(columns).any(axis=1)]
+    size = len(kept)
+    if size == 0:
+        return np.full((columns.shape[1], 2), np.nan)
+    means = [drawn @ kept / size for drawn in bootstrap_draws(size, samples, seed)]
+    found: Floats = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0).T
+    return found
+
+
+def bootstrap_draws(size: int, samples: int, seed: int = 0) -> Iterator[Floats]:
+    """How often each of `size` units is drawn in each resample: blocks of shape (resamples, size), `samples` in all.
+
+    Every interval shares the same draws. Those of few units are kept for the next caller; of many a block is in memory.
+    """
+    if size * samples <= _CACHED_RESAMPLES:
+        yield _resamples(size, samples, seed)
     else:
-        means = _resamples(len(kept), samples, seed) @ kept / len(kept)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def bootstrap_draws(size: int, samples: int, seed: int = 0) -> Floats:
-    """How often each of `size` units is drawn in each resample, shape (samples, size); kept for the next caller."""
-    return _resamples(size, samples, seed)
+        yield from _drawn(size, samples, seed, max(_CACHED_RESAMPLES // size // 2, 1))
 
 
 @lru_cache(maxsize=6)
 def _resamples(size: int, samples: int, seed: int) -> Floats:
-    """How often each user is drawn in each resample, shape (samples, users): every interval shares the same draws."""
+    return next(_drawn(size, samples, seed, samples))
+
+
+def _drawn(size: int, samples: int, seed: int, block: int) -> Iterator[Floats]:
     generator = np.random.default_rng(seed)
-    drawn = np.empty((samples, size))
-    for row in range(samples):
-        drawn[row] = np.bincount(generator.integers(0, size, size), minlength=size)
-    return drawn
+    for start in range(0, samples, block):
+        drawn = np.empty((min(block, samples - start), size))
+        for row in range(len(drawn)):
+            drawn[row] = np.bincount(generator.integers(0, size, size), minlength=size)
+        yield drawn
 
 
 def coverage(items: NDArray[np.int64], catalogue: int) -> float:

@@ -51,6 +51,10 @@ class Split:
         chosen.eliminate_zeros()
         return chosen
 
+    def views(self) -> dict[View, sp.csr_matrix]:
+        """Each view's truth."""
+        return {view: sp.csr_matrix(self.view(view)) for view in VIEWS}
+
 
 def global_time(log: InteractionLog, *, cut: float, window_days: float = 28.0, min_item_users: int = 10) -> Split:
     """Split at one moment for everybody: no user's future tells of another's.

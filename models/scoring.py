@@ -1,7 +1,7 @@
 """What all recommenders of this package share: score every item for a block of users, mask, take the top."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -80,17 +80,35 @@ class ScoringRecommender(ABC):
 
     def recommend(self, users: Sequence[str], *, k: int, filter_seen: bool) -> RankedLists:
         """Ranked lists of the asked users; see `Recommender` for unknown users and large `k`."""
+        blocks = [
+            top_k(self._unseen(scores, asked) if filter_seen else scores, k)
+            for asked, scores in self._score_blocks(users)
+        ]
+        return self._stacked(blocks, k)
+
+    def recommend_both(self, users: Sequence[str], *, k: int) -> tuple[RankedLists, RankedLists]:
+        """`recommend` without and with `filter_seen`, every user scored once: scores cost most."""
+        whole, fresh = [], []
+        for asked, scores in self._score_blocks(users):
+            whole.append(top_k(scores, k))
+            fresh.append(top_k(self._unseen(scores, asked), k))
+        return self._stacked(whole, k), self._stacked(fresh, k)
+
+    def _score_blocks(self, users: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], Scores]]:
+        """Positions (-1 for an unknown user) and scores of the asked users, block by block."""
         positions = self.interactions.users.positions(users)
-        weights = self.interactions.weights
-        blocks = []
         for start in range(0, len(positions), _BLOCK):
-            asked = positions[start : start + _BLOCK]
-            scores, known = self.scores_of(users[start : start + _BLOCK]), asked >= 0
-            if filter_seen:
-                seen = weights[np.where(known, asked, 0)].tocoo()
-                keep = known[seen.row]
-                scores[seen.row[keep], seen.col[keep]] = -np.inf
-            blocks.append(top_k(scores, k))
+            yield positions[start : start + _BLOCK], self.scores_of(users[start : start + _BLOCK])
+
+    def _unseen(self, scores: Scores, asked: NDArray[np.int64]) -> Scores:
+        """The same scores, written over: `-inf` where the user has the item."""
+        known = asked >= 0
+        seen = self.interactions.weights[np.where(known, asked, 0)].tocoo()
+        keep = known[seen.row]
+        scores[seen.row[keep], seen.col[keep]] = -np.inf
+        return scores
+
+    def _stacked(self, blocks: Sequence[RankedLists], k: int) -> RankedLists:
         if not blocks:
             return top_k(np.empty((0, len(self.items)), dtype=np.float32), k)
         return RankedLists(np.vstack([b.items for b in blocks]), np.vstack([b.scores for b in blocks]))

@@ -166,8 +166,8 @@ def interval(values: Floats, owners: NDArray[Any] | None = None, *, samples: int
         return [None, None]
     of = np.arange(int(kept.sum())) if owners is None else np.unique(owners[kept], return_inverse=True)[1].ravel()
     sums, sizes = np.bincount(of, values[kept]), np.bincount(of).astype(np.float64)
-    draws = bootstrap_draws(len(sizes), samples)
-    low, high = np.quantile((draws @ sums) / (draws @ sizes), [0.025, 0.975])
+    means = [(drawn @ sums) / (drawn @ sizes) for drawn in bootstrap_draws(len(sizes), samples)]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return [float(low), float(high)]
 
 

@@ -16,7 +16,7 @@ from features.domains.spec import DISCOVER, HOME
 from models.als import ALSRecommender
 from models.base import PAD, IntArray
 from models.generators import Generators
-from models.hybrid import block_lists
+from models.hybrid import HybridLists
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.metrics import PerUser, coverage, measure, popularity_share
 from models.personal_frequency import PersonalFrequencyRecommender
@@ -74,17 +74,13 @@ def judge(
     generators: Generators, rankers: Mapping[str, Ranker], snapshot: LabelledSnapshot, *, with_hybrid: bool = False
 ) -> Judged:
     """Rank the users of a snapshot and measure the lists; the weighted hybrid too, on the same candidates."""
-    from models.candidates import SOURCES, Candidates
+    from models.candidates import SOURCES
 
-    blended: dict[int, dict[str, IntArray]] = {}
-
-    def blend(number: int, block: Histories, candidates: Candidates) -> None:
-        blended[number] = block_lists(candidates, block, k=K, surfaces=TRAINED)
-
+    hybrid = HybridLists(k=K, surfaces=TRAINED) if with_hybrid else None
     begun = time.process_time()
     scorer, threads = Scorer(generators, rankers), generators.recipe.num_threads
     lists = scorer.rank(
-        snapshot.histories, k=K, surfaces=TRAINED, threads=threads, watch=blend if with_hybrid else None
+        snapshot.histories, k=K, surfaces=TRAINED, threads=threads, watch=hybrid.watch if hybrid else None
     )
     spent = time.process_time() - begun
     popularity = np.asarray(snapshot.items.statistics["popularity_28d"], dtype=np.float64)
@@ -103,13 +99,11 @@ def judge(
         broken_factors=_broken(generators),
         tied_users=_tied(home.scores, placed),
         cpu_ms_per_user=1000 * spent / max(len(snapshot.histories), 1),
-        hybrid=_judged_hybrid(blended, wanted) if blended else None,
+        hybrid=_judged_hybrid(hybrid.lists(), wanted) if hybrid else None,
     )
 
 
-def _judged_hybrid(blended: dict[int, dict[str, IntArray]], wanted: dict[str, sp.csr_matrix]) -> Judged:
-    parts = [blended[number] for number in sorted(blended)]
-    lists: dict[str, IntArray] = {name: np.concatenate([part[name] for part in parts]) for name in TRAINED}
+def _judged_hybrid(lists: dict[str, IntArray], wanted: dict[str, sp.csr_matrix]) -> Judged:
     return Judged({surface: measure(lists[surface], wanted[surface], K) for surface in TRAINED}, lists=lists)
 
 

@@ -5,7 +5,7 @@ Baselines depend on the data alone, so they are measured once per cut and kept; 
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from features.domains.spec import DISCOVER, HOME
-from models.baselines import BASELINES, baseline_lists
+from models.baselines import BASELINES, Bound, baseline_lists, bounds
 from models.evaluation import Measured, ModelLists, measure_truths
 from models.protocols import VIEWS, Split, View
 from models.two_stage import LabelledSnapshot, truth_matrix
@@ -30,12 +30,14 @@ class Arena:
     Attributes:
         truths: CSR (users, items) by view.
         lists: by model, in positions of `user_ids` and `item_ids`.
+        bounded: baselines that did not see everybody.
     """
 
     user_ids: NDArray[np.str_]
     item_ids: NDArray[np.str_]
     truths: dict[View, sp.csr_matrix]
     lists: dict[str, ModelLists]
+    bounded: dict[str, Bound] = field(default_factory=dict)
 
     def measured(self, name: str, ks: Sequence[int] = (10, K)) -> Measured:
         """Metrics of one model."""
@@ -62,6 +64,8 @@ class Arena:
         arrays: dict[str, NDArray[np.generic]] = {"users": self.user_ids, "items": self.item_ids}
         for view, truth in self.truths.items():
             arrays |= {f"truth.{view}.indptr": truth.indptr, f"truth.{view}.indices": truth.indices}
+        for name, bound in self.bounded.items():
+            arrays[f"bounded.{name}"] = np.array([bound.reference_users, bound.users])
         for name, lists in self.lists.items():
             arrays |= {f"lists.{name}.home": lists.home, f"lists.{name}.discover": lists.discover}
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,17 +85,15 @@ class Arena:
                 found[view] = sp.csr_matrix(parts, shape=shape)
             names = sorted({key.split(".")[1] for key in stored.files if key.startswith("lists.")})
             lists = {name: ModelLists(stored[f"lists.{name}.home"], stored[f"lists.{name}.discover"]) for name in names}
-            return cls(stored["users"], stored["items"], found, lists)
+            cut = {key.split(".")[1]: stored[key].tolist() for key in stored.files if key.startswith("bounded.")}
+            bounded = {name: Bound(*values) for name, values in cut.items()}
+            return cls(stored["users"], stored["items"], found, lists, bounded)
 
     @classmethod
     def of_split(cls, split: Split, names: Sequence[str] = tuple(BASELINES)) -> "Arena":
         """Every baseline on a split: a minute or two on the real data."""
-        lists = {}
-        for name in names:
-            home, discover = (baseline_lists(name, split, k=K, filter_seen=seen) for seen in (False, True))
-            lists[name] = ModelLists(home, discover)
-        truth = {view: sp.csr_matrix(split.view(view)) for view in VIEWS}
-        return cls(split.known.user_map.ids, split.known.item_map.ids, truth, lists)
+        lists = {name: baseline_lists(name, split, k=K) for name in names}
+        return cls(split.known.user_map.ids, split.known.item_map.ids, split.views(), lists, bounds(split))
 
     @classmethod
     def of_snapshot(cls, snapshot: LabelledSnapshot, bought: Mapping[str, NDArray[Any]] | None = None) -> "Arena":

@@ -113,6 +113,8 @@ def _show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from jobs.evaluate.rows import row_name
+
     largest = max(result["protocol"]["k"])
     columns = [(view, f"{metric}@{largest}") for view in ("all", "repeat", "new") for metric in ("recall", "ndcg")]
     grid = Table(title=f"{result['protocol']['name']}: users {result['users']}", title_justify="left")
@@ -121,7 +123,7 @@ def _show(result: dict[str, Any]) -> None:
     rows = {result["model"]: result, **result["models"]}
     for name, found in rows.items():
         values = (found[view][metric] for view, metric in columns)
-        grid.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+        grid.add_row(row_name(name, result, {}), *("-" if value is None else f"{value:.4f}" for value in values))
     console = Console(width=max(120, Console().width))
     console.print(grid)
     for note in result["notes"]:

@@ -5,8 +5,8 @@ on past cuts of what is known; where that cannot be done its first stage answers
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from jobs.evaluate.file_columns import InputError
 from jobs.evaluate.interactions_file import read_catalog
 from jobs.evaluate.requests import Catalog, Prepared, Request, data_notes, prepare
 from models.base import PAD, IntArray, ModelError
-from models.baselines import BASELINES, baseline_lists
-from models.evaluation import Measured, ModelLists, intervals, measure_views, paired
+from models.baselines import BASELINES, baseline_lists, bounds
+from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired_with_each
 from models.generators import Generators
-from models.hybrid import hybrid_lists
+from models.hybrid import HybridLists, hybrid_lists
 from models.interaction_matrix import InteractionError
 from models.log_training import snapshot_to_rank
 from models.protocols import Split
+from models.ranker import Ranker
 from models.recipe import Recipe, recipe
 from models.snapshot import Histories, ItemTable
 from models.two_stage import Scorer, fit
@@ -40,7 +41,8 @@ def evaluate(request: Request, say: Say) -> dict[str, Any]:
         say: takes one line of progress.
 
     Returns:
-        `all`, `repeat`, `new` (ours: `<metric>@<k>` -> mean), `models`, `users`, `intervals`, `paired`, `notes`, ….
+        `all`, `repeat`, `new` (ours: `<metric>@<k>` -> mean), `models`, `users`, `intervals`, `paired`, `notes`,
+        `bounded` (baselines that did not see everybody), ….
 
     Raises:
         InputError: on data or options that no result can be had from.
@@ -65,11 +67,13 @@ def compare(request: Request, prepared: Prepared, catalog: Catalog, say: Say) ->
     say(f"{len(split.past)} known rows, {len(split.known.item_map)} items, {split.truth.nnz} pairs to find")
     lists, model, notes, published = _all_lists(request, prepared, catalog, say)
     say("measuring")
-    measured = {name: measure_views(found, split, request.ks) for name, found in lists.items()}
+    truths = split.views()
+    measured = {name: measure_truths(found, truths, request.ks) for name, found in lists.items()}
     return summary(measured, model) | {
         "protocol": {"name": request.protocol, "k": sorted(request.ks), **prepared.facts},
         "model": model,
         **published,
+        "bounded": {name: asdict(bound) for name, bound in bounds(split).items()},
         "notes": [*notes, *prepared.notes, *data_notes(split, request, catalog)],
         "seconds": round(time.monotonic() - begun, 1),
     }
@@ -83,7 +87,7 @@ def summary(measured: dict[str, Measured], ours: str) -> dict[str, Any]:
         "models": {name: one.means() for name, one in others.items()},
         "users": measured[ours].users(),
         "intervals": intervals(measured[ours]),
-        "paired": {name: paired(measured[ours], one) for name, one in others.items()},
+        "paired": paired_with_each(measured[ours], others),
     }
 
 
@@ -104,13 +108,13 @@ def _all_lists(
     made = replace(made, num_threads=request.threads)
     say("fitting the first stage")
     generators = Generators.fit(histories, items, made)
-    hybrid = _placed(hybrid_lists(generators, histories, k=k), histories, items, split, k)
     if request.release:
         from jobs.evaluate.release_lists import published_lists
 
         say(f"reading the lists of release {request.release}")
         found_there = published_lists(request.release, split.known.user_map.ids, split.known.item_map, k=k)
         model, ours = "release", found_there.lists
+        blended = hybrid_lists(generators, histories, k=k)
         moments = split.moments[np.diff(split.truth.indptr) > 0]
         notes += found_there.notes(moments)
         published["release"] = {
@@ -119,34 +123,43 @@ def _all_lists(
             "saw_truth": found_there.saw(moments),
         }
     else:
-        model, ours, why = _trained(generators, histories, prepared, hybrid, k=k, say=say)
+        rankers, why = _rankers(generators.recipe, prepared, say)
         notes += [why] if why else []
+        say("ranking")
+        ranked, blended = _ranked(generators, rankers, histories, k=k)
+        model = "two_stage" if rankers else "first_stage"
+        ours = _placed(ranked, histories, items, split, k)
     found[model] = ours
-    found["hybrid"] = hybrid
+    found["hybrid"] = _placed(blended, histories, items, split, k)
     for name in BASELINES:
         say(f"baseline {name}")
-        home, discover = (baseline_lists(name, split, k=k, filter_seen=seen) for seen in (False, True))
-        found[name] = ModelLists(home, discover)
+        found[name] = baseline_lists(name, split, k=k)
     return found, model, notes, published
 
 
-def _trained(
-    generators: Generators, histories: Histories, prepared: Prepared, hybrid: ModelLists, *, k: int, say: Say
-) -> tuple[str, ModelLists, str]:
-    """Our lists; those of the first stage alone, with the reason, where no ranker can be trained."""
-    made = generators.recipe
+def _rankers(made: Recipe, prepared: Prepared, say: Say) -> tuple[dict[str, Ranker], str]:
+    """Rankers trained on past cuts; none, with the reason, where that cannot be done."""
     cuts = prepared.cuts(made)
     if not cuts:
-        return "first_stage", hybrid, "no past cut has enough history to train a ranker on: the first stage answers"
+        return {}, "no past cut has enough history to train a ranker on: the first stage answers"
     say(f"training the ranker on {len(cuts)} past cuts")
     try:
-        rankers = fit(cuts, made)
+        return fit(cuts, made), ""
     except ModelError as problem:
-        return "first_stage", hybrid, f"no ranker could be trained ({problem}): the first stage answers"
-    say("ranking")
-    ranked = Scorer(generators, rankers).rank(histories, k=k, threads=made.num_threads)
-    surfaces = {surface: lists.items for surface, lists in ranked.items()}
-    return "two_stage", _placed(surfaces, histories, generators.items, prepared.split, k), ""
+        return {}, f"no ranker could be trained ({problem}): the first stage answers"
+
+
+def _ranked(
+    generators: Generators, rankers: Mapping[str, Ranker], histories: Histories, *, k: int
+) -> tuple[dict[str, IntArray], dict[str, IntArray]]:
+    """Our lists by surface, and those of the first stage alone, of the same candidates; twice these without rankers."""
+    if not rankers:
+        alone = hybrid_lists(generators, histories, k=k)
+        return alone, alone
+    hybrid = HybridLists(k=k)
+    threads = generators.recipe.num_threads
+    ranked = Scorer(generators, rankers).rank(histories, k=k, threads=threads, watch=hybrid.watch)
+    return {surface: lists.items for surface, lists in ranked.items()}, hybrid.lists()
 
 
 def _placed(surfaces: dict[str, IntArray], histories: Histories, items: ItemTable, split: Split, k: int) -> ModelLists:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from jobs.products import Products
 from models.base import PAD, IntArray
 from models.candidate_features import feature_matrix
 from models.candidates import assemble
-from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired
+from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired, paired_with_each
 from models.generators import Generators
 from models.list_checks import segments
 from models.list_quality import calibration, describe_lists
@@ -58,9 +58,10 @@ def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
     found: dict[str, Any] = dict(measured[OURS].means().items())
     return found | {
         "users": measured[OURS].users(),
+        "bounded": {name: asdict(bound) for name, bound in arena.bounded.items()},
         "intervals": intervals(measured[OURS]),
         "models": {name: one.means() for name, one in measured.items() if name != OURS},
-        "paired": {name: paired(measured[OURS], one) for name, one in measured.items() if name != OURS},
+        "paired": paired_with_each(measured[OURS], {name: one for name, one in measured.items() if name != OURS}),
         "rules": {"means": with_rules.means(), "paired": paired(with_rules, measured[OURS]), "dropped": dropped},
         "quota": _quota(arena, subject, ruled, with_rules),
         "segments": _by_segment(arena, subject, measured),

@@ -8,7 +8,7 @@ from jobs.evaluate import quality_plots as plots
 from jobs.evaluate import surface_facts
 from jobs.evaluate.ceiling_facts import section as ceiling_section
 from jobs.evaluate.mailing_facts import section as mailing_section
-from jobs.evaluate.rows import NAMES, OURS, OURS_TOO
+from jobs.evaluate.rows import NAMES, OURS, OURS_TOO, row_name
 from jobs.evaluate.source_table import source_table
 from models.drift import MOVED, QUIET
 
@@ -121,7 +121,7 @@ def _headline(report: Mapping[str, Any]) -> str:
             cards.append(
                 f"<div class=card><span class=quiet>{words} {view} {metric}</span><b class={state}>{_value(value)}</b>"
                 f"target {target}: <span class={state}>{'met' if met else 'not met'}</span><br><span class=quiet>best "
-                f"baseline {escape(NAMES.get(rival, rival))} {theirs:.4f};<br>ours above it by "
+                f"baseline {escape(row_name(rival, result))} {theirs:.4f};<br>ours above it by "
                 f"[{_value(gap[0])}, {_value(gap[1])}]</span></div>"
             )
     return f"<div class=row>{''.join(cards)}</div>"
@@ -152,7 +152,7 @@ def _protocol(title: str, result: Mapping[str, Any], k: int, words: str) -> str:
         gap = result["paired"].get(name)
         interval = gap["all"][f"ndcg@{k}"]["interval"] if gap else None
         above = "" if interval is None else f"[{_value(interval[0], 3)}, {_value(interval[1], 3)}]"
-        rows.append([NAMES.get(name, name), *(_value(one[view][metric], 3) for view, metric in metrics), above])
+        rows.append([row_name(name, result), *(_value(one[view][metric], 3) for view, metric in metrics), above])
     note = f"* paired 95 % interval of the difference in all ndcg@{k}; one that holds 0 may be chance."
     pictures = "".join(f"<div class=half>{one}</div>" for one in plots.models(result, ours=ours, k=k))
     return f"<h2>{escape(title)}</h2><p class=quiet>{words}</p><div class=row>{pictures}</div>" + _folded(

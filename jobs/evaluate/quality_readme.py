@@ -8,7 +8,7 @@ from typing import Any
 from jobs.evaluate import surface_facts
 from jobs.evaluate.ceiling_facts import conclusion
 from jobs.evaluate.quality_page import TARGETS, calibration_words
-from jobs.evaluate.rows import NAMES, OURS_TOO
+from jobs.evaluate.rows import NAMES, OURS_TOO, row_name
 from jobs.settings import ROOT, Settings
 
 MARKERS = ("<!-- quality:start -->", "<!-- quality:end -->")
@@ -135,7 +135,7 @@ def _targets(report: Mapping[str, Any]) -> str:
             met = "met" if result[view][metric] >= target else "not met"
             lines.append(
                 f"| {protocol.upper()} {view} {metric} | **{result[view][metric]:.4f}** | {target} ({met}) | "
-                f"{NAMES.get(rival, rival)} {theirs:.4f} | [{low:.4f}, {high:.4f}] |"
+                f"{row_name(rival, result)} {theirs:.4f} | [{low:.4f}, {high:.4f}] |"
             )
     return "\n".join(lines)
 
@@ -151,7 +151,7 @@ def _table(result: Mapping[str, Any], k: int) -> str:
     for name, one in ((ours, result), *ranked):
         values = ["-" if one[view][metric] is None else f"{one[view][metric]:.4f}" for view, metric in names]
         bold = "**" if name == ours else ""
-        lines.append(f"| {bold}{NAMES.get(name, name)}{bold} | " + " | ".join(values) + " |")
+        lines.append(f"| {bold}{row_name(name, result)}{bold} | " + " | ".join(values) + " |")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jobs.evaluate.file_columns import InputError, seconds_of
 from jobs.evaluate.interactions_file import Table, read_table
+from models.baselines import bounds
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
 from models.log_training import cuts_by_basket, cuts_in_time
 from models.protocols import Moment, Split, given_split, global_time, last_basket, moment_text
@@ -213,6 +214,11 @@ def data_notes(split: Split, request: Request, catalog: Catalog) -> list[str]:
     large: Sequence[int] = [k for k in sorted(request.ks) if k > int(known_items.sum())]
     if large:
         found.append(f"k = {large} is more than the {int(known_items.sum())} items of the catalogue: lists end early")
+    for name, bound in bounds(split).items():
+        found.append(
+            f"{name} looked for neighbours among {bound.reference_users:,} of {bound.users:,} users, a keyed sample: "
+            "it might do better with all of them"
+        )
     if "category" in catalog:
         described = set(catalog["item_id"][[one is not None for one in catalog["category"]]].tolist())
         without = sum(item not in described for item in split.known.item_map.ids.tolist())

@@ -1,5 +1,8 @@
 """The rows of the quality report: what a reader calls each model, and which of them are ours."""
 
+from collections.abc import Mapping
+from typing import Any
+
 OURS = "two_stage"
 OURS_TOO = frozenset({"release", "hybrid"})
 """Rows that are no rivals: the same lists under the business rules, and our first stage alone."""
@@ -22,3 +25,10 @@ NAMES = {
     "tifu_knn": "TIFU-KNN",
 }
 """What a reader calls each model."""
+
+
+def row_name(name: str, result: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
+    """A model's name in a table of a result; a baseline that did not see everybody says so."""
+    shown = names.get(name, name)
+    bound = result.get("bounded", {}).get(name)
+    return shown if bound is None else f"{shown} ({bound['reference_users']:,} of {bound['users']:,} users)"

@@ -7,7 +7,16 @@ import pytest
 import scipy.sparse as sp
 
 from models.base import PAD, ModelError
-from models.metrics import bootstrap_interval, coverage, gini, hits, measure, popularity_share
+from models.metrics import (
+    bootstrap_draws,
+    bootstrap_interval,
+    bootstrap_intervals,
+    coverage,
+    gini,
+    hits,
+    measure,
+    popularity_share,
+)
 
 
 def test_known_answers() -> None:
@@ -90,3 +99,16 @@ def test_intervals_do_not_depend_on_how_resamples_are_drawn(monkeypatch: pytest.
     shared = bootstrap_interval(values, samples=200, seed=4)
     monkeypatch.setattr("models.metrics._CACHED_RESAMPLES", 0)
     assert bootstrap_interval(values, samples=200, seed=4) == pytest.approx(shared)
+
+
+def test_columns_share_their_draws_and_memory_stays_that_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(2)
+    columns = random.random((300, 3))
+    columns[:10] = np.nan
+    alone = np.array([bootstrap_interval(column, samples=200) for column in columns.T])
+    assert bootstrap_intervals(columns, samples=200) == pytest.approx(alone)
+    monkeypatch.setattr("models.metrics._CACHED_RESAMPLES", 290 * 20)
+    blocks = list(bootstrap_draws(290, 200))
+    assert {block.shape for block in blocks} == {(10, 290)}
+    assert bootstrap_intervals(columns, samples=200) == pytest.approx(alone)
+    assert np.isnan(bootstrap_intervals(np.full((4, 2), np.nan))).all()

@@ -92,12 +92,13 @@ def test_every_baseline_answers_and_can_be_measured(name: str) -> None:
         for day in range(20)
     ]
     split = global_time(log_of(rows), cut=14 * DAY_SECONDS, window_days=6, min_item_users=1)
-    lists = baseline_lists(name, split, k=5, filter_seen=False)
+    both = baseline_lists(name, split, k=5)
+    lists = both.home
     assert lists.shape == (12, 5)
     assert (lists != PAD).any()
     assert measure(lists, split.truth, 5).mean()["users"] == 12
     seen = split.known.pairs().toarray() > 0
-    for user, row in enumerate(baseline_lists(name, split, k=5, filter_seen=True)):
+    for user, row in enumerate(both.discover):
         assert not seen[user, row[row != PAD]].any()
 
 
@@ -105,7 +106,7 @@ def test_ties_of_personal_frequency_go_to_the_item_bought_last() -> None:
     split = global_time(
         log_of([("a", "x", 1, "1"), ("a", "y", 2, "2"), ("a", "x", 9, "3")]), cut=5 * DAY_SECONDS, min_item_users=1
     )
-    lists = baseline_lists("personal_frequency", split, k=2, filter_seen=False)
+    lists = baseline_lists("personal_frequency", split, k=2).home
     assert split.known.item_map.ids[lists[0]].tolist() == ["y", "x"]
 
 

@@ -1,7 +1,7 @@
 """The report: figures that agree with the lists they are of, one page that needs nothing else, a README section."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from jobs.evaluate.drift_facts import list_drift
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.quality_readme import MARKERS, QualityError, markdown, write_readme
 from jobs.evaluate.report_quality import positions
+from jobs.evaluate.rows import row_name
 from jobs.evaluate.source_facts import source_facts, sources_file
 from jobs.evaluate.source_table import source_table
 from jobs.products import Products
+from models.baselines import bounds
 from models.drift import MOVED, QUIET
 from models.evaluation import ModelLists
 from models.generators import Generators
@@ -272,6 +274,20 @@ def test_an_arena_survives_its_file(arena: Arena, tmp_path: Path) -> None:
     stored = Arena.load(tmp_path / "quality" / "e1.npz")
     assert stored.measured("als").means() == arena.measured("als").means()
     assert sorted(stored.lists) == sorted(arena.lists)
+
+
+def test_a_baseline_that_did_not_see_everybody_is_named_so(
+    log: InteractionLog, report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = global_time(log, cut=112 * DAY_SECONDS, min_item_users=3)
+    assert Arena.of_split(split, ["user_knn"]).bounded == {}
+    monkeypatch.setattr("models.baselines.REFERENCE_USERS", 25)
+    bounded = Arena.of_split(split, ["user_knn"])
+    bounded.save(tmp_path / "e1.npz")
+    assert Arena.load(tmp_path / "e1.npz").bounded == bounded.bounded == bounds(split) != {}
+    told = {name: asdict(bound) for name, bound in bounded.bounded.items()}
+    assert row_name("user_knn", {"bounded": told}) == "user-kNN (25 of 60 users)"
+    assert row_name("als", {"bounded": told}) == row_name("als", report["e1"]) == "ALS alone"
 
 
 def topk(lists: dict[str, list[str]], source: str = "als") -> dict[str, Any]:
