@@ -171,10 +171,9 @@ class InteractionLog:
             )
         user_map, item_map = IdMap(users), IdMap(items)
         user_positions, item_positions = user_map.positions(users), item_map.positions(items)
-        if baskets is None:
-            keys = np.rec.fromarrays([user_positions, moments])
-        else:
-            keys = np.rec.fromarrays([user_positions, np.asarray(baskets, dtype=np.str_)])
+        visits = moments if baskets is None else np.asarray(baskets, dtype=np.str_)
+        of_visit = np.unique(visits, return_inverse=True)[1].ravel().astype(np.int64)
+        keys = user_positions * (int(of_visit.max()) + 1) + of_visit
         basket_positions = np.unique(keys, return_inverse=True)[1].ravel().astype(np.int64)
         order = np.lexsort((item_positions, basket_positions, moments))
         return cls(
