@@ -1,12 +1,13 @@
 """`sluice bench scale`: 1x, 3x, 10x as many users through ingest, features, scoring and release on a small cluster.
 
 A home and ports of its own; a cluster is started afresh for each size, so that no size inherits the memory of another,
-and stopped at the end. 100x takes ingest and features only, on four weeks of history.
+and stopped at the end. 100x takes ingest and features only, on at most twelve weeks of history.
 """
 
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -44,8 +45,8 @@ ENGINE_MEMORY = "1g"
 EXECUTOR_MEMORY = "1536m"
 WORKER_MEMORY = "2g"
 LARGE = 50
-"""From this size on, ingest and features only, on `LARGE_WEEKS` of history."""
-LARGE_WEEKS = 4
+"""From this size on, ingest and features only, on at most `LARGE_WEEKS` of history."""
+LARGE_WEEKS = 12
 _PROMOTION_WEEKS = 2
 
 
@@ -250,7 +251,9 @@ class Bench:
             "measured_at": datetime.now(UTC).isoformat(),
             "seed": SEED,
             "weeks": self.weeks,
-            "other_weeks": {stage.size: LARGE_WEEKS for stage in self.stages if stage.size >= LARGE},
+            "other_weeks": {
+                stage.size: LARGE_WEEKS for stage in self.stages if stage.size >= LARGE and self.weeks > LARGE_WEEKS
+            },
             "workers": WORKERS,
             "executor_memory": EXECUTOR_MEMORY,
             "engine_memory": ENGINE_MEMORY,
@@ -308,6 +311,7 @@ def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, 
 
 def run_to_end(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, add: bool) -> NoReturn:
     """`run_scale`, and leave the process: its sessions' closed channels would keep the interpreter from ending."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it ends its cluster
     try:
         code = run_scale(sizes, weeks, as_json=as_json, readme=readme, add=add)
     except Exception:

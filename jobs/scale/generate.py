@@ -62,16 +62,24 @@ def _lines() -> Column:
         kept = ("quantity", "sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")
         return F.struct(chosen.alias("product_id"), *(line[name].alias(name) for name in kept))
 
-    lines = F.transform("lines", replaced)
-    ids = F.transform(lines, lambda line: line["product_id"])
-    return F.filter(lines, lambda line, at: F.array_position(ids, line["product_id"]) == at + 1)
+    # An expression is worked out anew for every element that looks at it: arrays of one are the names of what is known
+    known = F.transform(
+        F.array(F.transform("lines", replaced)),
+        lambda lines: F.struct(lines.alias("lines"), F.transform(lines, lambda line: line["product_id"]).alias("ids")),
+    )
+    first = F.transform(
+        known,
+        lambda its: F.filter(its["lines"], lambda line, at: F.array_position(its["ids"], line["product_id"]) == at + 1),
+    )
+    return F.element_at(first, 1)
 
 
 def made_up_baskets(spark: SparkSession, seed: SeedBaskets, count: int) -> DataFrame:
     """Baskets of `count` users: user_id, order_id, store_id, ordered_at, lines."""
     users = F.broadcast(made_up_users(spark, count, seed.households))
     # A small file is read by one task; each of its baskets becomes as many as there are copies of its household
-    baskets = spark.read.parquet(seed.baskets_file.as_uri()).repartition(_SLICES, "basket_id")
+    stored = spark.read.parquet(seed.baskets_file.as_uri()).where(F.size("lines") > 0)
+    baskets = stored.repartition(_SLICES, "basket_id")
     drawn = baskets.join(users, on="place", how="inner")
     key = F.col("basket_id")
     copied = drawn.withColumn("copy", F.explode(F.sequence(F.lit(1), _copies(key)))).where(_copies(key) > 0)
@@ -113,14 +121,13 @@ def write_bronze(spark: SparkSession, lake: Lake, seed: SeedBaskets, users: int)
     baskets = made_up_baskets(spark, seed, users)
     text = F.date_format("ordered_at", "yyyy-MM-dd'T'HH:mm:ss'Z'")
     day = F.to_date("ordered_at")
-    orders = baskets.where(F.size("lines") > 0)
-    lines = orders.select("order_id", "ordered_at", F.explode("lines").alias("line")).select(
+    lines = baskets.select("order_id", "ordered_at", F.explode("lines").alias("line")).select(
         "order_id", "ordered_at", "line.*"
     )
     catalog = spark.read.parquet(seed.catalog_file.as_uri()).withColumn("updated_at", F.lit(seed.start.isoformat()))
     for entity, rows, moment in (
         ("products", catalog, F.lit(seed.start)),
-        ("orders", orders.withColumn("day", day).withColumn("ordered_at", text), F.col("day")),
+        ("orders", baskets.withColumn("day", day).withColumn("ordered_at", text), F.col("day")),
         ("order_items", lines, day),
     ):
         dumped = _as_dumped(rows, entity, moment, seed.end)
