@@ -3,7 +3,7 @@
 A figure is None where it says nothing: too few rows for a share, no last good version to compare with.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame
@@ -140,8 +140,18 @@ def _business_day(names: Collection[str]) -> Column | None:
     return F.to_date(C.EVENT_TIME) if C.EVENT_TIME in names else None
 
 
-def against(figures: Profile, table: str, accepted: DataFrame, good: DataFrame | None) -> Profile:
-    """Figures of the batch beside those of the last good version of the table (`good`, None when it is empty)."""
+def against(
+    figures: Profile,
+    table: str,
+    accepted: DataFrame,
+    good: DataFrame | None,
+    before: Callable[[], Profile] | None = None,
+) -> Profile:
+    """Figures of the batch beside those of the last good version of the table (`good`, None when it is empty).
+
+    Args:
+        before: gives `batch_figures_of_good` where somebody has begun to make them already.
+    """
     days, span = figures.get("days"), figures.get("span")
     compared: Profile = {
         **figures,
@@ -152,11 +162,11 @@ def against(figures: Profile, table: str, accepted: DataFrame, good: DataFrame |
     }
     if good is None or figures.get("rows") is None or (figures["rows"] or 0) < MIN_ROWS:
         return compared
-    before = batch_figures_of_good(table, good)
-    price, price_before = figures.get("median_price"), before.get("median_price")
+    former = before() if before else batch_figures_of_good(table, good)
+    price, price_before = figures.get("median_price"), former.get("median_price")
     if price is not None and price_before:
         compared["price_ratio"] = price / price_before
-    rows, rows_before, days_before = figures["rows"], before.get("rows"), before.get("days")
+    rows, rows_before, days_before = figures["rows"], former.get("rows"), former.get("days")
     if days and rows and rows_before and days_before:
         compared["rows_per_day_ratio"] = (rows / days) / (rows_before / days_before)
     if table == "products":

@@ -10,7 +10,7 @@ batch although its gate refuses it (a topic cannot be landed again); the report 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +31,17 @@ from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
 from jobs.silver.batches import Scope, bronze_batch, changed, held
 from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, write_silver
-from jobs.silver.profile import Accounts, Profile, against, batch_figures, corrected_rows, count_rows, shares
+from jobs.silver.profile import (
+    MIN_ROWS,
+    Accounts,
+    Profile,
+    against,
+    batch_figures,
+    batch_figures_of_good,
+    corrected_rows,
+    count_rows,
+    shares,
+)
 from jobs.silver.promotions import count_promotions
 from jobs.silver.tables import Silver, winners
 from jobs.silver.windows import INPUTS, RESTATING, Taking, taking
@@ -93,6 +103,7 @@ class Refinement:
         self.silver = Silver(spark, self.lake, domain(context.domain), self.now)
         self.reports: dict[str, TableReport] = {}
         self.failed: list[Verdict] = []
+        self.beside = ThreadPoolExecutor(1)
 
     def run(self) -> None:
         """Refine the tables; a refused one holds back those that depend on it, the others go on."""
@@ -166,6 +177,8 @@ class Refinement:
         bought = self._purchases(window)
         if batch.rows is None and bought is None and not window.new:
             return None
+        good = None if window.is_first else self.silver.read(table)
+        before = self._former_figures(table, good, batch.at_most)
         cached: list[DataFrame] = []
         parts: list[DataFrame] = []
         accounts, rejected = Accounts(), None
@@ -202,9 +215,17 @@ class Refinement:
             if not window.is_first:
                 rows = held(rows, accounts.accepted + restated_rows)
                 cached.append(rows)
-            good = None if window.is_first else self.silver.read(table)
-            figures = against(batch_figures(table, rows), table, rows, good)
+            figures = against(batch_figures(table, rows), table, rows, good, before)
         return Staged(rows, rejected, accounts, {**judged, **figures}, restated_rows, batch.retried, cached)
+
+    def _former_figures(self, table: str, good: DataFrame | None, at_most: int | None) -> Callable[[], Profile] | None:
+        """Figures of the last good version, begun beside the batch, whose steps mostly wait for one another.
+
+        None where they are not needed, or perhaps not: of a few rows nothing is compared.
+        """
+        if good is None or table == "promotions" or (at_most is not None and at_most < MIN_ROWS):
+            return None
+        return self.beside.submit(batch_figures_of_good, table, good).result
 
     def _purchases(self, window: Taking) -> DataFrame | None:
         """For events: order items that changed, or those of the asked window, as purchases."""
