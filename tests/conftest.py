@@ -67,12 +67,25 @@ def spark(spark_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
         .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
         .config("spark.databricks.delta.snapshotPartitions", "1")
         .config("spark.sql.shuffle.partitions", "2")
+        # A handful of rows: compiling each plan to Java takes longer than interpreting it, and so does planning it anew
+        # after each stage. The end-to-end tests have the engine's own settings.
+        .config("spark.sql.codegen.wholeStage", "false")
+        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+        .config("spark.sql.adaptive.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.ui.retainedExecutions", "1")  # a thousand plans are kept for a page that nobody opens
+        .config("spark.ui.retainedJobs", "1")
+        .config("spark.ui.retainedStages", "1")
         .config("spark.driver.memory", "1500m")
-        # Thousands of plans of a few rows each: optimised machine code and parallel collectors never pay.
-        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        # Thousands of plans of a few rows each: optimised machine code and parallel collectors never pay. Without the
+        # second compiler Java keeps 48 MB of code, which are full after a minute: from then on it throws away what it
+        # has to compile again, and looks for more of that, a fifth of the time.
+        .config(
+            "spark.driver.extraJavaOptions",
+            "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m -Xmn500m",
+        )
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.sql.warehouse.dir", str(warehouse))

@@ -147,12 +147,7 @@ def make_shop(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
     def make(**settings: Any) -> Shop:
         session = spark.newSession()
-        for name, value in {
-            "spark.sql.codegen.wholeStage": "false",  # compiling a plan takes longer than interpreting it
-            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-            "spark.sql.shuffle.partitions": "1",
-        }.items():
-            session.conf.set(name, value)
+        session.conf.set("spark.sql.shuffle.partitions", "1")
         return Shop(session, tmp_path_factory.mktemp("shop"), **settings)
 
     return make

@@ -125,9 +125,7 @@ def test_no_more_of_a_long_log_is_read_than_is_needed(lake: Lake, monkeypatch: p
 @pytest.fixture
 def session(spark: Any) -> Any:
     """A session of the test's own: settings of a commit do not reach the others."""
-    own = spark.newSession()
-    own.conf.set("spark.sql.codegen.wholeStage", "false")  # a handful of rows: compiling takes longer
-    return own
+    return spark.newSession()
 
 
 def insert(session: Any, lake: Lake, *prices: float) -> None:

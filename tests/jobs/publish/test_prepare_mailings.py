@@ -118,7 +118,6 @@ class Desk:
 def session(spark: Any) -> Any:
     made = spark.newSession()
     made.conf.set("spark.sql.shuffle.partitions", "1")
-    made.conf.set("spark.sql.codegen.wholeStage", "false")
     return made
 
 

@@ -106,25 +106,13 @@ class Workbench:
         return {(row.table, row.reason): row.open for row in list_quarantine("retail", self.config()) if row.open}
 
 
-_SMALL = {
-    # A handful of rows: compiling each plan to Java takes longer than interpreting it, and so does planning it anew
-    # after each stage.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.shuffle.partitions": "1",
-}
-
-
 @pytest.fixture(autouse=True)
-def interpreted(spark):
-    """The session set up for few rows while a test of this folder runs."""
-    before = {name: spark.conf.get(name) for name in _SMALL}
-    for name, value in _SMALL.items():
-        spark.conf.set(name, value)
+def one_partition(spark):
+    """The session set up for a handful of rows while a test of this folder runs."""
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "1")
     yield
-    for name, value in before.items():
-        spark.conf.set(name, value)
+    spark.conf.set("spark.sql.shuffle.partitions", before)
 
 
 @pytest.fixture
