@@ -51,8 +51,8 @@ types: ## mypy, strict
 imports: ## Who may import whom
 	@$(IS_SET_UP); $(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
-unit: ## pytest, all of it, with a coverage report and its floor (pyproject.toml)
-	@$(IS_SET_UP); $(VENV) -m pytest --cov --cov-report=term
+unit: ## pytest, all of it in two workers, with a coverage report and its floor (pyproject.toml)
+	@$(IS_SET_UP); $(VENV) -m pytest -p tests.workers -n 2 --cov --cov-report=term
 
 drills: setup ## kill -9 of each process during the demo, two workers instead of one process: the same result (half an hour)
 	@$(VENV) -m pytest -m drill tests/e2e tests/jobs/stack

@@ -1,12 +1,13 @@
 """Fixtures that every package's tests share."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,25 @@ def _free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Ports that nobody listens on, for a stack that takes a while to start.
+
+    They lie below those that the system gives out by itself, which the other worker's tests may take meanwhile.
+    """
+
+    def find(count: int) -> list[int]:
+        found: set[int] = set()
+        while len(found) < count:
+            port = random.randrange(20_000, 32_000)
+            with closing(socket.socket()) as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.add(port)
+        return list(found)
+
+    return find
 
 
 class RedisServer:

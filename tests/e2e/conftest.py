@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,22 +19,13 @@ PORTS = (
 )  # fmt: skip
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @dataclass
 class Platform:
     """How a test talks to the platform: as a person would, by its commands."""
 
     home: Path
     environment: dict[str, str]
+    weeks: str = WEEKS
 
     def port(self, name: str) -> int:
         return int(self.environment[f"SLUICE_PORT_{name.upper()}"])
@@ -55,11 +45,11 @@ class Platform:
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
 
-    def script(self, text: str, *arguments: str) -> Any:
+    def script(self, text: str, *arguments: str, timeout: float = 600) -> Any:
         """Run Python in the platform's environment; its last line of output is JSON."""
         done = subprocess.run(
             [sys.executable, "-c", text, *arguments],
-            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=600, check=False,
+            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return json.loads(done.stdout.strip().splitlines()[-1])
@@ -80,23 +70,23 @@ class Platform:
         return str(answer.json()["release_id"])
 
 
-def _fresh(home: Path) -> Platform:
+def _fresh(home: Path, ports: list[int]) -> Platform:
     """A platform that was never started, on ports of its own, with the jars of this checkout."""
     (home / "lib").symlink_to(Path(os.environ["SLUICE_JARS_HOME"]).resolve() / "lib")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "AIRFLOW"))}
-    ports = {
-        f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, _free_ports(len(PORTS)), strict=True)
-    }
-    return Platform(home, {**kept, **ports, "SLUICE_HOME": str(home), "COLUMNS": "160"})
+    named = {f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, ports, strict=True)}
+    return Platform(home, {**kept, **named, "SLUICE_HOME": str(home), "COLUMNS": "160"})
 
 
 @pytest.fixture
-def fresh_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Platform]]:
+def fresh_platform(
+    tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]
+) -> Iterator[Callable[[str], Platform]]:
     """Makes platforms by name; those that a test leaves running are stopped at its end."""
     made: list[Platform] = []
 
     def make(name: str) -> Platform:
-        made.append(_fresh(tmp_path_factory.mktemp(name)))
+        made.append(_fresh(tmp_path_factory.mktemp(name), free_ports(len(PORTS))))
         return made[-1]
 
     yield make
@@ -105,11 +95,11 @@ def fresh_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]) -> Iterator[Platform]:
     """The demo on a slice, run by its command; everything is stopped at the end."""
-    one = _fresh(tmp_path_factory.mktemp("platform"))
+    one = _fresh(tmp_path_factory.mktemp("platform"), free_ports(len(PORTS)))
     try:
-        done = one.command("demo", "--weeks", WEEKS, timeout=1200)
+        done = one.command("demo", "--weeks", one.weeks, timeout=1200)
         (one.home / "demo.txt").write_text(done.stdout + done.stderr)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         yield one

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -21,7 +21,9 @@ QUIET = Console(quiet=True)
 
 
 @pytest.fixture
-def config(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def config(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, free_ports: Callable[[int], list[int]]
+) -> Iterator[Settings]:
     """A stack of its own: free ports, and a home that makes paths as awkward as they get: closed to others, with
     spaces, and longer than the 107 characters of a Unix socket."""
     closed = own_home / "closed to others"
@@ -29,13 +31,9 @@ def config(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings
     home = closed / ("a folder with a long name " * 6).strip()
     assert len(str(home)) > 150
     monkeypatch.setenv("SLUICE_HOME", str(home))
-    listeners = []
-    for field in Settings.model_fields:
-        if field.startswith("port_"):
-            listeners.append(socket.create_server(("127.0.0.1", 0)))
-            monkeypatch.setenv(f"SLUICE_{field.upper()}", str(listeners[-1].getsockname()[1]))
-    for listener in listeners:
-        listener.close()
+    fields = [field for field in Settings.model_fields if field.startswith("port_")]
+    for field, port in zip(fields, free_ports(len(fields)), strict=True):
+        monkeypatch.setenv(f"SLUICE_{field.upper()}", str(port))
     monkeypatch.setattr("jobs.stack.preflight.installation_problems", lambda config: [])  # no jars needed here
     settings.cache_clear()
     yield settings()

@@ -1,0 +1,51 @@
+"""How `make unit` shares the tests out between its workers: `pytest -p tests.workers -n 2`.
+
+One starts with the platform, the other with Spark, the longest by far; both go on with the other files, one at a time.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+_FIRST = ("tests/e2e/test_platform.py", "spark")
+
+
+def _unit(nodeid: str) -> str:
+    """What one worker runs as a whole: a file, or all files of which a test is on the local Spark session.
+
+    A second session would be a second JVM to start and to warm up: a minute of a core.
+    """
+    file = nodeid.partition("::")[0]
+    return "spark" if "pytest.mark.spark" in Path(file).read_text() else file
+
+
+class Units(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out whole units in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _unit(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
+    """Called where the tests are shared out."""
+    config.option.loadscopereorder = False
+    return Units(config, log)
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Called in each worker: the longest units first."""
+    unmarked = [item.nodeid for item in items if "spark" in item.fixturenames and not item.get_closest_marker("spark")]
+    if unmarked:
+        raise pytest.UsageError(f"tests on the Spark session are marked `spark`, these are not: {', '.join(unmarked)}")
+    units = {file: _unit(file) for file in {item.nodeid.partition("::")[0] for item in items}}
+    ranks = {file: _FIRST.index(unit) if unit in _FIRST else len(_FIRST) for file, unit in units.items()}
+    items.sort(key=lambda item: ranks[item.nodeid.partition("::")[0]])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A worker ends without a word: DuckDB's binding lists on standard error what it still holds."""
+    if hasattr(config, "workerinput"):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
