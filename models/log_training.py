@@ -14,8 +14,9 @@ from models.base import ModelError
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_snapshot import snapshot_of
 from models.protocols import Moment, latest_times
+from models.recipe import Recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import LabelledSnapshot, truth_matrix
+from models.two_stage import LabelledSnapshot, looked_at, truth_matrix
 
 MIN_HISTORY_DAYS = 14.0
 """A cut with less history before it teaches nothing."""
@@ -30,12 +31,19 @@ def labelled(
     *,
     min_item_users: int,
     catalog: Catalog | None = None,
+    recipe: Recipe | None = None,
 ) -> LabelledSnapshot:
-    """One cut: features of `known` as of the moments, and the pairs of `labels` as its truth."""
+    """One cut: features of `known` as of the moments, and the pairs of `labels` as its truth.
+
+    Args:
+        recipe: keep those users alone that a training by it looks at; statistics of items are of everybody.
+    """
     histories, items = snapshot_of(known, as_of, min_item_users=min_item_users, catalog=dict(catalog or {}))
     columns = {"user_id": labels.user_map.ids[labels.users], "item_id": labels.item_map.ids[labels.items]}
     newest = datetime.fromtimestamp(float(labels.times.max()), UTC) if len(labels) else None
-    return LabelledSnapshot(histories, items, truth_matrix(columns, histories.user_ids, items), newest_label=newest)
+    truth = truth_matrix(columns, histories.user_ids, items)
+    found = LabelledSnapshot(histories, items, truth, newest_label=newest)
+    return found if recipe is None else looked_at(found, recipe)
 
 
 def cuts_in_time(
@@ -46,6 +54,7 @@ def cuts_in_time(
     count: int,
     min_item_users: int,
     catalog: Catalog | None = None,
+    recipe: Recipe | None = None,
 ) -> list[LabelledSnapshot]:
     """Up to `count` cuts, one window apart, the newest window ending at `cut`; oldest first.
 
@@ -61,9 +70,10 @@ def cuts_in_time(
             continue
         known, labels = past.before(moment), past.between(moment, moment + width)
         try:
-            found.append(labelled(known, labels, moment, min_item_users=min_item_users, catalog=catalog))
+            cut_then = labelled(known, labels, moment, min_item_users=min_item_users, catalog=catalog, recipe=recipe)
         except ModelError:
             continue  # too early: no item has enough users yet
+        found.append(cut_then)
     return found
 
 
@@ -74,6 +84,7 @@ def cuts_by_basket(
     moment: Moment = "previous",
     min_item_users: int = 1,
     catalog: Catalog | None = None,
+    recipe: Recipe | None = None,
 ) -> list[LabelledSnapshot]:
     """Up to `count` cuts: each user's last known basket is the label, then the one before it, and so on."""
     found: list[LabelledSnapshot] = []
@@ -83,7 +94,7 @@ def cuts_by_basket(
         if len(before) == 0:
             break
         moments = latest_times(labels if moment == "next" else before)
-        found.append(labelled(before, labels, moments, min_item_users=min_item_users, catalog=catalog))
+        found.append(labelled(before, labels, moments, min_item_users=min_item_users, catalog=catalog, recipe=recipe))
     return found[::-1]
 
 

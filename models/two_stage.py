@@ -7,7 +7,7 @@ user has bought, in the order of the home ranker, whose features know when an it
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -110,6 +110,27 @@ def position_matrix(
     return sp.coo_matrix((places[kept][best].astype(np.int32), at), shape=(len(user_ids), len(items))).tocsr()
 
 
+def looked_at(snapshot: LabelledSnapshot, recipe: Recipe) -> LabelledSnapshot:
+    """The snapshot with those users alone that `fit` looks at: what it trains is the same, and the rest takes memory.
+
+    Samples are smallest hashes, so that those of fewer users are the same ones.
+    """
+    users = snapshot.histories.user_ids
+    speaking = reference_users(users, recipe.reference_users, seed=recipe.seed)
+    if speaking is None:
+        return snapshot
+    buying = _buying(snapshot)
+    teaching = reference_users(users[buying], recipe.teaching_users, seed=recipe.seed)
+    kept = np.union1d(speaking, buying if teaching is None else buying[teaching])
+    positions = None if snapshot.positions is None else snapshot.positions[kept]
+    return replace(snapshot, histories=snapshot.histories.take(kept), truth=snapshot.truth[kept], positions=positions)
+
+
+def _buying(snapshot: LabelledSnapshot) -> NDArray[np.int64]:
+    """Users who bought something in the window."""
+    return np.flatnonzero(np.asarray((snapshot.truth > 0).sum(axis=1)).ravel())
+
+
 def fit(
     snapshots: Sequence[LabelledSnapshot], recipe: Recipe, *, als: Callable[..., ALSRecommender] = ALSRecommender
 ) -> dict[str, Ranker]:
@@ -144,7 +165,7 @@ def training_rows(
     Args:
         salt: distinguishes the cuts, so that each draws its own sample.
     """
-    buying = np.flatnonzero(np.asarray((snapshot.truth > 0).sum(axis=1)).ravel())
+    buying = _buying(snapshot)
     sample = reference_users(snapshot.histories.user_ids[buying], recipe.teaching_users, seed=recipe.seed)
     buying = buying if sample is None else buying[sample]
     wanted = snapshot.truth[buying]

@@ -105,7 +105,9 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
         split = last_basket(log, **limits, moment=request.moment)
 
         def by_basket(made: Recipe) -> list[LabelledSnapshot]:
-            return cuts_by_basket(split.known, count=made.training_cuts, moment=request.moment, catalog=catalog)
+            return cuts_by_basket(
+                split.known, count=made.training_cuts, moment=request.moment, catalog=catalog, recipe=made
+            )
 
         return Prepared(split, by_basket, 1, {**facts, **limits, "moment": request.moment}, table.notes)
     cut = _cut(request, log)
@@ -114,7 +116,7 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
     def in_time(made: Recipe) -> list[LabelledSnapshot]:
         return cuts_in_time(
             split.past, cut, window_days=request.window_days, count=made.training_cuts,
-            min_item_users=request.min_item_users, catalog=catalog,
+            min_item_users=request.min_item_users, catalog=catalog, recipe=made,
         )  # fmt: skip
 
     facts |= {"cut": cut, "window_days": request.window_days, "min_item_users": request.min_item_users}
@@ -169,9 +171,15 @@ def _given(request: Request, catalog: Catalog) -> Prepared:
         if later:  # a split in time: train on windows as long as the test
             end, days = float(parts[1].times.min()), max(span / DAY_SECONDS, 1.0)
             return cuts_in_time(
-                split.past, end, window_days=days, count=made.training_cuts, min_item_users=1, catalog=catalog
+                split.past,
+                end,
+                window_days=days,
+                count=made.training_cuts,
+                min_item_users=1,
+                catalog=catalog,
+                recipe=made,
             )
-        return cuts_by_basket(split.known, count=made.training_cuts, catalog=catalog)
+        return cuts_by_basket(split.known, count=made.training_cuts, catalog=catalog, recipe=made)
 
     facts = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map), "test_rows": len(test)}
     return Prepared(split, cuts, 1, facts, both.notes)

@@ -21,7 +21,7 @@ from models.metrics import measure
 from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
 from models.recipe import FAST, Recipe, recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import LabelledSnapshot, Scorer, best_rows, fit, training_rows
+from models.two_stage import LabelledSnapshot, Scorer, best_rows, fit, looked_at, training_rows
 
 Make = Callable[[int], LabelledSnapshot]
 
@@ -173,6 +173,24 @@ def test_users_who_bought_nothing_in_the_window_change_no_row(make_snapshot: Mak
         strict=True,
     ):
         assert some[0] == few[0]
+        np.testing.assert_array_equal(some[1].features, few[1].features)
+        np.testing.assert_array_equal(some[1].labels, few[1].labels)
+        assert len(some[1].labels) > 0
+
+
+def test_users_that_a_training_never_looks_at_may_be_dropped_before_it(
+    make_snapshot: Make, tiny_recipe: Recipe
+) -> None:
+    now = make_snapshot(2)
+    recipe = replace(tiny_recipe, reference_users=len(now.histories) // 3, teaching_users=len(now.histories) // 4)
+    fewer = looked_at(now, recipe)
+    assert recipe.reference_users <= len(fewer.histories) < len(now.histories)
+    assert looked_at(now, replace(recipe, reference_users=len(now.histories))) is now
+    whole, part = (Generators.fit(one.histories, one.items, recipe) for one in (now, fewer))
+    assert whole.reference == part.reference
+    for some, few in zip(
+        training_rows(whole, now, recipe, salt=0), training_rows(part, fewer, recipe, salt=0), strict=True
+    ):
         np.testing.assert_array_equal(some[1].features, few[1].features)
         np.testing.assert_array_equal(some[1].labels, few[1].labels)
         assert len(some[1].labels) > 0
