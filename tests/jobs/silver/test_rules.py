@@ -1,5 +1,7 @@
 """A commit says by which rules its table was written, and a failed check whether that may be why."""
 
+import pytest
+
 from jobs.silver.rules import RULES, fingerprint, other_rules, written_by
 from jobs.verify.checks import Check
 from jobs.verify.runner import explained
@@ -10,6 +12,7 @@ FAILED = Check("rebuild.silver.products", False, "1 row", "2 rows", "rebuilt")
 PASSED = Check("unique.silver.products", True, "0", "0")
 
 
+@pytest.mark.spark
 def test_every_wording_of_the_rules_that_wrote_stays_named() -> None:
     assert written_by({}) == TODAY  # a first load
     assert written_by({"bronze.products": 3, **OLD}) == {**OLD, **TODAY}
@@ -18,6 +21,7 @@ def test_every_wording_of_the_rules_that_wrote_stays_named() -> None:
     assert other_rules({"bronze.products": 3, **TODAY}) == []
 
 
+@pytest.mark.spark
 def test_a_failed_check_says_that_other_rules_wrote_and_what_to_do() -> None:
     told = explained([FAILED, PASSED], {**OLD, **TODAY})
     assert told[1] == PASSED

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from jobs.catalog import SILVER
 from jobs.silver.windows import taking
 
 
+@pytest.mark.spark
 def test_a_table_with_rows_is_never_loaded_as_if_it_were_empty(bench: Any) -> None:
     """A plain append to it would double its keys. Its log may hold no change of rows any more."""
     folder = Path(bench.lake.path(SILVER["users"]))
