@@ -156,6 +156,9 @@ class ConstantPerUser:
     def score(self, features: Any) -> Any:
         return np.nan_to_num(features[:, RANKER_FEATURES.index("user_items")]).astype(np.float32)
 
+    def score_best(self, features: Any, _choose: Any) -> Any:
+        return self.score(features)
+
 
 def test_scores_that_are_constant_per_user_are_refused(
     judged: Callable[..., Evidence], good: dict[str, Ranker]
