@@ -119,16 +119,17 @@ def looked_at(snapshot: LabelledSnapshot, recipe: Recipe) -> LabelledSnapshot:
     speaking = reference_users(users, recipe.reference_users, seed=recipe.seed)
     if speaking is None:
         return snapshot
-    buying = _buying(snapshot)
-    teaching = reference_users(users[buying], recipe.teaching_users, seed=recipe.seed)
-    kept = np.union1d(speaking, buying if teaching is None else buying[teaching])
+    kept = np.union1d(speaking, _teaching(snapshot, recipe))
     positions = None if snapshot.positions is None else snapshot.positions[kept]
     return replace(snapshot, histories=snapshot.histories.take(kept), truth=snapshot.truth[kept], positions=positions)
 
 
-def _buying(snapshot: LabelledSnapshot) -> NDArray[np.int64]:
-    """Users who bought something in the window."""
-    return np.flatnonzero(np.asarray((snapshot.truth > 0).sum(axis=1)).ravel())
+def _teaching(snapshot: LabelledSnapshot, recipe: Recipe) -> NDArray[np.int64]:
+    """Users who bought something in the window; where they are many, the sample of them that teaches."""
+    buying = np.flatnonzero(np.asarray((snapshot.truth > 0).sum(axis=1)).ravel())
+    sample = reference_users(snapshot.histories.user_ids[buying], recipe.teaching_users, seed=recipe.seed)
+    found: NDArray[np.int64] = buying if sample is None else buying[sample]
+    return found
 
 
 def fit(
@@ -165,11 +166,9 @@ def training_rows(
     Args:
         salt: distinguishes the cuts, so that each draws its own sample.
     """
-    buying = _buying(snapshot)
-    sample = reference_users(snapshot.histories.user_ids[buying], recipe.teaching_users, seed=recipe.seed)
-    buying = buying if sample is None else buying[sample]
-    wanted = snapshot.truth[buying]
-    seen = None if snapshot.positions is None else snapshot.positions[buying]
+    teaching = _teaching(snapshot, recipe)
+    wanted = snapshot.truth[teaching]
+    seen = None if snapshot.positions is None else snapshot.positions[teaching]
 
     def rows_of(number: int, block: Histories) -> list[tuple[str, TrainingRows]]:
         start = number * recipe.user_block
@@ -178,7 +177,7 @@ def training_rows(
         random = np.random.default_rng([recipe.seed, salt, number])
         return list(_block_rows(generators, block, truth, recipe, random=random, shown=shown))
 
-    for parts in over_blocks(rows_of, snapshot.histories.take(buying), recipe.user_block, threads=recipe.num_threads):
+    for parts in over_blocks(rows_of, snapshot.histories.take(teaching), recipe.user_block, threads=recipe.num_threads):
         yield from parts
 
 
