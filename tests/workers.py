@@ -4,6 +4,7 @@ One starts with the platform, the other with Spark, the longest by far; both go 
 """
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from xdist.scheduler import LoadScopeScheduling
 _FIRST = ("tests/e2e/test_platform.py", "spark")
 
 
-def _unit(nodeid: str) -> str:
+@cache
+def _unit(file: str) -> str:
     """What one worker runs as a whole: a file, or all files of which a test is on the local Spark session.
 
     A second session would be a second JVM to start and to warm up: a minute of a core.
     """
-    file = nodeid.partition("::")[0]
     return "spark" if "pytest.mark.spark" in Path(file).read_text() else file
 
 
@@ -26,7 +27,7 @@ class Units(LoadScopeScheduling):  # type: ignore[misc]
     """Hands out whole units in the order of collection."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _unit(nodeid)
+        return _unit(nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
