@@ -93,13 +93,14 @@ class TrainingRows:
 
 
 class Ranker:
-    """One LightGBM booster over `RANKER_FEATURES`."""
+    """One LightGBM booster over `RANKER_FEATURES`; any number of threads may score with it at once."""
 
     def __init__(self, booster: Any) -> None:
         self._booster = booster
         names = tuple(booster.feature_name())
         if names != RANKER_FEATURES:
             raise ArtefactError(_differing(names))
+        self._parts = self._split()
 
     @classmethod
     def train(
@@ -142,7 +143,7 @@ class Ranker:
             valid_sets=[_dataset(stopping, chosen, weighted=False, reference=data)],
             callbacks=[lightgbm.early_stopping(patience, verbose=False)],
         )
-        return cls(booster)
+        return cls.from_text(booster.model_to_string(num_iteration=booster.best_iteration))
 
     @property
     def objective(self) -> str:
@@ -153,12 +154,11 @@ class Ranker:
     @property
     def trees(self) -> int:
         """Trees that scores are made of."""
-        best = int(self._booster.best_iteration)
-        return best if best > 0 else int(self._booster.current_iteration())
+        return int(self._booster.current_iteration())
 
     def score(self, features: Floats) -> Floats:
         """Raw scores of rows; higher is better."""
-        return self._raw(features, 0, self.trees).astype(np.float32)
+        return _raw_scores(self._booster, features).astype(np.float32)
 
     def score_best(self, features: Floats, choose: Callable[[Floats], IntArray]) -> Floats:
         """Raw scores of the rows that can still win; `-inf` for the others.
@@ -169,23 +169,29 @@ class Ranker:
         Args:
             choose: given the scores of all rows by the first trees, the positions of the rows to go on with.
         """
-        first = self.trees // _FIRST_PART
-        if first == 0:
+        if self._parts is None:
             return self.score(features)
-        begun = self._raw(features, 0, first)
+        first, rest = self._parts
+        begun = _raw_scores(first, features)
         near = choose(begun.astype(np.float32))
         scores = np.full(len(features), -np.inf, dtype=np.float32)
-        scores[near] = begun[near] + self._raw(features[near], first, self.trees - first)
+        scores[near] = begun[near] + _raw_scores(rest, features[near])
         return scores
 
-    def _raw(self, features: Floats, first: int, trees: int) -> NDArray[np.float64]:
-        """Sum of some of the trees, one row a score."""
-        if len(features) == 0:
-            return np.empty(0, dtype=np.float64)
-        scores = self._booster.predict(
-            features, raw_score=True, start_iteration=first, num_iteration=trees, num_threads=1
-        )
-        return np.asarray(scores, dtype=np.float64)
+    def _split(self) -> tuple[Any, Any] | None:
+        """The first trees and the rest as boosters of their own; None where there are too few for two parts.
+
+        LightGBM keeps the range of trees that a prediction asks for in the booster, not in the call: two threads that
+        ask one booster for different ranges get each other's (found here by lists that changed from run to run).
+        """
+        import lightgbm
+
+        first = self.trees // _FIRST_PART
+        if first == 0:
+            return None
+        ranges = ((0, first), (first, self.trees - first))
+        texts = [self._booster.model_to_string(start_iteration=start, num_iteration=count) for start, count in ranges]
+        return lightgbm.Booster(model_str=texts[0]), lightgbm.Booster(model_str=texts[1])
 
     def contributions(self, features: Floats) -> NDArray[np.float64]:
         """SHAP values of rows: shape (rows, features + 1), the last column is the expected score."""
@@ -212,6 +218,13 @@ class Ranker:
         except lightgbm.basic.LightGBMError as problem:
             raise ArtefactError(f"not a LightGBM model in native text: {problem}") from problem
         return cls(booster)
+
+
+def _raw_scores(booster: Any, features: Floats) -> NDArray[np.float64]:
+    """Sum of all trees of a booster, one row a score."""
+    if len(features) == 0:
+        return np.empty(0, dtype=np.float64)
+    return np.asarray(booster.predict(features, raw_score=True, num_threads=1), dtype=np.float64)
 
 
 def _differing(names: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """The two-stage recommender on a small shop: learns, repeats itself byte for byte, and says what it cannot do."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,18 @@ def test_lists_are_those_of_all_trees_as_long_as_all_can_still_win(
     for surface, lists in scorer.rank(histories, k=5).items():
         assert (lists.items == found[surface].items).all()
         assert lists.scores == pytest.approx(found[surface].scores, rel=1e-6)
+
+
+def test_threads_that_score_at_once_do_not_get_each_others_trees(scorer: Scorer, make_snapshot: Make) -> None:
+    """Lists of the gate changed from run to run: LightGBM keeps the range of trees asked for in the booster."""
+    now = make_snapshot(3)
+    candidates = assemble(scorer.generators, now.histories)
+    features = feature_matrix(candidates, now.histories, scorer.generators.items)
+    ranker, all_rows = scorer.rankers[HOME], np.arange(len(features))
+    expected = ranker.score_best(features, lambda _: all_rows)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: ranker.score_best(features, lambda _: all_rows), range(400)))
+    assert sum(not np.array_equal(one, expected) for one in found) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), max_size=40), st.integers(1, 6))
