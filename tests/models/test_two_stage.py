@@ -129,6 +129,16 @@ def test_threads_that_score_at_once_do_not_get_each_others_trees(scorer: Scorer,
     assert sum(not np.array_equal(one, expected) for one in found) == 0
 
 
+def test_lists_are_the_same_on_any_number_of_threads(scorer: Scorer, make_snapshot: Make) -> None:
+    now = make_snapshot(3)
+    assert len(now.histories) > 2 * scorer.generators.recipe.user_block
+    alone = scorer.rank(now.histories, k=5)
+    for threads in (2, 3, 4):
+        for surface, lists in scorer.rank(now.histories, k=5, threads=threads).items():
+            assert (lists.items == alone[surface].items).all()
+            assert (lists.scores == alone[surface].scores).all()
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), max_size=40), st.integers(1, 6))
 def test_the_best_rows_of_each_owner_are_those_of_a_sort(rows: list[tuple[int, int]], count: int) -> None:
     rows = sorted(rows, key=lambda row: row[0])
