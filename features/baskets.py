@@ -86,6 +86,20 @@ def build_basket_features(events: DataFrame, *, signals: Mapping[str, Signal]) -
     )
 
 
+def renew_basket_features(
+    baskets: DataFrame, events: DataFrame, *, users: DataFrame, signals: Mapping[str, Signal]
+) -> DataFrame:
+    """What `build_basket_features` makes of all events, where those of some users alone have changed.
+
+    Args:
+        baskets: an earlier output.
+        users: column `user_id`, each user once: their baskets are built again, those of the others are kept.
+    """
+    kept = baskets.join(users, on=c.USER_ID, how="left_anti")
+    changed = events.join(users, on=c.USER_ID, how="left_semi")
+    return kept.unionByName(build_basket_features(changed, signals=signals))
+
+
 def build_user_baskets(baskets: DataFrame, *, cuts: Sequence[datetime]) -> DataFrame:
     """Basket counts of each (as_of, user): all, of the last 28 and 84 days, windows with a visit, days since the last.
 

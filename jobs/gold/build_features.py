@@ -2,11 +2,13 @@
 
 Reads silver.events, silver.products, silver.promotions; writes every gold table but gold.topk. A table ends up holding
 exactly the wanted moments: `as_of` and the cuts; a run replaces those that its inputs have changed and drops the others
-in one commit. gold.user_features is committed last and says which inputs the whole set holds.
+in one commit. The event weights of the domain are an input: changed, all moments are built again. gold.user_features
+is committed last and says which inputs the whole set holds.
 """
 
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,9 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.baskets import build_basket_features, build_user_baskets
+from features.baskets import build_basket_features, build_user_baskets, renew_basket_features
 from features.domains import domain
-from features.domains.spec import Calendar
+from features.domains.spec import Calendar, Signal
 from features.interactions import build_interactions
 from features.items import build_item_features
 from features.pairs import build_pair_features
@@ -35,10 +37,13 @@ from jobs.snapshots import moments_of
 
 _INPUTS = ("events", "products", "promotions")
 _ROWS_PER_SLICE = 400_000
+_FEW_USERS = 200_000
 _MIN_HISTORY = timedelta(days=14)
 """A cut with less history before it teaches nothing."""
 _MIN_SHARE = 0.02
 """Nor does one with hardly an event before it: a single late event would otherwise pass for weeks of history."""
+_SIGNALS = "signals"
+"""Among the inputs of a commit: a number of the domain's event weights, which every row rests on."""
 _ENGINE = {
     # Sums over millions of groups that are as wide as ours spill when they are few: by size, not by cores
     "spark.sql.shuffle.partitions": "32",
@@ -88,6 +93,10 @@ class Plan:
         return self.wanted if self.restocked else self.stale
 
 
+def _number_of(signals: Mapping[str, Signal]) -> int:
+    return zlib.crc32(repr(sorted(signals.items())).encode())
+
+
 def _moments(cuts: Sequence[datetime]) -> str:
     return ", ".join(f"TIMESTAMP '{cut.astimezone(UTC):%Y-%m-%d %H:%M:%S}+00:00'" for cut in cuts)
 
@@ -108,7 +117,7 @@ class _Builder:
 
     def __init__(self, context: JobContext, spark: SparkSession, plan: Plan, inputs: dict[str, int]) -> None:
         self.context, self.spark, self.plan = context, spark, plan
-        self.lake = context.lake
+        self.lake, self.inputs = context.lake, inputs
         self.spec = domain(context.domain)
         self.silver = {name: self.lake.read(spark, SILVER[name], inputs[SILVER[name].name]) for name in _INPUTS}
         self.timings: dict[str, float] = {}
@@ -131,10 +140,29 @@ class _Builder:
 
     def baskets(self) -> None:
         """Baskets: first, since their numbers are what pairs are counted by."""
-        begun = time.monotonic()
-        baskets = build_basket_features(self._events, signals=self.spec.signals)
+        begun, users = time.monotonic(), self._changed_users()
+        if users is None:
+            baskets = build_basket_features(self._events, signals=self.spec.signals)
+        else:
+            baskets = renew_basket_features(self._baskets(), self._events, users=users, signals=self.spec.signals)
         baskets.write.format("delta").mode("overwrite").save(self.lake.path(GOLD["gold.basket_features"]))
         self._done("basket_features", begun)
+
+    def _changed_users(self) -> DataFrame | None:
+        """Users whose events have changed since the baskets were written; None when that cannot be told, or when they
+        are too many to be sent to every task."""
+        before, events = self.lake.committed_inputs(GOLD["gold.basket_features"]), SILVER["events"]
+        taken, newest = before.get(events.name), self.inputs[events.name]
+        if taken is None or taken > newest or before.get(_SIGNALS) != self.inputs[_SIGNALS]:
+            return None
+        moments = (datetime.fromtimestamp(before[c.AS_OF], UTC), self.plan.as_of)
+        passed = F.col(c.EVENT_TIME).between(F.lit(min(moments)), F.lit(max(moments)))
+        users = self.silver["events"].where(passed).select(c.USER_ID)
+        if taken < newest:
+            changed = self.lake.changes(self.spark, events, taken, newest, with_former=True)
+            users = users.unionByName(changed.select(c.USER_ID))
+        users = users.distinct()
+        return F.broadcast(users) if users.count() <= _FEW_USERS else None
 
     def pairs(self) -> None:
         """What each user's history says of each item."""
@@ -212,7 +240,7 @@ def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dic
     }
     before = lake.committed_inputs(users)
     wanted = (*sorted(windows), as_of)
-    if not before:
+    if not before or before.get(_SIGNALS) != inputs[_SIGNALS]:
         return Plan(as_of, windows, wanted, tuple(windows), restocked=True, events=count)
     earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
     if taken < newest:  # an empty day moves `as_of` alone
@@ -241,6 +269,7 @@ def main(context: JobContext) -> None:
     if len(known) < len(inputs):
         missing = sorted(set(inputs) - set(known))
         raise NothingToDo(f"no rows yet in {', '.join(missing)}: run silver.refine first")
+    known[_SIGNALS] = _number_of(domain(context.domain).signals)
     committed = {**known, c.AS_OF: int(as_of.timestamp())}
     current = all(lake.has_columns_of(GOLD[name]) for name in context.spec.writes)
     if current and lake.committed_inputs(GOLD["gold.user_features"]) == committed:

@@ -38,7 +38,8 @@ GOLD_BASKET_FEATURES = TableSpec(
     "item_ids ARRAY<STRING>, item_count INT, spent FLOAT",
     key=("user_id", "session_id"),
     writer=_GOLD_WRITER,
-    layout_why="a basket's number counts earlier baskets only, so one row serves every moment; rewritten whole",
+    layout_why="a basket's number counts earlier baskets only, so one row serves every moment; "
+    "those of changed users are built again",
 )
 GOLD_USER_FEATURES = TableSpec(
     name="gold.user_features",

@@ -145,6 +145,28 @@ def test_the_future_changes_nothing(spark: Any, built: dict[str, dict[tuple[Any,
     assert build(spark, events_of(spark, [*PURCHASES, *FUTURE])) == built
 
 
+def test_baskets_of_changed_users_are_built_again_and_the_others_kept(spark: Any) -> None:
+    from features.baskets import build_basket_features, renew_basket_features
+    from features.domains import domain
+
+    signals = domain("retail").signals
+    known = build_basket_features(events_of(spark, PURCHASES), signals=signals)
+    later = events_of(
+        spark, [*PURCHASES, ("ann", "early", "bread", 60.0, 1.0, 2.0), ("bob", "late", "tea", 1.0, 1.0, 3.0)]
+    )
+    whole = build_basket_features(later, signals=signals).collect()
+
+    def renewed(*users: str) -> list[Any]:
+        chosen = spark.createDataFrame([(user,) for user in users], "user_id string")
+        return renew_basket_features(known, later, users=chosen, signals=signals).collect()  # type: ignore[no-any-return]
+
+    assert sorted(renewed("ann", "bob")) == sorted(whole)
+    # of those that are not named, nothing new is seen
+    assert sorted(renewed("ann")) == sorted(
+        [row for row in whole if row.user_id == "ann"] + [row for row in known.collect() if row.user_id != "ann"]
+    )
+
+
 def test_the_leakage_test_can_fail(spark: Any, built: dict[str, dict[tuple[Any, ...], Any]]) -> None:
     """Negative control: the same future, moved before the cut, must change the features."""
     past = [(user, basket, item, -days, *rest) for user, basket, item, days, *rest in FUTURE]

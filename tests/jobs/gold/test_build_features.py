@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from features.domains import domain
 from jobs.catalog import GOLD, SILVER, job
+from jobs.gold import build_features
 from jobs.gold.build_features import _plan
 from jobs.run import JobContext, NothingToDo
 from jobs.verify.fingerprints import fingerprints
@@ -155,7 +157,23 @@ def test_a_row_corrected_to_a_later_time_makes_the_moments_between_stale(shop: A
     session.sql(f"UPDATE {lake.sql_name(events)} SET event_time = '{moved}' WHERE session_id = '{LATE[1]}'")
     context = JobContext(job("gold.build_features"), "retail", None, tomorrow, {}, shop.config)
     inputs = {SILVER[name].name: lake.data_version(SILVER[name]) for name in ("events", "products", "promotions")}
+    inputs["signals"] = lake.committed_inputs(GOLD["gold.user_features"])["signals"]
     assert _plan(context, session, tomorrow, inputs).stale == (LAST, tomorrow)
+
+
+def test_other_event_weights_build_all_moments_anew(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, tomorrow = domain("retail"), NOW + timedelta(days=1)
+    before = shop.rows("gold.pair_features", "as_of", "user_id", "item_id")
+    heavier = {name: replace(signal, weight=2 * signal.weight) for name, signal in spec.signals.items()}
+    monkeypatch.setattr(build_features, "domain", lambda name: replace(spec, signals=heavier))
+    assert shop.run("gold.build_features", end=tomorrow)["rebuilt"] == [
+        moment.isoformat() for moment in (FIRST, LAST, tomorrow)
+    ]
+    after = shop.rows("gold.pair_features", "as_of", "user_id", "item_id")
+    of_cut = (FIRST, "ann", "milk")
+    assert after[of_cut]["weight"] == pytest.approx(2 * before[of_cut]["weight"], rel=1e-4)
+    with pytest.raises(NothingToDo, match="hold all of silver already"):
+        shop.run("gold.build_features", end=tomorrow)
 
 
 def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_shop: Callable[..., Any]) -> None:
