@@ -38,12 +38,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Called in each worker: the longest units first."""
-    unmarked = [item.nodeid for item in items if "spark" in item.fixturenames and not item.get_closest_marker("spark")]
-    if unmarked:
-        raise pytest.UsageError(f"tests on the Spark session are marked `spark`, these are not: {', '.join(unmarked)}")
     units = {file: _unit(file) for file in {item.nodeid.partition("::")[0] for item in items}}
     ranks = {file: _FIRST.index(unit) if unit in _FIRST else len(_FIRST) for file, unit in units.items()}
     items.sort(key=lambda item: ranks[item.nodeid.partition("::")[0]])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: Any) -> None:
+    """A test that takes the session without saying so would start another JVM, for a minute of a core."""
+    if "spark" in item.fixturenames and not item.get_closest_marker("spark"):
+        pytest.fail("takes the fixture `spark`: mark it with `pytest.mark.spark`", pytrace=False)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -108,13 +108,16 @@ class Refinement:
     def run(self) -> None:
         """Refine the tables; a refused one holds back those that depend on it, the others go on."""
         self.lake.ensure(self.spark, *(SILVER[table] for table in self.tables))
-        for table in self.tables:
-            started = time.monotonic()
-            blocked = [name for name in DEPENDS.get(table, ()) if self.reports[name].status in ("refused", "held back")]
-            report = TableReport(status="held back") if blocked else self._guarded(table)
-            report.seconds = round(time.monotonic() - started, 2)
-            self.reports[table] = report
-            self.context.progress(f"{table}: {_line(report)}")
+        with self.beside:
+            for table in self.tables:
+                started = time.monotonic()
+                held_back = any(
+                    self.reports[name].status in ("refused", "held back") for name in DEPENDS.get(table, ())
+                )
+                report = TableReport(status="held back") if held_back else self._guarded(table)
+                report.seconds = round(time.monotonic() - started, 2)
+                self.reports[table] = report
+                self.context.progress(f"{table}: {_line(report)}")
 
     def _guarded(self, table: str) -> TableReport:
         try:

@@ -158,7 +158,8 @@ def test_baskets_of_changed_users_are_built_again_and_the_others_kept(spark: Any
 
     def renewed(*users: str) -> list[Any]:
         chosen = spark.createDataFrame([(user,) for user in users], "user_id string")
-        return renew_basket_features(known, later, users=chosen, signals=signals).collect()  # type: ignore[no-any-return]
+        rows: list[Any] = renew_basket_features(known, later, users=chosen, signals=signals).collect()
+        return rows
 
     assert sorted(renewed("ann", "bob")) == sorted(whole)
     # of those that are not named, nothing new is seen
