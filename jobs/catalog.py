@@ -56,12 +56,17 @@ NO_RETRY = frozenset({ExitCode.WRONG_USAGE, ExitCode.REFUSED})
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job: `python -m jobs.run <name>` runs `main` of the module `jobs.<name>`."""
+    """A job: `python -m jobs.run <name>` runs `main` of the module `jobs.<name>`.
+
+    Attributes:
+        slow_imports: modules that it needs and that take a second or more to import.
+    """
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     summary: str
+    slow_imports: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -96,6 +101,7 @@ JOBS: dict[str, JobSpec] = {
             reads=(BRONZE_EVENTS.name, *(spec.name for spec in BRONZE_DUMPS.values())),
             writes=(*(spec.name for spec in SILVER.values()), *(spec.name for spec in QUARANTINE.values())),
             summary="bronze -> typed, de-duplicated silver behind quality gates; rejects to quarantine",
+            slow_imports=("great_expectations",),
         ),
         JobSpec(
             name="gold.build_features",
@@ -127,6 +133,7 @@ JOBS: dict[str, JobSpec] = {
             reads=("silver.products", "silver.users", *(name for name in GOLD if name not in _NOT_PUBLISHED)),
             writes=(),
             summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
+            slow_imports=("sklearn.feature_extraction.text",),
         ),
         JobSpec(
             name="publish.prepare_mailings",

@@ -5,13 +5,15 @@ import json
 import re
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.bronze.checkpoints import OffsetsLostError
-from jobs.catalog import JOBS, NO_RETRY, ExitCode
+from jobs.catalog import JOBS, NO_RETRY, ExitCode, job
 from jobs.quality.gate import GateFailedError
 from jobs.run import NOTHING_TO_DO, JobContext, exit_code, main
 from jobs.settings import ROOT, settings
@@ -42,6 +44,22 @@ def test_several_jobs_run_in_one_process_each_with_its_report(capsys: pytest.Cap
     with pytest.raises(SystemExit):
         main(["silver.refine", "gold.build"])
     assert capsys.readouterr().out == "", "a name that is wrong is said before anything runs"
+
+
+def test_what_a_later_job_takes_long_to_import_is_imported_beside_the_one_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = replace(job("gold.build_features"), slow_imports=("no_such_module", "tabnanny"))
+    monkeypatch.setattr("jobs.run.job", lambda name: later if name == later.name else job(name))
+    monkeypatch.setattr("jobs.run.run", lambda context: NOTHING_TO_DO)
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    assert main([later.name]) == NOTHING_TO_DO
+    assert "tabnanny" not in sys.modules, "a job alone imports what it needs when it needs it"
+    assert main(["silver.refine", later.name]) == NOTHING_TO_DO
+    for thread in threading.enumerate():
+        if thread.name == "import ahead":
+            thread.join()
+    assert "tabnanny" in sys.modules
 
 
 def test_what_fails_ends_several_jobs_there(
