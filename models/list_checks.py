@@ -1,6 +1,6 @@
 """What lists look like beside other lists and beside the people behind them: segments, overlap, pushed items."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,16 +50,18 @@ class PushedItem:
 
     Attributes:
         item: position.
-        exposure: share of the established users' lists that hold it.
+        exposure: share of the established users' lists that hold it; 1 when everybody may be shown it.
         suspects: its buyers with at most three items or a tenth of the usual number, or without a purchase older than
             four weeks.
         suspect_share: their share of its buyers.
+        to_all: whether everybody may be shown it, whatever their own list holds.
     """
 
     item: int
     exposure: float
     suspects: int
     suspect_share: float
+    to_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,21 @@ def suspicion(histories: Histories, *, width: int, min_suspects: int = 30, min_s
     return Suspicion(suspect, found, suspects[found], share[found])
 
 
-def pushed_items(histories: Histories, lists: Mapping[str, IntArray], *, width: int) -> list[PushedItem]:
-    """Items that many suspicious users push into the lists of the others, most exposed first."""
+def pushed_items(
+    histories: Histories, lists: Mapping[str, IntArray], *, width: int, common: Sequence[IntArray] = ()
+) -> list[PushedItem]:
+    """Items that many suspicious users push into the lists of the others, most exposed first.
+
+    Args:
+        common: the first items of lists that everybody may be shown.
+    """
     found = suspicion(histories, width=width)
     pushed = []
     for item, suspects, share in zip(found.items.tolist(), found.suspects.tolist(), found.shares.tolist(), strict=True):
-        exposure = max(_exposure(shown, ~found.suspicious, item) for shown in lists.values())
+        to_all = any(item in shown for shown in common)
+        exposure = max(float(to_all), *(_exposure(shown, ~found.suspicious, item) for shown in lists.values()))
         if exposure >= MIN_EXPOSURE:
-            pushed.append(PushedItem(item, exposure, suspects, share))
+            pushed.append(PushedItem(item, exposure, suspects, share, to_all))
     return sorted(pushed, key=lambda one: (-one.exposure, one.item))
 
 

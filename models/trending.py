@@ -1,4 +1,4 @@
-"""What rises now: items that are bought at a higher rate of late than they used to be."""
+"""What everybody may be shown: what is bought most, and what is bought at a higher rate of late than it used to be."""
 
 import math
 from collections.abc import Mapping
@@ -9,6 +9,18 @@ from models.snapshot import Floats, Ints
 
 NOW_DAYS, BEFORE_DAYS = 7, 28
 """Half-lives of the two rates that are compared."""
+
+
+def popular(statistics: Mapping[str, Floats]) -> tuple[Ints, Floats]:
+    """Items by decayed purchases (half-life of 28 days), best first; ties go to the lower position.
+
+    Returns:
+        Item positions and scores, without items that nobody bought.
+    """
+    counts = np.nan_to_num(np.asarray(statistics["popularity_28d"], dtype=np.float32))
+    order = np.argsort(-counts, kind="stable").astype(np.int64)
+    order = order[counts[order] > 0]
+    return order, counts[order]
 
 
 def rising(statistics: Mapping[str, Floats]) -> tuple[Ints, Floats]:

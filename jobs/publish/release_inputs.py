@@ -114,13 +114,11 @@ def read_parts(
     """
     from models.generators import Generators
     from models.ranker import ranker_number
-    from models.trending import rising
+    from models.trending import popular, rising
 
     generators = Generators.load(_holding(folder, "generators.json"))
     ids = generators.items.ids.ids
-    counts = generators.items.statistics["popularity_28d"]
-    order = np.argsort(-counts, kind="stable")
-    order = order[counts[order] > 0]
+    most, counts = popular(generators.items.statistics)
     trending, trends = rising(generators.items.statistics)
     ranker_folder = _holding(folder, "ranker.json")
     if made_with is not None and ranker_number(ranker_folder) != made_with:
@@ -133,8 +131,8 @@ def read_parts(
         "factor_ids": ids.tolist(),
         "factors": np.asarray(generators.factors["als"][1], np.float32),
         "segments": segments_of_release(generators, segments or {}, length=SEGMENT_LENGTH),
-        "popular_ids": ids[order].tolist(),
-        "popular_scores": counts[order].astype(np.float32),
+        "popular_ids": ids[most].tolist(),
+        "popular_scores": counts,
         "trending_ids": ids[trending].tolist(),
         "trending_scores": trends,
         "boosters": _boosters(ranker_folder, ranker["sha256"]),

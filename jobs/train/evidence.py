@@ -7,11 +7,14 @@ from datetime import datetime
 from jobs.quality.docs import results_folder
 from jobs.settings import Settings
 from jobs.train.gate import HYBRID, Evidence
+from models.base import IntArray
 from models.generators import Generators
 from models.list_checks import pushed_items, segments
 from models.ranker import Ranker
+from models.snapshot import ItemTable
+from models.trending import popular, rising
 from models.two_stage import LabelledSnapshot
-from models.validation import Judged, judge, judge_baselines
+from models.validation import Judged, K, judge, judge_baselines
 
 
 def gather(
@@ -34,6 +37,7 @@ def gather(
         taught: the cuts that the challenger learnt from.
         training_rows, earlier_rows: labelled pairs a cut, of the challenger and of versions before it.
     """
+    histories, items = snapshot.histories, snapshot.items
     challenger = judge(generators, rankers, snapshot, with_hybrid=True)
     baselines = judge_baselines(snapshot)
     if challenger.hybrid is not None:
@@ -42,8 +46,8 @@ def gather(
         challenger=challenger,
         champion=reigning,
         baselines=baselines,
-        segments=segments(snapshot.histories),
-        pushed=pushed_items(snapshot.histories, challenger.lists, width=len(snapshot.items)),
+        segments=segments(histories),
+        pushed=pushed_items(histories, challenger.lists, width=len(items), common=_shown_to_all(items)),
         newest_label=max((one.newest_label for one in taught if one.newest_label), default=None),
         validation_cut=validation_cut,
         size_bytes=sum(len(ranker.text().encode()) for ranker in rankers.values()),
@@ -51,6 +55,11 @@ def gather(
         training_rows=training_rows,
         earlier_rows=earlier_rows,
     )
+
+
+def _shown_to_all(items: ItemTable) -> tuple[IntArray, IntArray]:
+    """First places of the popular and of the trending list: what strangers see, whatever a model says."""
+    return popular(items.statistics)[0][:K], rising(items.statistics)[0][:K]
 
 
 def red_gates(config: Settings) -> tuple[str, ...]:

@@ -191,10 +191,13 @@ def _untied(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
 def _pushed_items(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
     if evidence.pushed:
         worst = evidence.pushed[0]
+        where = "the popular or the trending list"
+        if not worst.to_all:
+            where = f"{worst.exposure:.0%} of established users' lists"
         yield Refusal(
             "no_pushed_item",
-            f"{len(evidence.pushed)} items; item {worst.item} stands in {worst.exposure:.0%} of established users' "
-            f"lists, {worst.suspects} of its buyers ({worst.suspect_share:.0%}) came for it alone or with it",
+            f"{len(evidence.pushed)} items; item {worst.item} stands in {where}, {worst.suspects} of its buyers "
+            f"({worst.suspect_share:.0%}) came for it alone or with it",
         )
 
 

@@ -31,6 +31,16 @@ def found(rows: Rows, pushed_places: float = 0.5) -> list[str]:
     return [str(table.ids.ids[one.item]) for one in pushed_items(histories, {"home": lists}, width=len(table))]
 
 
+def test_an_item_that_strangers_are_shown_is_pushed_though_it_stands_in_no_list_of_a_user() -> None:
+    users, items, times = zip(*[*established(), *fakes(0, 5)], strict=True)
+    log = InteractionLog.from_columns(users, items, np.array(times))
+    histories, table = snapshot_of(log, TODAY * DAY_SECONDS, min_item_users=1)
+    lists, at = np.tile(np.arange(20), (len(histories), 1)), int(table.ids.positions([f"i{ITEMS - 1}"])[0])
+    for common, expected in (([np.array([3, at])], [(at, 1.0, True)]), ([np.array([3, 4])], []), ((), [])):
+        pushed = pushed_items(histories, {"home": lists}, width=len(table), common=common)
+        assert [(one.item, one.exposure, one.to_all) for one in pushed] == expected
+
+
 def fakes(side: int, first_day: float, count: int = 60) -> Rows:
     """Each buys some items like anybody else since `first_day`, and the pushed one in the last week."""
     random = np.random.default_rng(2)
