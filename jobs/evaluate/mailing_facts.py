@@ -19,6 +19,7 @@ from jobs.products import Products, mailing_catalog
 from models.mailing import Choice, MailingCatalog, choose, stricter
 from models.metrics import bootstrap_interval
 from models.snapshot import ItemTable
+from models.trending import popular
 
 WEEK = timedelta(days=7)
 
@@ -63,10 +64,8 @@ def mailing_facts(
 
 
 def popular_items(items: ItemTable) -> list[str]:
-    """Item ids by how many users bought them in the 28 days before; ties go to the lower id."""
-    counts = items.statistics["popularity_28d"]
-    order = np.argsort(-counts, kind="stable")
-    found: list[str] = items.ids.ids[order[counts[order] > 0]].tolist()
+    """Item ids by decayed purchases, best first; ties go to the lower id."""
+    found: list[str] = items.ids.ids[popular(items.statistics)[0]].tolist()
     return found
 
 
