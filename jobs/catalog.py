@@ -133,7 +133,6 @@ JOBS: dict[str, JobSpec] = {
             reads=("silver.products", "silver.users", *(name for name in GOLD if name not in _NOT_PUBLISHED)),
             writes=(),
             summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
-            slow_imports=("sklearn.feature_extraction.text",),
         ),
         JobSpec(
             name="publish.prepare_mailings",
