@@ -191,9 +191,8 @@ def _untied(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
 def _pushed_items(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
     if evidence.pushed:
         worst = evidence.pushed[0]
-        where = "the popular or the trending list"
-        if not worst.to_all:
-            where = f"{worst.exposure:.0%} of established users' lists"
+        personal = f"{worst.exposure:.0%} of established users' lists"
+        where = "the popular or the trending list" if worst.to_all else personal
         yield Refusal(
             "no_pushed_item",
             f"{len(evidence.pushed)} items; item {worst.item} stands in {where}, {worst.suspects} of its buyers "
