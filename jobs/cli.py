@@ -200,9 +200,13 @@ def bench(
     sizes: Annotated[str, typer.Option(help="scale: how many times the real number of users.")] = "1,3,10",
     weeks: Annotated[int, typer.Option(min=7, max=48, help="scale: weeks of history of each user.")] = 48,
     add: Annotated[bool, typer.Option(help="scale: keep what the last run measured of other sizes.")] = False,
+    repeat: Annotated[int, typer.Option(min=1, max=9, help="pipeline, all: passes whose medians are shown.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure the pipeline's stages, memory and the API on a stack of its own (ten minutes), the indexes, or scale."""
+    known = ("pipeline", "all", "index", "scale")
+    if what not in known:
+        raise typer.BadParameter(f"{what} cannot be measured; one of {', '.join(known)} can")
     if what == "index":
         from jobs.bench_index import run_index_bench
 
@@ -213,7 +217,7 @@ def bench(
         run_to_end(parse_sizes(sizes), weeks, as_json=as_json, readme=readme, add=add)
     from jobs.bench import run_bench
 
-    raise typer.Exit(run_bench(what, as_json=as_json, readme=readme))
+    raise typer.Exit(run_bench(what, as_json=as_json, readme=readme, repeat=repeat))
 
 
 app.command("evaluate")(evaluate)
