@@ -88,7 +88,9 @@ def read_histories(
     pairs = columns_at(lake, of_pairs, as_of, ["user_id", "item_id", PAIR_WEIGHT, *PAIR_STATISTICS], users=chosen)
     users = columns_at(lake, of_users, as_of, ["user_id", *USER_FEATURES], users=chosen)
     bought = np.asarray(pairs["purchases"], dtype=np.float32) > 0
-    return Histories.from_columns({name: values[bought] for name, values in pairs.items()}, users, items)
+    everybody = 0 if chosen is None else count_users(lake, as_of)
+    bought_pairs = {name: values[bought] for name, values in pairs.items()}
+    return Histories.from_columns(bought_pairs, users, items, everybody=everybody, as_of=as_of)
 
 
 def _reference_ids(lake: Lake, as_of: datetime, at_most: int, *, seed: int) -> NDArray[Any] | None:

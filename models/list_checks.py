@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from models.base import PAD, IntArray
 from models.snapshot import Histories
+from models.trending import BEFORE_DAYS, NOW_DAYS, rise
 
 COLD_BASKETS = 5
 """Users with fewer baskets are cold."""
@@ -17,6 +18,9 @@ _YOUNG_DAYS = 28.0
 _THIN_SHARE = 0.1
 """Of the median user's number of items: accounts that were aged and dressed with a few purchases stay this thin."""
 _OVER_OTHERS = 5.0
+MIN_SUSPECTS = 30
+_FEWEST_SUSPECTS = 10
+"""Of a sample of the users: fewer are a coincidence, however many they stand for."""
 
 MIN_EXPOSURE = 0.05
 """Share of the established users' lists from which an item that suspicious users buy counts as pushed."""
@@ -53,7 +57,7 @@ class PushedItem:
         exposure: share of the established users' lists that hold it; 1 when everybody may be shown it.
         suspects: its buyers with at most three items or a tenth of the usual number, or without a purchase older than
             four weeks.
-        suspect_share: their share of its buyers.
+        suspect_share: the largest part that they have in its buyers, its recent purchases and its rise.
         to_all: whether everybody may be shown it, whatever their own list holds.
     """
 
@@ -71,7 +75,8 @@ class Suspicion:
     Attributes:
         suspicious: mask of the users who came for little, or lately.
         items: positions that suspicious users buy out of all proportion, ascending.
-        suspects, shares: per such item, how many of its buyers are suspicious, and which share of them.
+        suspects, shares: per such item, how many of its buyers are suspicious, and the largest part that they have in
+            its buyers, its recent purchases and its rise.
     """
 
     suspicious: NDArray[np.bool_]
@@ -80,30 +85,49 @@ class Suspicion:
     shares: NDArray[np.float64]
 
 
-def suspicion(histories: Histories, *, width: int, min_suspects: int = 30, min_share: float = 0.5) -> Suspicion:
-    """Items whose buyers are mostly suspicious users.
+def suspicion(
+    histories: Histories, *, width: int, min_suspects: int = MIN_SUSPECTS, min_share: float = 0.5
+) -> Suspicion:
+    """Items that owe half of their buyers, of their recent purchases or of their rise to suspicious users.
 
-    Suspects must also buy the item five times as often as the others do, so that a shop of one-time visitors, or a
-    crowd of honest newcomers, is not taken for an attack.
+    An item that customers have bought for years is moved by what the lists are ordered by, not by how many ever bought
+    it: decayed purchases (popular) and the difference of their rates (trending). By the measure in question suspects
+    must also buy the item five times as much as the others do, so that a shop of one-time visitors, or a crowd of
+    honest newcomers, is not taken for an attack.
 
     Args:
         width: number of items.
+        min_suspects: in a shop all of whose users are known; of a sample as large a part, at least `_FEWEST_SUSPECTS`.
     """
-    owners, bought = histories.owners, histories.statistics["purchases"] > 0
-    owners, items = owners[bought], histories.items[bought]
+    bought = histories.statistics["purchases"] > 0
+    owners, items = histories.owners[bought], histories.items[bought]
+    suspect = _came_for_little_or_lately(histories, owners, bought)
+    place = items + width * suspect[owners]
+
+    def summed(name: str) -> NDArray[np.float64]:
+        """Of each item the others' part, then the suspects': shape (2, items)."""
+        values = None if name == "" else np.nan_to_num(histories.statistics[name][bought])
+        return np.bincount(place, values, minlength=2 * width).reshape(2, width).astype(np.float64)
+
+    buyers, lately, now = summed(""), summed(f"decay_{BEFORE_DAYS}d"), summed(f"decay_{NOW_DAYS}d")
+    shares = np.zeros(width)
+    for measure, purchases in ((buyers, buyers), (lately, lately), (rise(now, lately), now)):
+        total = measure.sum(axis=0)
+        share = np.where(total > 0, measure[1] / np.where(total > 0, total, 1.0), 0.0).clip(0, 1)
+        others, suspects = (purchases[0] + 1) / (int((~suspect).sum()) + 1), purchases[1] / max(int(suspect.sum()), 1)
+        shares = np.maximum(shares, np.where((share >= min_share) & (suspects >= _OVER_OTHERS * others), share, 0.0))
+    needed = max(min(min_suspects, _FEWEST_SUSPECTS), round(min_suspects * histories.share_of_all))
+    found: IntArray = np.flatnonzero((buyers[1] >= needed) & (shares > 0))
+    return Suspicion(suspect, found, buyers[1, found].astype(np.int64), shares[found])
+
+
+def _came_for_little_or_lately(histories: Histories, owners: IntArray, bought: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mask of the users of at most three items, or a tenth of the usual number, or whose purchases are all young."""
     distinct = np.bincount(owners, minlength=len(histories))
     oldest = np.zeros(len(histories))
     np.maximum.at(oldest, owners, np.nan_to_num(histories.statistics["first_days"][bought]))
     few = max(_ONE_PURPOSE_ITEMS, _THIN_SHARE * float(np.median(distinct)) if len(distinct) else 0.0)
-    suspect = (distinct <= few) | (oldest < _YOUNG_DAYS)
-    buyers = np.bincount(items, minlength=width)
-    suspects = np.bincount(items, suspect[owners], minlength=width).astype(np.int64)
-    among_suspects = suspects / max(int(suspect.sum()), 1)
-    among_others = (buyers - suspects + 1) / (int((~suspect).sum()) + 1)
-    share = suspects / np.maximum(buyers, 1)
-    odd = (suspects >= min_suspects) & (share >= min_share) & (among_suspects >= _OVER_OTHERS * among_others)
-    found: IntArray = np.flatnonzero(odd)
-    return Suspicion(suspect, found, suspects[found], share[found])
+    return (distinct <= few) | (oldest < _YOUNG_DAYS)
 
 
 def pushed_items(

@@ -7,6 +7,7 @@ that everything after it has one code path.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 import numpy as np
@@ -118,6 +119,8 @@ class Histories:
         items: item position of each pair, ascending within a user; items that may not be recommended are left out.
         statistics: per name of `PAIR_STATISTICS` one float32 per pair; from tables of a cut also `PAIR_WEIGHT`.
         user_statistics: per name of `USER_FEATURES` one float32 per user.
+        everybody: how many users there are in all, when these are a sample of them; 0 when these are all.
+        as_of: moment of the gold tables that they were read from; None for those of a log.
     """
 
     user_ids: NDArray[np.str_]
@@ -125,6 +128,8 @@ class Histories:
     items: Ints
     statistics: dict[str, Floats]
     user_statistics: dict[str, Floats]
+    everybody: int = 0
+    as_of: datetime | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -134,14 +139,27 @@ class Histories:
         """User position of each pair."""
         return np.repeat(np.arange(len(self)), np.diff(self.indptr))
 
+    @property
+    def share_of_all(self) -> float:
+        """Which part of all users these are: 1 unless they are a sample."""
+        return len(self) / self.everybody if self.everybody else 1.0
+
     @classmethod
     def from_columns(
-        cls, pairs: Mapping[str, NDArray[Any]], users: Mapping[str, NDArray[Any]], items: ItemTable
+        cls,
+        pairs: Mapping[str, NDArray[Any]],
+        users: Mapping[str, NDArray[Any]],
+        items: ItemTable,
+        *,
+        everybody: int = 0,
+        as_of: datetime | None = None,
     ) -> Self:
         """From columns of gold.pair_features and gold.user_features of one as_of.
 
         Args:
             pairs: with `PAIR_WEIGHT` where generators are to be fitted; users who are scored need none.
+            everybody: how many users there are in all, when these are a sample of them.
+            as_of: the moment of the tables.
 
         Raises:
             ModelError: when a user or a pair comes twice.
@@ -167,6 +185,8 @@ class Histories:
             items=position[kept],
             statistics={name: np.asarray(pairs[name], dtype=np.float32)[kept] for name in names_of_pairs},
             user_statistics={name: np.asarray(users[name], dtype=np.float32)[order] for name in USER_FEATURES},
+            everybody=everybody,
+            as_of=as_of,
         )
 
     @classmethod
@@ -193,6 +213,8 @@ class Histories:
             items=self.items[low:high],
             statistics={name: values[low:high] for name, values in self.statistics.items()},
             user_statistics={name: values[start:end] for name, values in self.user_statistics.items()},
+            everybody=self.everybody or len(self),
+            as_of=self.as_of,
         )
 
     def take(self, rows: Ints) -> "Histories":
@@ -206,6 +228,8 @@ class Histories:
             items=self.items[pairs],
             statistics={name: values[pairs] for name, values in self.statistics.items()},
             user_statistics={name: values[rows] for name, values in self.user_statistics.items()},
+            everybody=self.everybody or len(self),
+            as_of=self.as_of,
         )
 
     def matrix(self, values: Floats, width: int) -> sp.csr_matrix:

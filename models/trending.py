@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.snapshot import Floats, Ints
 
@@ -36,11 +37,17 @@ def rising(statistics: Mapping[str, Floats]) -> tuple[Ints, Floats]:
     Returns:
         Item positions and scores; empty when nothing rises.
     """
-    now, before = (
-        np.nan_to_num(np.asarray(statistics[f"popularity_{days}d"], dtype=np.float64)) * math.log(2) / days
-        for days in (NOW_DAYS, BEFORE_DAYS)
-    )
-    gain = now - before
+    decayed = (np.asarray(statistics[f"popularity_{days}d"], dtype=np.float64) for days in (NOW_DAYS, BEFORE_DAYS))
+    gain = rise(*map(np.nan_to_num, decayed))
     order = np.argsort(-gain, kind="stable").astype(np.int64)
     order = order[gain[order] > 0]
     return order, gain[order].astype(np.float32)
+
+
+def rise(now: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Difference of two exponentially decayed rates, in purchases a day.
+
+    Args:
+        now, before: purchases decayed with half-lives of `NOW_DAYS` and `BEFORE_DAYS`.
+    """
+    return math.log(2) * (now / NOW_DAYS - before / BEFORE_DAYS)

@@ -57,6 +57,10 @@ def test_a_sample_reads_what_everybody_would_be_cut_to(lake: Lake) -> None:
         assert np.array_equal(found.statistics[name], expected.statistics[name])
     whole = read_histories(lake, AS_OF, items, at_most=12)
     assert whole.user_ids.tolist() == USERS
+    # what rests on a number of users must know which part of all it has seen
+    assert (found.everybody, found.as_of, found.share_of_all) == (len(USERS), AS_OF, 5 / len(USERS))
+    assert found.take(np.array([1, 0])).share_of_all == 2 / len(USERS)
+    assert (whole.everybody, whole.share_of_all, everybody.share_of_all) == (0, 1.0, 1.0)
 
 
 def test_training_reads_a_sample_of_many_users_and_their_labels(lake: Lake, own_home: Path) -> None:

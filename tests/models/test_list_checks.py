@@ -3,8 +3,9 @@
 import numpy as np
 
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
-from models.list_checks import pushed_items
+from models.list_checks import pushed_items, suspicion
 from models.log_snapshot import snapshot_of
+from models.snapshot import reference_users
 
 ITEMS, TODAY = 300, 200.0
 Rows = list[tuple[str, str, float]]
@@ -65,3 +66,65 @@ def test_what_established_users_take_to_is_no_attack() -> None:
     hit = [(f"u{user}", f"i{ITEMS - 1}", (TODAY - 3) * DAY_SECONDS) for user in range(60)]
     assert found([*rows, *hit]) == []
     assert found([*rows, *hit, *fakes(12, 120, count=20)]) == []  # a few of them in a crowd push nothing
+
+
+def suspected(rows: Rows, sample: int | None = None) -> list[str]:
+    """Items that the histories alone make suspicious; of a sample of the users where one is asked for."""
+    users, items, times = zip(*rows, strict=True)
+    log = InteractionLog.from_columns(users, items, np.array(times))
+    histories, table = snapshot_of(log, TODAY * DAY_SECONDS, min_item_users=1)
+    chosen = None if sample is None else reference_users(histories.user_ids, sample, seed=1)
+    of = histories if chosen is None else histories.take(chosen)
+    return [str(one) for one in table.ids.ids[suspicion(of, width=len(table)).items]]
+
+
+def buying(item: str, who: str, count: int, *days: float) -> Rows:
+    """The first `count` users of a name buy an item so many days ago each."""
+    return [(f"{who}{user}", item, (TODAY - day) * DAY_SECONDS) for user in range(count) for day in days]
+
+
+def test_fakes_are_found_though_more_customers_have_bought_the_item_over_the_years() -> None:
+    """Half of all its buyers they are not: it is the recent purchases, and the rise, that lists are ordered by."""
+    customers = established(300)
+    loved = buying("loved", "u", 150, 60, 100)
+    assert suspected([*customers, *loved]) == []
+    assert suspected([*customers, *loved, *buying("loved", "fake", 60, 3)]) == ["loved"]
+    assert suspected([*customers, *loved, *buying("loved", "fake", 40, 3, 10, 17)]) == ["loved"]
+    steady = buying("steady", "u", 45, *range(5, 95, 15))  # still bought: the fakes make its rise, not its popularity
+    assert suspected([*customers, *steady]) == []
+    assert suspected([*customers, *steady, *buying("steady", "fake", 40, 2)]) == ["steady"]
+
+
+def test_newcomers_visitors_and_seasons_are_no_attack() -> None:
+    random = np.random.default_rng(3)
+    customers = established(200)
+    tastes = 1 / np.arange(1, ITEMS + 1)
+    picks = [random.choice(ITEMS, 6, replace=False, p=tastes / tastes.sum()) for _ in range(300)]
+    newcomers = [
+        (f"new{user}", f"i{item:03d}", (TODAY - 1 - user % 20) * DAY_SECONDS)
+        for user, chosen in enumerate(picks)
+        for item in chosen
+    ]
+    habits = [
+        (f"u{user}", f"i{item:03d}", (TODAY - random.uniform(1, 40)) * DAY_SECONDS)
+        for user in range(200)
+        for item in random.choice(ITEMS, 30, p=tastes / tastes.sum())
+    ]
+    assert suspected([*customers, *habits, *newcomers]) == []
+    visitors = [
+        (f"v{user}", f"i{item:03d}", (TODAY - random.uniform(1, 180)) * DAY_SECONDS)
+        for user, item in enumerate(random.choice(ITEMS, 2000, p=tastes / tastes.sum()))
+    ]
+    assert suspected([*customers, *habits, *visitors]) == []
+    everybodys = [*buying("brand-new", "u", 100, 4), *buying("brand-new", "new", 150, 2)]
+    assert suspected([*customers, *habits, *newcomers, *everybodys]) == []
+    occasional = [*buying("i000", "rare", 150, 120, 9), *buying("fir tree", "rare", 60, 9)]
+    assert suspected([*customers, *habits, *occasional, *buying("fir tree", "u", 40, 8)]) == []
+
+
+def test_a_sample_of_a_large_shop_needs_as_large_a_part_of_suspects() -> None:
+    """A third of the users is looked at: 60 fakes are some 20 of them, fewer than a whole shop would have to have."""
+    rows = [*established(180), *buying("pushed", "fake", 60, 3)]
+    assert suspected(rows) == suspected(rows, sample=80) == ["pushed"]
+    few = [*established(180), *buying("pushed", "fake", 20, 3)]
+    assert suspected(few) == suspected(few, sample=70) == []
