@@ -31,7 +31,7 @@ from jobs.lake import Lake
 from jobs.products import read_products
 from jobs.publish import release_inputs
 from jobs.publish.list_builder import EXACT_LISTS, list_sizes
-from jobs.publish.pushed import RULE, PushedItemError, pushed_into
+from jobs.publish.pushed import RULE, PushedItemError, lists_beside_items, lists_for_all, pushed_into
 from jobs.publish.release_content import ReleaseContent, build_content
 from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.release_writer import write_release
@@ -115,15 +115,15 @@ def index_report(manifest: Manifest) -> dict[str, Any]:
     return {} if entry is None else entry.model_dump(include={"kind", "parameters", "recall_target", "options"})
 
 
-def refuse_pushed(ctx: JobContext, inputs: ReleaseInputs) -> None:
+def refuse_pushed(ctx: JobContext, inputs: ReleaseInputs, content: ReleaseContent) -> None:
     """Look for items that fakes push into the lists; a person may accept them with a reason, which is kept.
 
     Raises:
         PushedItemError: there are some, naming rule and figures.
     """
     folder = parts_folder(ctx.config, ctx.domain, inputs.as_of)
-    common = {"popular": inputs.popular_ids, "trending": inputs.trending_ids}
-    pushed = pushed_into(ctx.lake, inputs.as_of, folder, common=common)
+    beside = lists_beside_items(content, sorted(inputs.products.item_ids))
+    pushed = pushed_into(ctx.lake, inputs.as_of, folder, common=lists_for_all(inputs), beside=beside)
     if not pushed:
         return
     figures = f"{RULE}: {len(pushed)} items; {'; '.join(map(str, pushed[:3]))}"
@@ -206,11 +206,11 @@ def main(ctx: JobContext) -> None:
         known = client.hget(Keys(ctx.domain).seen, _digest(versions))
         _refuse_known(client, ctx.domain, known.decode() if known else None, force)
         inputs = read_inputs(ctx, as_of, versions)
-        refuse_pushed(ctx, inputs)
         read_seconds = time.monotonic() - started
         content = build_content(
             inputs, rules, created_at=clock.now(ctx.config), code_commit=code_commit(), scratch=_scratch(ctx)
         )
+        refuse_pushed(ctx, inputs, content)
         manifest = content.manifest
         ctx.progress(f"built {manifest.release_id}: {manifest.counts}")
         built_seconds = time.monotonic() - started - read_seconds

@@ -196,7 +196,7 @@ def _pushed_items(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
         yield Refusal(
             "no_pushed_item",
             f"{len(evidence.pushed)} items; item {worst.item} stands in {where}, {worst.suspects} of its buyers "
-            f"({worst.suspect_share:.0%}) came for it alone or with it",
+            f"({worst.suspect_share:.0%} of what brought it there) came for it alone or with it",
         )
 
 

@@ -413,7 +413,7 @@ def test_lists_that_fakes_push_an_item_into_are_refused_and_what_is_current_stay
         code, report = _run(own_home, redis_server.url, *options)
         assert code == 3, report
         assert f"no_pushed_item: 1 items; item {pushed} stands in" in report["error"]
-        assert "500 of its buyers (100%)" in report["error"]
+        assert "500 of its buyers (100% of what brought it there)" in report["error"]
         assert pointer(redis_server.client(), "retail") == (first["release_id"], None)
     code, report = _run(own_home, redis_server.url, "--option", "accept_pushed=a give-away that we ran ourselves")
     assert (code, report["activated"]) == (0, True)
