@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     # Models
     als: Literal["implicit", "mllib"] = Field(
         "implicit",
-        description="Who solves ALS: 'implicit' in one process, 'mllib' on Spark for data beyond one machine",
+        description="Who solves ALS: 'implicit' of a sample in one process, 'mllib' on Spark, of all users",
     )
     embedding_model: str = Field(
         "", description="Folder of a sentence-embedding model, sealed (models/README.md); default: words of the catalog"

@@ -12,13 +12,17 @@ from models.scoring import Floats, ScoringRecommender
 
 
 class ALSRecommender(ScoringRecommender):
-    """Matrix factorisation with confidence `1 + alpha * weight`; hyper-parameters are named as in `implicit`.
+    """Matrix factorisation with `implicit`, by whose names its settings go; confidence `alpha * weight`, 1 elsewhere.
 
     alpha, regularization and factors are one sweep per data set: a setting for clicks ruins purchase counts.
 
     Args:
         use_log: damp weights by log(1 + weight) first, since repeat purchases are heavy-tailed.
         num_threads: threads of the solver; results are the same for any number.
+
+    Attributes:
+        reg_param: of a solver that multiplies a row's regularisation by its number of weights, that factor (what
+            `folded_in_per_weight` takes); None here: `regularization` is for the whole row.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class ALSRecommender(ScoringRecommender):
         self.use_log = use_log
         self.random_state = random_state
         self.num_threads = num_threads
+        self.reg_param: float | None = None
         self.user_factors: Floats = np.empty((0, factors), dtype=np.float32)
         self.item_factors: Floats = np.empty((0, factors), dtype=np.float32)
 
@@ -131,4 +136,32 @@ def folded_in(
         solver.item_factors = np.ascontiguousarray(item_factors, dtype=np.float32)
         found: Floats = np.asarray(solver.recalculate_user(np.arange(rows.shape[0]), rows), dtype=np.float32)
     found[np.diff(rows.indptr) == 0] = 0.0
+    return found
+
+
+def folded_in_per_weight(
+    weights: sp.csr_matrix, item_factors: Floats, *, reg_param: float, alpha: float, use_log: bool = True
+) -> Floats:
+    """`folded_in` for factors that Spark's MLlib fitted, whose objective is another one.
+
+    Confidence is `1 + alpha * weight` there, and a row's regularisation is `reg_param` times its number of weights
+    (weighted-lambda, Zhou et al. 2008): the exact step of MLlib's solver for each user.
+
+    Args:
+        weights: CSR (users, items) over the fitted items, the same weights that `fit` took; the settings are its too.
+
+    Returns:
+        Shape (users, factors); zeros for a user without a weight. Each row hangs on its own weights alone.
+    """
+    from threadpoolctl import threadpool_limits
+
+    found = np.zeros((weights.shape[0], item_factors.shape[1]), dtype=np.float32)
+    items = np.asarray(item_factors, dtype=np.float64)
+    gram, ridge = items.T @ items, reg_param * np.eye(items.shape[1])
+    with threadpool_limits(1, "blas"):
+        for row in np.flatnonzero(np.diff(weights.indptr)).tolist():
+            own = slice(weights.indptr[row], weights.indptr[row + 1])
+            of, values = items[weights.indices[own]], weights.data[own].astype(np.float64)
+            more = alpha * (np.log1p(values) if use_log else values)
+            found[row] = np.linalg.solve(gram + (of.T * more) @ of + len(of) * ridge, of.T @ (1 + more))
     return found

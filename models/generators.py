@@ -6,7 +6,7 @@ the ranker is only retrained weekly.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +15,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.ranking import GENERATORS
-from models.als import ALSRecommender, folded_in
+from models.als import ALSRecommender, folded_in, folded_in_per_weight
 from models.base import ArtefactError, ModelError
 from models.candidate_sources import CandidateSource
 from models.cooccurrence import item_likeness
-from models.interaction_matrix import IdMap, InteractionMatrix
+from models.interaction_matrix import Everybody, IdMap, InteractionMatrix
 from models.recipe import Recipe
 from models.scoring import unit_rows
 from models.snapshot import PAIR_WEIGHT, Floats, Histories, Ints, ItemTable, reference_users
@@ -42,6 +42,7 @@ class Generators:
         votes: neighbours' purchases, decayed by 28 days, at most 1 per item; `recent_votes` by 56 days.
         trial_votes: neighbours' first purchases, decayed by 28 days.
         factors: user and item factors of each ALS: `als` of the weights of the domain's signals, `als_wide` of counts.
+        reg_params: `ALSRecommender.reg_param` of each ALS whose solver has one.
     """
 
     items: ItemTable
@@ -55,6 +56,7 @@ class Generators:
     factors: dict[str, tuple[Floats, Floats]]
     likeness: sp.csr_matrix
     recipe: Recipe
+    reg_params: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -84,6 +86,7 @@ class Generators:
         idf = inverse_user_frequency(counts)
         decayed = histories.matrix(pairs["decay_112d"], width)
         trial = np.power(np.float32(0.5), pairs["first_days"] / 28).astype(np.float32)
+        solved = _solved(histories, items, recipe, als)
         return cls(
             items=items,
             reference=IdMap(histories.user_ids),
@@ -93,9 +96,10 @@ class Generators:
             votes=histories.matrix(np.minimum(pairs["decay_28d"], 1.0), width),
             recent_votes=histories.matrix(np.minimum(pairs["decay_56d"], 1.0), width),
             trial_votes=histories.matrix(trial, width),
-            factors=_factors(histories, items, recipe, als),
+            factors={name: (model.user_factors, model.item_factors) for name, model in solved.items()},
             likeness=item_likeness(counts, neighbours=recipe.item_neighbours, threads=recipe.num_threads),
             recipe=recipe,
+            reg_params={name: model.reg_param for name, model in solved.items() if model.reg_param is not None},
         )
 
     def scores(self, histories: Histories) -> dict[str, Floats]:
@@ -126,6 +130,7 @@ class Generators:
             matrices |= {f"{name}.users": users, f"{name}.items": items}
         np.savez(directory / "generators.npz", **matrices)
         manifest = {"format": _FORMAT, "recipe": self.recipe.as_dict(), "factors": sorted(self.factors)}
+        manifest["reg_params"] = dict(self.reg_params)
         (directory / "generators.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
 
     @classmethod
@@ -158,6 +163,7 @@ class Generators:
                 idf=stored["idf"],
                 factors=factors,
                 recipe=Recipe.from_dict(manifest["recipe"]),
+                reg_params=manifest.get("reg_params", {}),
                 **matrices,
             )
 
@@ -180,18 +186,21 @@ def confidence(histories: Histories, name: str) -> Floats:
     return stored.get(PAIR_WEIGHT, stored["decay_112d"])  # equal where all is purchases
 
 
-def _factors(
+def _solved(
     histories: Histories,
     items: ItemTable,
     recipe: Recipe,
     als: Callable[..., ALSRecommender],
-) -> dict[str, tuple[Floats, Floats]]:
+) -> dict[str, ALSRecommender]:
     found = {}
     users = IdMap(histories.user_ids)
     for name, settings in (("als", recipe.als), ("als_wide", recipe.als_wide)):
+        weights = histories.matrix(confidence(histories, name), len(items))
+        column = "purchases" if name == "als_wide" else PAIR_WEIGHT
+        everybody = Everybody(histories.as_of, column) if histories.everybody and histories.as_of else None
         model = als(**settings, num_threads=recipe.num_threads)
-        model.fit(InteractionMatrix.of(users, items.ids, histories.matrix(confidence(histories, name), len(items))))
-        found[name] = (model.user_factors, model.item_factors)
+        model.fit(InteractionMatrix.of(users, items.ids, weights, sampled_from=everybody))
+        found[name] = model
     return found
 
 
@@ -261,11 +270,14 @@ class _Asked:
         rows = users[np.maximum(self.known, 0)]
         strangers = np.flatnonzero(self.known < 0)
         if len(strangers):
-            weights = self.histories.matrix(confidence(self.histories, name), self.width)
-            fitted = getattr(self.generators.recipe, name)
-            rows[strangers] = folded_in(
-                weights[strangers], items, regularization=fitted["regularization"], alpha=fitted["alpha"]
-            )
+            weights = self.histories.matrix(confidence(self.histories, name), self.width)[strangers]
+            fitted, reg_param = getattr(self.generators.recipe, name), self.generators.reg_params.get(name)
+            if reg_param is not None:
+                rows[strangers] = folded_in_per_weight(weights, items, reg_param=reg_param, alpha=fitted["alpha"])
+            else:
+                rows[strangers] = folded_in(
+                    weights, items, regularization=fitted["regularization"], alpha=fitted["alpha"]
+                )
         return np.asarray(rows @ items.T, dtype=np.float32)
 
     def affinity(self) -> Floats:

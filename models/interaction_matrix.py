@@ -6,6 +6,7 @@ set. `InteractionMatrix` is what recommenders fit on: one weight per (user, item
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,16 +46,31 @@ class IdMap:
 
 
 @dataclass(frozen=True)
+class Everybody:
+    """Where the pairs of all users lie, when a matrix holds those of a sample of them.
+
+    Attributes:
+        as_of: moment of gold.pair_features.
+        column: its column that the weights are.
+    """
+
+    as_of: datetime
+    column: str
+
+
+@dataclass(frozen=True)
 class InteractionMatrix:
     """One non-negative weight per (user, item).
 
     Attributes:
         weights: CSR float32, shape (users, items), column indices sorted, no explicit zeros.
+        sampled_from: what the users are a sample of, for a solver that can look at everybody; None when these are all.
     """
 
     users: IdMap
     items: IdMap
     weights: sp.csr_matrix
+    sampled_from: Everybody | None = None
 
     @classmethod
     def from_triples(
@@ -80,13 +96,13 @@ class InteractionMatrix:
         return cls.of(user_map, item_map, matrix)
 
     @classmethod
-    def of(cls, users: IdMap, items: IdMap, weights: sp.spmatrix) -> Self:
+    def of(cls, users: IdMap, items: IdMap, weights: sp.spmatrix, *, sampled_from: Everybody | None = None) -> Self:
         """Wrap a sparse matrix in the canonical form that the class promises."""
         matrix = sp.csr_matrix(weights, dtype=np.float32)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
         matrix.sort_indices()
-        return cls(users, items, matrix)
+        return cls(users, items, matrix, sampled_from)
 
     def rows(self, users: Sequence[str]) -> sp.csr_matrix:
         """Weights of the asked users, in order; an unknown user has an empty row."""

@@ -174,7 +174,7 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     # Candidates as in the champion's training: its recipe, not the one that the next training would use
     recipe = Recipe.from_dict(read_manifest(ranker).get("recipe", {}))
     items = read_items(context.lake, as_of, min_users=recipe.min_item_users)
-    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
+    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
     histories = read_histories(context.lake, as_of, items, at_most=recipe.reference_users, seed=recipe.seed)
     Generators.fit(histories, items, recipe, als=als).save(staged / "generators")
     keep_suspicion(histories, items, staged)

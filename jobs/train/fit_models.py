@@ -115,7 +115,7 @@ def main(context: JobContext) -> None:
     timings["read"] = time.monotonic() - begun
     context.progress(f"training on cuts {[f'{cut:%Y-%m-%d}' for cut in taught]}")
     begun = time.monotonic()
-    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config))
+    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
     rankers = fit(training, recipe, als=als)
     timings["fit"] = time.monotonic() - begun
     failpoint("fit_models.after_fit")

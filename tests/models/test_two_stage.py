@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from features.domains.spec import BUY_AGAIN, DISCOVER, HOME
 from features.ranking import RANKER_FEATURES
+from models.als import ALSRecommender, folded_in_per_weight
 from models.base import PAD, ArtefactError, ModelError
 from models.candidate_features import feature_matrix
 from models.candidates import SOURCES, assemble
-from models.generators import Generators
+from models.generators import Generators, confidence
+from models.interaction_matrix import InteractionMatrix
 from models.metrics import measure
 from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
 from models.recipe import FAST, Recipe, recipe
@@ -269,6 +271,27 @@ def test_users_outside_the_reference_get_scores_like_those_inside(make_snapshot:
     # A user's scores hang on nobody else in the block.
     alone = sampled.scores(strangers.slice(1, 2))
     assert all(np.allclose(alone[name][0], values[1], atol=1e-5) for name, values in sampled.scores(strangers).items())
+
+
+def test_strangers_are_folded_in_by_the_objective_of_whoever_solved(
+    make_snapshot: Make, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    """A solver whose regularisation is per weight says so; the generators remember it, saved and read again, too."""
+
+    class PerWeight(ALSRecommender):
+        def _fit(self, interactions: InteractionMatrix) -> None:
+            super()._fit(interactions)
+            self.reg_param = 0.02
+
+    now = make_snapshot(3)
+    half = replace(tiny_recipe, reference_users=len(now.histories) // 2)
+    Generators.fit(now.histories, now.items, half, als=PerWeight).save(tmp_path)
+    loaded = Generators.load(tmp_path)
+    strangers = now.histories.take(np.flatnonzero(loaded.reference.positions(now.histories.user_ids) < 0))
+    for name, settings in (("als", half.als), ("als_wide", half.als_wide)):
+        items, weights = loaded.factors[name][1], strangers.matrix(confidence(strangers, name), len(now.items))
+        users = folded_in_per_weight(weights, items, reg_param=0.02, alpha=settings["alpha"])
+        np.testing.assert_allclose(loaded.scores(strangers)[name], users @ items.T, atol=1e-5)
 
 
 def test_a_sample_of_users_teaches_where_there_are_many(make_snapshot: Make, tiny_recipe: Recipe) -> None:
