@@ -15,9 +15,9 @@ from jobs.stack.launch import private_folder
 MADE = frozenset(
     {
         ".data_docs.new", ".data_docs.old", "airflow", "bench", "bench-index.json", "bench-scale", "bench-scale.json",
-        "bench-pass.json", "bench.json", "clock.json", "data_docs", "ivy", "kafka", "lake", "lake-skewed", "logs", "mailings", "metrics",
-        "models", "objects", "pg", "pg.new", "quality", "redis", "run", "secrets", "serving", "setup.json", "staging",
-        "state", "tuning", "uv-cache", "warehouse",
+        "bench-pass.json", "bench.json", "clock.json", "data_docs", "ivy", "kafka", "lake", "lake-skewed", "logs",
+        "mailings", "metrics", "models", "objects", "pg", "pg.new", "quality", "redis", "run", "secrets", "serving",
+        "setup.json", "staging", "state", "tuning", "uv-cache", "warehouse",
     }
 )  # fmt: skip
 """Every name that Sluice gives to something in its home; a test reads the sources for names that lack here."""
