@@ -43,7 +43,12 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Where everything is and how large it may be. One instance per process: `settings()`."""
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=str(ROOT / ".env"), extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SLUICE_",
+        env_file=str(ROOT / ".env"),
+        env_ignore_empty=True,  # a line of .env.example, uncommented as it stands, changes nothing
+        extra="ignore",
+    )
 
     # Places
     home: Path = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")

@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 class ServingSettings(BaseSettings):
     """Where the API listens, where its release is, and how long it waits. Business limits are not settings."""
 
-    model_config = SettingsConfigDict(env_prefix="SLUICE_", env_file=str(ROOT / ".env"), extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SLUICE_", env_file=str(ROOT / ".env"), env_ignore_empty=True, extra="ignore"
+    )
 
     home: Path = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
     domain: str = Field("retail", description="Domain that the API serves")

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # `make setup` put the jars below the home that was chosen then; each test gets a home of its own.
-JARS_HOME = Path(os.environ.setdefault("SLUICE_JARS_HOME", os.environ.get("SLUICE_HOME", str(ROOT / ".sluice"))))
+JARS_HOME = Path(os.environ.setdefault("SLUICE_JARS_HOME", os.environ.get("SLUICE_HOME") or str(ROOT / ".sluice")))
 os.environ["TZ"] = "UTC"
 
 

@@ -69,8 +69,10 @@ def _environment(config: Settings, lake_uri: str) -> dict[str, str]:
     """The bench's settings as a job's environment."""
     names = [name for name in type(config).model_fields if name.startswith(("port_", "spark_"))]
     plain = {f"SLUICE_{name.upper()}": str(getattr(config, name)) for name in names if name != "spark_secret"}
-    return {**plain, "SLUICE_HOME": str(config.home), "SLUICE_LAKE_URI": lake_uri, "SLUICE_SPARK_REMOTE": "",
-            "SLUICE_REDIS_URL": "", "PYTHONUNBUFFERED": "1"}  # fmt: skip
+    # In full: an empty value is no value, and one that stands in .env would count.
+    own = {"SPARK_MASTER": config.spark_master_url, "SPARK_REMOTE": config.spark_remote_url,
+           "REDIS_URL": config.redis_base_url, "LAKE_URI": lake_uri, "HOME": str(config.home)}  # fmt: skip
+    return {**plain, **{f"SLUICE_{name}": value for name, value in own.items()}, "PYTHONUNBUFFERED": "1"}
 
 
 class Bench:

@@ -1,8 +1,10 @@
 """`.env.example` is what the settings classes say: those of the jobs and those of the API."""
 
 import re
+from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from jobs.stack import env_example
 from jobs.stack.env_example import CLASSES, fields, form, render
@@ -18,6 +20,22 @@ def test_every_setting_of_every_class_has_meaning_form_and_default() -> None:
         for name, field in settings_class.model_fields.items():
             assert field.description, f"{name} has no description"
             assert len(re.findall(rf"^# SLUICE_{name.upper()}=", text, re.MULTILINE)) == 1, name
+
+
+@pytest.mark.parametrize("settings_class", CLASSES)
+def test_uncommented_as_it_stands_no_line_changes_a_setting(
+    settings_class: type[BaseSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty password would go before the generated one, an empty home would be the checkout itself."""
+    monkeypatch.delenv("SLUICE_HOME")
+    file = tmp_path / "env"
+    file.write_text(re.sub("^# (?=SLUICE_)", "", render(), flags=re.MULTILINE))
+    defaults = settings_class(_env_file=None)  # type: ignore[call-arg]
+    assert settings_class(_env_file=file) == defaults  # type: ignore[call-arg]
+    for line in file.read_text().splitlines():
+        if line.startswith("SLUICE_"):
+            monkeypatch.setenv(line.partition("=")[0], "")
+    assert settings_class(_env_file=None) == defaults, "empty in the environment"  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
