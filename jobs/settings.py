@@ -131,8 +131,11 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _from_the_checkout(cls, home: Path) -> Path:
-        """A relative home is the checkout's, whatever folder the command is called from."""
-        return home if home.is_absolute() else ROOT / home
+        """`~` is the user's home, a relative path the checkout's, whatever folder the command is called from."""
+        try:
+            return ROOT / home.expanduser()
+        except RuntimeError as problem:
+            raise ValueError(f"no home folder is known for {home.parts[0]}") from problem
 
     @field_validator("clock_start")
     @classmethod

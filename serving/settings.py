@@ -36,8 +36,11 @@ class ServingSettings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _from_the_checkout(cls, home: Path) -> Path:
-        """A relative home is the checkout's, as the jobs read it: the snapshot and the secrets are looked for there."""
-        return home if home.is_absolute() else ROOT / home
+        """`~` is the user's home, a relative path the checkout's, as the jobs read it: the snapshot and the secrets are looked for there."""
+        try:
+            return ROOT / home.expanduser()
+        except RuntimeError as problem:
+            raise ValueError(f"no home folder is known for {home.parts[0]}") from problem
 
     @property
     def redis_base_url(self) -> str:

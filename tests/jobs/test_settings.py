@@ -64,6 +64,13 @@ def test_a_relative_home_is_the_checkouts(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert ServingSettings(home=Path(".sluice")).home == ROOT / ".sluice"
 
 
+def test_a_tilde_is_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A shell expands it, `.env` does not."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SLUICE_HOME", "~/sluice")
+    assert settings().home == ServingSettings().home == tmp_path / "sluice"
+
+
 def test_a_proxy_never_stands_before_the_own_services(monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.settings import reach_own_services_directly
 
