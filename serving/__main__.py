@@ -4,7 +4,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from serving.app import create_app
-from serving.settings import serving_settings
+from serving.settings import in_words, serving_settings
 
 
 def main() -> None:
@@ -16,10 +16,7 @@ def main() -> None:
     try:
         config = serving_settings()
     except ValidationError as problem:
-        wrong = "; ".join(
-            f"SLUICE_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in problem.errors()
-        )
-        raise SystemExit(f"{wrong}. .env.example lists every setting with its forms") from None
+        raise SystemExit(f"{in_words(problem)}. .env.example lists every setting with its forms") from None
     uvicorn.run(
         create_app(config),
         host=config.host,

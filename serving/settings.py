@@ -1,15 +1,48 @@
 """Settings of the API: same prefix, same secrets folder as the rest of the platform; the image needs no more.
 
 `SLUICE_HOME`, `SLUICE_DOMAIN`, `SLUICE_HOST`, `SLUICE_PORT_API`, `SLUICE_PORT_REDIS`, `SLUICE_REDIS_URL` and the
-password mean what they mean in `jobs.settings`.
+password mean what they mean in `jobs.settings`, which takes their types from here.
 """
 
+import re
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from features.domains import domain
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def shaped(pattern: str, form: str) -> AfterValidator:
+    """Text that matches a pattern as a whole, told in words where it does not; empty is no value."""
+
+    def check(text: str) -> str:
+        if text and not re.fullmatch(pattern, text):
+            raise ValueError(f"Input should be {form}")
+        return text
+
+    return AfterValidator(check)
+
+
+def from_the_checkout(path: Path) -> Path:
+    """`~` is the user's home, a relative path the checkout's, whatever folder a command is called from."""
+    try:
+        return ROOT / path.expanduser()
+    except RuntimeError as problem:
+        raise ValueError(f"no home folder is known for {path.parts[0]}") from problem
+
+
+Home = Annotated[Path, AfterValidator(from_the_checkout)]
+DomainName = Annotated[str, AfterValidator(lambda name: domain(name).name)]
+RedisUrl = Annotated[str, shaped(r"rediss?://\S+", "redis://host:port/number, or rediss://…")]
+
+
+def in_words(problem: ValidationError) -> str:
+    """Each setting whose value is refused, with the value and why."""
+    return "; ".join(f"SLUICE_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in problem.errors())
 
 
 class ServingSettings(BaseSettings):
@@ -19,12 +52,12 @@ class ServingSettings(BaseSettings):
         env_prefix="SLUICE_", env_file=str(ROOT / ".env"), env_ignore_empty=True, extra="ignore"
     )
 
-    home: Path = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
-    domain: str = Field("retail", description="Domain that the API serves")
+    home: Home = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")
+    domain: DomainName = Field("retail", description="Domain that the API serves")
     host: str = Field("127.0.0.1", description="Address that the API binds")
     port_api: int = Field(8000, ge=1, le=65535, description="Port of the serving API")
     port_redis: int = Field(16379, ge=1, le=65535, description="Port of Redis")
-    redis_url: str = Field("", description="Redis URL without credentials; default: the local stack's")
+    redis_url: RedisUrl = Field("", description="Redis URL without credentials; default: the local stack's")
     redis_serving_password: SecretStr | None = Field(None, description="Redis ACL user 'serving' (file secret)")
     log_salt: SecretStr | None = Field(
         None, description="Salt of the user hash in the API's log (file secret); random per process where there is none"
@@ -32,15 +65,6 @@ class ServingSettings(BaseSettings):
     redis_timeout_ms: int = Field(50, ge=1, description="Longest wait of a request for Redis, in milliseconds")
     release_poll_ms: int = Field(500, ge=50, description="How often the API looks for a new release, in milliseconds")
     access_log: bool = Field(True, description="One JSON line per request of the API, user ids hashed")
-
-    @field_validator("home")
-    @classmethod
-    def _from_the_checkout(cls, home: Path) -> Path:
-        """`~` is the user's home, a relative path the checkout's, as the jobs read it: the snapshot and the secrets are looked for there."""
-        try:
-            return ROOT / home.expanduser()
-        except RuntimeError as problem:
-            raise ValueError(f"no home folder is known for {home.parts[0]}") from problem
 
     @property
     def redis_base_url(self) -> str:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from pydantic import ValidationError
 
 from jobs.settings import Settings
 from jobs.stack import jars
 from jobs.stack.java import JavaError, find_java
 from jobs.stack.launch import listed_folder
 from jobs.stack.services import Service
+from serving.settings import in_words, serving_settings
 
 GIB = 1 << 30
 DISK_REFUSED = 2 * GIB
@@ -67,6 +69,20 @@ def _refusal(host: str, port: int) -> OSError | None:
 def _free_port_near(host: str, port: int, taken: Collection[int]) -> int:
     candidates = (other for other in range(port + 1, min(port + 200, 65535)) if other not in taken)
     return next((other for other in candidates if _refusal(host, other) is None), 0)
+
+
+def setting_problems(config: Settings) -> list[Problem]:
+    """What the API would refuse at its start, in a log that nobody reads; and folders and files that are not there."""
+    problems = []
+    try:
+        serving_settings()
+    except ValidationError as refusal:
+        problems.append(Problem(f"{in_words(refusal)}; .env.example lists every setting with its forms"))
+    if config.embedding_model and not Path(config.embedding_model).is_dir():
+        problems.append(Problem(f"SLUICE_EMBEDDING_MODEL={config.embedding_model}: there is no such folder"))
+    if config.ivy_settings and not Path(config.ivy_settings).is_file():
+        problems.append(Problem(f"SLUICE_IVY_SETTINGS={config.ivy_settings}: there is no such file"))
+    return problems
 
 
 def host_problems(config: Settings) -> list[Problem]:
@@ -194,6 +210,7 @@ def examine(config: Settings, starting: Iterable[Service], *, supervisor_starts:
         fields.append("port_supervisor")
     whole = len(starting) > 5
     return [
+        *setting_problems(config),
         *installation_problems(config),
         *(host_problems(config) or port_problems(config, fields)),
         *place_problems(config),

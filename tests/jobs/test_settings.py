@@ -1,6 +1,7 @@
 """Settings: a value that cannot be is refused by name, before anything is done."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,16 +18,52 @@ BAD = [
     ("SLUICE_CLOCK", "yesterday"),
     ("SLUICE_GATES", "off"),
     ("SLUICE_CLOCK_START", "2017-11-27"),
+    ("SLUICE_DOMAIN", "grocery"),
+    ("SLUICE_LAKE_URI", "nonsense"),
+    ("SLUICE_LAKE_URI", "file://relative/lake"),
+    ("SLUICE_SPARK_MEMORY", "3 GB"),
+    ("SLUICE_SPARK_MEMORY", "300m"),
+    ("SLUICE_SPARK_EXECUTOR_MEMORY", "1"),
+    ("SLUICE_SPARK_MASTER", "localhost:7077"),
+    ("SLUICE_SPARK_REMOTE", "127.0.0.1:15002"),
+    ("SLUICE_KAFKA_BOOTSTRAP", "broker"),
+    ("SLUICE_REDIS_URL", "127.0.0.1:6379"),
+    ("SLUICE_S3_ENDPOINT", "127.0.0.1:9000"),
+    ("SLUICE_S3_BUCKET", "My Bucket"),
+    ("SLUICE_MLFLOW_URI", "here"),
+    ("SLUICE_AIRFLOW_URL", "ftp://127.0.0.1"),
+    ("SLUICE_API_URL", "localhost"),
+    ("SLUICE_FAILPOINT", "x"),
+    ("SLUICE_FAILPOINT", "p:kill,q:explode"),
+    ("SLUICE_HOME", "~no-such-user/sluice"),
+]
+GOOD = [
+    ("SLUICE_LAKE_URI", "s3a://bucket/a lake"),
+    ("SLUICE_LAKE_URI", "file:///tmp/größe"),
+    ("SLUICE_SPARK_MEMORY", "1500m"),
+    ("SLUICE_SPARK_MEMORY", "12G"),
+    ("SLUICE_SPARK_MASTER", "local[*]"),
+    ("SLUICE_SPARK_MASTER", "k8s://https://10.0.0.1:6443"),
+    ("SLUICE_KAFKA_BOOTSTRAP", "a:9092,[::1]:9092"),
+    ("SLUICE_REDIS_URL", "rediss://cache.example:6380/1"),
+    ("SLUICE_MLFLOW_URI", "sqlite:////tmp/ml flow.db"),
+    ("SLUICE_FAILPOINT", "publish.before_write:sleep=0.5,p:exit=3,q:raise,r:kill"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_a_value_that_cannot_be_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=f"{name}={value}: .*\\.env\\.example"):
+    with pytest.raises(SettingsError, match=f"{re.escape(f'{name}={value}: ')}.*\\.env\\.example"):
         settings()
     monkeypatch.delenv(name)
     assert settings().port_api == 8000
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_a_value_that_can_be_is_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert getattr(settings(), name.removeprefix("SLUICE_").lower()) == value
 
 
 @pytest.mark.parametrize("module", ["jobs.stack status", "jobs.run silver.refine", "jobs.cli status", "serving"])
@@ -68,7 +105,9 @@ def test_a_tilde_is_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_pa
     """A shell expands it, `.env` does not."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SLUICE_HOME", "~/sluice")
+    monkeypatch.setenv("SLUICE_EMBEDDING_MODEL", "~/model")
     assert settings().home == ServingSettings().home == tmp_path / "sluice"
+    assert settings().embedding_model == str(tmp_path / "model")
 
 
 def test_a_proxy_never_stands_before_the_own_services(monkeypatch: pytest.MonkeyPatch) -> None:

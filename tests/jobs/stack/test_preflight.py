@@ -139,3 +139,15 @@ def test_odd_but_honest_folders_are_fine(own_home: Path, name: str) -> None:
 def test_missing_jars_name_the_folder_and_the_cure(own_home: Path) -> None:
     texts = [problem.text for problem in preflight.installation_problems(Settings(home=own_home))]
     assert sum("make setup" in text and str(own_home) in text for text in texts) == 3
+
+
+def test_what_the_api_would_refuse_and_what_is_not_there_is_named_before_the_start(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert preflight.setting_problems(Settings(home=own_home)) == []
+    monkeypatch.setenv("SLUICE_REDIS_TIMEOUT_MS", "abc")
+    config = Settings(home=own_home, embedding_model=str(own_home / "m"), ivy_settings=str(own_home / "i.xml"))
+    problems = preflight.examine(config, [], supervisor_starts=False)
+    for said in ("SLUICE_REDIS_TIMEOUT_MS=abc: ", f"SLUICE_EMBEDDING_MODEL={own_home}/m: ", "SLUICE_IVY_SETTINGS="):
+        (named,) = [problem for problem in problems if problem.text.startswith(said)]
+        assert named.blocking
