@@ -2,9 +2,11 @@
 
 Idempotent: a stamp in the environment says which lock, which interpreter and which folder it was made for; when all
 are the same it is left alone, otherwise it is brought up to date (or made anew where the interpreter changed).
-The second half (`jobs.stack.installation`) runs inside the environment: checks, Java, jars.
+The second half (`jobs.stack.installation`) runs inside the environment: checks, Java, jars. One set-up at a time in a
+checkout: `make up`, `make demo` and others begin with one, and two may be typed at once.
 """
 
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -13,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -21,6 +24,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCK = ROOT / "requirements.txt"
 STAMP = VENV / ".sluice-setup"
+LOCKED = ROOT / ".sluice" / "setup.lock"
 NEEDED_GIB = 5
 
 _BEGAN = time.monotonic()
@@ -161,6 +165,19 @@ def _start_compiling() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One set-up at a time; a second one says so and waits. The lock goes with the process that holds it."""
+    LOCKED.parent.mkdir(exist_ok=True)
+    with LOCKED.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another `make` is setting up this checkout: waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def main(arguments: Sequence[str]) -> int:
     """Bring `.venv` to what the lock says, then hand over to the second half.
 
@@ -169,26 +186,30 @@ def main(arguments: Sequence[str]) -> int:
     """
     try:
         _check_machine()
-        if not _keeps(_version_of_environment(), exact="--exact" in arguments):
-            _make_environment()
-        stamp = _stamp(_version_of_environment())
-        fresh = not STAMP.exists() or STAMP.read_text() != stamp
-        if fresh:
-            _install()
-        # The rest waits for the network most of the time: compile meanwhile.
-        compiler = _start_compiling() if fresh else None
-        code = subprocess.run([str(PYTHON), "-m", "jobs.stack.installation"], cwd=ROOT, check=False).returncode
-        if compiler is not None:
-            compiler.wait()
-            STAMP.write_text(stamp)
-            # The bench's table quotes it; the home with all state may be elsewhere.
-            (ROOT / ".sluice").mkdir(exist_ok=True)
-            (ROOT / ".sluice" / "setup.json").write_text(json.dumps({"seconds": round(time.monotonic() - _BEGAN, 1)}))
-            say("done")
-        return code
+        with _alone():
+            return _set_up(exact="--exact" in arguments)
     except SetupError as problem:
         print(f"\nmake setup stopped: {problem}", file=sys.stderr)
         return 1
+
+
+def _set_up(*, exact: bool) -> int:
+    if not _keeps(_version_of_environment(), exact=exact):
+        _make_environment()
+    stamp = _stamp(_version_of_environment())
+    fresh = not STAMP.exists() or STAMP.read_text() != stamp
+    if fresh:
+        _install()
+    # The rest waits for the network most of the time: compile meanwhile.
+    compiler = _start_compiling() if fresh else None
+    code = subprocess.run([str(PYTHON), "-m", "jobs.stack.installation"], cwd=ROOT, check=False).returncode
+    if compiler is not None:
+        compiler.wait()
+        STAMP.write_text(stamp)
+        # The bench's table quotes it; the home with all state may be elsewhere.
+        (ROOT / ".sluice" / "setup.json").write_text(json.dumps({"seconds": round(time.monotonic() - _BEGAN, 1)}))
+        say("done")
+    return code
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ MADE = frozenset(
     }
 )  # fmt: skip
 """Every name that Sluice gives to something in its home; a test reads the sources for names that lack here."""
-KEPT = frozenset({"lib", "java"})
-"""What `clean` leaves: fetched and verified pieces that hold no state."""
+KEPT = frozenset({"lib", "java", "setup.lock"})
+"""What `clean` leaves: fetched and verified pieces that hold no state, and the lock of a set-up."""
 _MARK = ".sluice-home.json"
 
 

@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +56,33 @@ def test_a_wrong_setting_is_one_line(
         assert told.startswith("make setup stopped: SLUICE_")
         assert said in told
         assert "\n" not in told
+
+
+def test_two_set_ups_at_once_come_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Both would clear and fill one environment, and put their jars into one folder."""
+    at_work = threading.Event()
+    seen: list[str] = []
+
+    def set_up(*, exact: bool) -> int:
+        seen.append("begins")
+        if at_work.is_set():
+            return 0
+        at_work.set()
+        while "waiting for it" not in capfd.readouterr().out:
+            time.sleep(0.02)
+        seen.append("ends")
+        return 0
+
+    monkeypatch.setattr(bootstrap, "LOCKED", tmp_path / ".sluice" / "setup.lock")
+    monkeypatch.setattr(bootstrap, "_set_up", set_up)
+    first = threading.Thread(target=bootstrap.main, args=([],), daemon=True)
+    first.start()
+    assert at_work.wait(10)
+    assert bootstrap.main([]) == 0
+    first.join(10)
+    assert seen == ["begins", "ends", "begins"]
 
 
 def test_the_installer_itself_is_pinned_with_its_hashes() -> None:
