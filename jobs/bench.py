@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.failure_view import print_failure
 from jobs.run import NOTHING_TO_DO, leave
 from jobs.settings import ROOT, Settings, settings
 
@@ -279,7 +280,9 @@ def run_bench(what: str, *, as_json: bool, readme: bool = False, repeat: int = 1
     results = medians(passes)
     results["setup_seconds"] = json.loads(setup.read_text())["seconds"] if setup.exists() else None
     (config.home / "bench.json").write_text(json.dumps(results, default=str, indent=2))
-    if as_json:
+    if as_json and code:
+        print_failure(f"a pass ended with exit code {code}: what it said is above", **results)
+    elif as_json:
         print(json.dumps(results, indent=2))
     else:
         grid = Table(title="Measured on this machine", title_justify="left")

@@ -6,13 +6,15 @@ import traceback
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer import rich_utils
 
 from jobs.clock import parse_moment
 from jobs.evaluate.command import evaluate, quality
+from jobs.failure_view import print_failure, tell_failure
 from jobs.list_commands import bought_together, cart, recommend, similar, trending
 from jobs.mailing_commands import app as mailing_app
 from jobs.registry_commands import app as model_app
@@ -101,13 +103,7 @@ def demo(
     said: dict[str, Any] = {}
     progress: AbstractContextManager[Any] = redirect_stdout(sys.stderr) if as_json else nullcontext()
     with progress:
-        try:
-            code = run_demo(weeks, said)
-        except Exception as problem:
-            if not as_json:
-                raise
-            traceback.print_exc()
-            code, said = 1, {"error": f"{type(problem).__name__}: {problem}"}
+        code = run_demo(weeks, said)
     if as_json:
         _print_json({"ok": code == 0, **said})
     raise typer.Exit(code)
@@ -127,7 +123,7 @@ def ingest(
     if len(moments) == 2 and moments[0] >= moments[1]:
         raise typer.BadParameter(f"--start must be before --end, got {start} and {end}")
     conf = {key: value for key, value in (("start", start), ("end", end)) if value}
-    raise typer.Exit(run_ingest(conf, follow=follow, as_json=as_json))
+    run_ingest(conf, follow=follow, as_json=as_json)
 
 
 def _moment(name: str, text: str) -> datetime:
@@ -214,7 +210,7 @@ def bench(
     if what == "scale":
         from jobs.scale.bench import parse_sizes, run_to_end
 
-        run_to_end(parse_sizes(sizes), weeks, as_json=as_json, readme=readme, add=add)
+        raise typer.Exit(run_to_end(parse_sizes(sizes), weeks, as_json=as_json, readme=readme, add=add))
     from jobs.bench import run_bench
 
     raise typer.Exit(run_bench(what, as_json=as_json, readme=readme, repeat=repeat))
@@ -301,18 +297,37 @@ def _is_on_purpose(error: Exception) -> bool:
     return own and isinstance(error, ValueError | ConnectionError)
 
 
-def main() -> None:
-    """Entry point. An error that the project raises on purpose is its message, anything else is a traceback."""
+def answer(arguments: list[str]) -> int:
+    """Run a command; the exit code. An error raised on purpose is its message, wrong usage too, else a traceback."""
+    as_json = "--json" in arguments
+    try:
+        return int(app(arguments, standalone_mode=False) or 0)
+    except typer.TyperException as wrong:
+        rich_utils.rich_format_error(wrong)  # type: ignore[arg-type]  # its subclasses for wrong usage are private
+        if as_json:
+            print_failure(wrong.format_message())
+        return wrong.exit_code
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        if _is_on_purpose(error):
+            tell_failure(said, as_json=as_json)
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+            if as_json:
+                print_failure(said)
+        return 1
+
+
+def main() -> NoReturn:
+    """Entry point."""
     sys.path.insert(0, str(ROOT))
     reach_own_services_directly()
-    try:
-        app()
-    except Exception as error:
-        if not _is_on_purpose(error):
-            raise
-        said = f"{type(error).__name__}: {error}"
-        Console(stderr=True).print(said, style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(1)
+    code = answer(sys.argv[1:])
+    if "jobs.session" in sys.modules:  # a command opened a session of Spark Connect
+        from jobs.run import leave
+
+        leave(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

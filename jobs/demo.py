@@ -252,21 +252,16 @@ def run_demo(weeks: int, said: dict[str, Any] | None = None) -> int:
     return 0
 
 
-def run_ingest(conf: dict[str, str], *, follow: bool, as_json: bool = False) -> int:
+def run_ingest(conf: dict[str, str], *, follow: bool, as_json: bool = False) -> None:
     """Trigger the landings; with `follow`, show the chain to its end. As JSON: progress goes to standard error."""
     config, shown = settings(), Console(stderr=True) if as_json else console
-    try:
-        if follow:
-            steps = run_chain(config, conf, progress=shown)
-            said: list[Any] = [{**asdict(step.task), "report": step.report} for step in steps]
-            shown.print(demo_view.steps_table(steps))
-        else:
-            airflow = Airflow(config)
-            said = [airflow.run_url(airflow.trigger(dag_id, conf)) for dag_id in ("ingest_dumps", "land_events")]
-            shown.print(*said, sep="\n", soft_wrap=True)
-    except (ChainError, AirflowError, ReleaseError) as problem:
-        Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
-        return 1
+    if follow:
+        steps = run_chain(config, conf, progress=shown)
+        said: list[Any] = [{**asdict(step.task), "report": step.report} for step in steps]
+        shown.print(demo_view.steps_table(steps))
+    else:
+        airflow = Airflow(config)
+        said = [airflow.run_url(airflow.trigger(dag_id, conf)) for dag_id in ("ingest_dumps", "land_events")]
+        shown.print(*said, sep="\n", soft_wrap=True)
     if as_json:
         print(json.dumps(said, default=str, indent=2))
-    return 0

@@ -2,11 +2,13 @@
 
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.failure_view import tell_failure
 from jobs.settings import settings
 
 if TYPE_CHECKING:
@@ -38,8 +40,7 @@ def tune(  # noqa: PLR0917  (typer makes options of them, not positions)
         _show(chosen, as_json=as_json)
         return
     if interactions is None:
-        _tune_lake(chosen, {"minutes": str(minutes), "trials": str(trials)})
-        return
+        raise typer.Exit(_tune_lake(chosen, {"minutes": str(minutes), "trials": str(trials)}, as_json=as_json))
     from jobs.evaluate.file_columns import InputError
     from models.base import ModelError
     from models.interaction_matrix import InteractionError
@@ -47,7 +48,7 @@ def tune(  # noqa: PLR0917  (typer makes options of them, not positions)
     try:
         found = _tune_file(interactions, window_days, minutes, trials, out)
     except (InputError, InteractionError, ModelError) as problem:
-        print(f"sluice tune: {problem}", file=sys.stderr)
+        tell_failure(f"sluice tune: {problem}", as_json=as_json)
         raise typer.Exit(WRONG_INPUT) from problem
     if as_json:
         print(json.dumps(found, indent=2))
@@ -68,11 +69,19 @@ def _show(domain: str, *, as_json: bool) -> None:
     print(json.dumps(told, indent=None if as_json else 1))
 
 
-def _tune_lake(domain: str, options: dict[str, str]) -> None:
-    from jobs.catalog import job
+def _tune_lake(domain: str, options: dict[str, str], *, as_json: bool) -> int:
+    """Run the job; its report goes to standard output when there is one to give."""
+    from jobs.catalog import ExitCode, job
     from jobs.run import JobContext, run
 
-    raise typer.Exit(run(JobContext(job("train.tune_models"), domain, None, None, options, settings())))
+    context = JobContext(job("train.tune_models"), domain, None, None, options, settings())
+    with redirect_stdout(sys.stderr):
+        code = run(context)
+    if code == ExitCode.BUSY:
+        tell_failure(context.report["error"], as_json=as_json)
+    else:
+        print(json.dumps(context.report, default=str))
+    return code
 
 
 def _tune_file(file: Path, window_days: float, minutes: float, trials: int, out: Path | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.failure_view import tell_failure
+
 WRONG_INPUT = 2
 
 
@@ -101,7 +103,7 @@ def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
             _say,
         )
     except (InputError, RecipeError) as problem:
-        print(f"sluice evaluate: {problem}", file=sys.stderr)
+        tell_failure(f"sluice evaluate: {problem}", as_json=as_json)
         raise typer.Exit(WRONG_INPUT) from problem
     if as_json:
         print(json.dumps(result, indent=2))
@@ -130,7 +132,7 @@ def _show(result: dict[str, Any]) -> None:
         console.print(f"- {note}", markup=False)
 
 
-def _measure() -> None:
+def _measure(*, as_json: bool) -> None:
     """The jobs of the DAG `measure_quality`, one after the other; exit code 99 of a job is nothing to do.
 
     Raises:
@@ -146,6 +148,7 @@ def _measure() -> None:
     for job in jobs:
         code = subprocess.run([sys.executable, "-m", "jobs.run", *job], check=False, stdout=sys.stderr).returncode
         if code:
+            tell_failure(f"{job[0]} ended with exit code {code}: its report is above", as_json=as_json)
             raise typer.Exit(code)
 
 
@@ -158,7 +161,7 @@ def quality(
 ) -> None:
     """The newest quality report: where it is, what it says, and into the README."""
     if measure:
-        _measure()
+        _measure(as_json=as_json)
     from jobs.evaluate.quality_readme import markdown, read_report, write_readme
     from jobs.settings import settings
 

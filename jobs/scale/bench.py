@@ -10,13 +10,12 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +25,6 @@ from pyspark.sql import SparkSession
 from features.domains import domain
 from jobs.catalog import BRONZE_DUMPS, GOLD, SILVER
 from jobs.lake import Lake
-from jobs.run import leave
 from jobs.scale.generate import SEED, write_bronze, write_promotions
 from jobs.scale.report import write_page
 from jobs.scale.seed_baskets import SeedBaskets, write_seed
@@ -311,12 +309,7 @@ def run_scale(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, 
     return 0
 
 
-def run_to_end(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, add: bool) -> NoReturn:
-    """`run_scale`, and leave the process: its sessions' closed channels would keep the interpreter from ending."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it ends its cluster
-    try:
-        code = run_scale(sizes, weeks, as_json=as_json, readme=readme, add=add)
-    except Exception:
-        traceback.print_exc()
-        code = 1
-    leave(code)
+def run_to_end(sizes: Sequence[int], weeks: int, *, as_json: bool, readme: bool, add: bool) -> int:
+    """`run_scale`, whose cluster ends with it whoever ends it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return run_scale(sizes, weeks, as_json=as_json, readme=readme, add=add)

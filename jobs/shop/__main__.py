@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from jobs import clock
+from jobs.failure_view import tell_failure
 from jobs.kafka_topics import KafkaTopicError
 from jobs.objectstore import ObjectStoreError
 from jobs.settings import settings
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = _run(given)
     except (ShopDatabaseError, ObjectStoreError, KafkaTopicError, EventSendError, SourceError, ValueError) as problem:
-        _say(f"{given.command}: {problem}")
+        tell_failure(f"{given.command}: {problem}", as_json=given.json)
         return 1
     if given.json:
         print(json.dumps({"command": given.command, "status": report.status, **asdict(report)}, default=str))

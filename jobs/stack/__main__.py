@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from jobs.failure_view import tell_failure
 from jobs.settings import SettingsError, settings
 
 
@@ -170,9 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return actions[given.command]()
     except (SettingsError, StackError, ClusterError, UnknownServiceError, SupervisorError) as problem:
-        Console(stderr=True).print(str(problem), style="red", highlight=False, markup=False, soft_wrap=True)
-        if getattr(given, "json", False):
-            print(json.dumps({"ok": False, "error": str(problem)}))
+        tell_failure(str(problem), as_json=getattr(given, "json", False))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from jobs.cli import _print_rows, app, main
+from jobs.cli import _print_rows, answer, app
 from jobs.settings import ROOT, settings
 
 WANTED = {
@@ -136,27 +136,62 @@ def test_an_empty_platform_answers_in_json(sluice: Callable[..., Result]) -> Non
         (("recommend", "1"), "ApiAwayError: the API does not answer at http://127.0.0.1:9: `make up`"),
         (("release", "rollback", "--json"), "ReleaseError: Redis does not answer at redis://127.0.0.1:9"),
         (("sql", "drop table silver.events"), "QueryError: `sluice sql` takes one SELECT"),
+        (("sql", "drop table silver.events", "--json"), "QueryError: `sluice sql` takes one SELECT"),
+        (("recommend", "1", "--json"), "ApiAwayError: the API does not answer at http://127.0.0.1:9: `make up`"),
+        (("quarantine", "replay", "--table", "nothing", "--json"), "UnknownTableError: table must be one of {"),
         (("quarantine", "list", "--table", "nothing"), "UnknownTableError: table must be one of {"),
         (("ingest", "--json"), "no Airflow password: `make up` generates one"),
     ],
 )
-def test_an_error_is_one_line_on_standard_error(
+def test_an_error_is_one_line_on_standard_error_and_with_json_one_object(
     arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SLUICE_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("SLUICE_REDIS_URL", "redis://127.0.0.1:9/0")
-    monkeypatch.setattr(sys, "argv", ["sluice", *arguments])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    with pytest.raises(SystemExit) as left:
-        main()
+    assert answer(list(arguments)) == 1
     shown = capsys.readouterr()
-    assert (left.value.code, shown.out) == (1, "")
     assert said in shown.err
-    assert "Traceback" not in shown.err
+    assert shown.err.count("\n") == 1
+    if "--json" in arguments:
+        assert json.loads(shown.out) == {"ok": False, "error": shown.err.strip()}
+    else:
+        assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("evaluate", "--interactions", "/nowhere.parquet"), 2, "/nowhere.parquet"),
+        (("tune", "--interactions", "/nowhere.parquet"), 2, "/nowhere.parquet"),
+        (("recommend", "1", "--k", "0"), 2, "--k"),
+        (("ingest", "--start", "yesterday"), 2, "a moment is ISO 8601, got 'yesterday'"),
+        (("bench", "nothing"), 2, "nothing cannot be measured"),
+        (("up", "--only", "nothing"), 1, "service must be one of {"),
+    ],
+)
+def test_wrong_input_is_an_object_too(
+    arguments: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer([*arguments, "--json"]) == code
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["ok"] is False
+    assert said in shown["error"]
+    assert answer(list(arguments)) == code
+    assert capsys.readouterr().out == ""
+
+
+def test_a_process_ends_whose_spark_session_was_closed_under_it() -> None:
+    """The channel of a closed session blocks the interpreter's end; here a thread that never ends stands for it."""
+    script = (
+        "import sys, threading, types; from jobs import cli; sys.modules['jobs.session'] = types.ModuleType('s'); "
+        "threading.Thread(target=threading.Event().wait).start(); sys.argv[1:] = ['bench', 'nothing']; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 2
 
 
 def test_what_starts_and_stops_says_as_json_what_became_of_it(
-    sluice: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    sluice: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(_: int, said: dict[str, Any]) -> int:
         print("The demo stopped: no Kafka")
@@ -172,8 +207,8 @@ def test_what_starts_and_stops_says_as_json_what_became_of_it(
     assert json.loads(refused.stdout)["error"].startswith("service must be one of {")
     for run_demo, error in ((stopped, "no Kafka"), (fails, "OSError: disk on fire")):
         monkeypatch.setattr("jobs.demo.run_demo", run_demo)
-        demo = sluice("demo", "--json")
-        assert (demo.exit_code, json.loads(demo.stdout)) == (1, {"ok": False, "error": error})
+        code = answer(["demo", "--json"])
+        assert (code, json.loads(capsys.readouterr().out)) == (1, {"ok": False, "error": error})
 
 
 @pytest.mark.parametrize(

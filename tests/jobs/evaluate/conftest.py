@@ -66,7 +66,8 @@ def refused() -> Callable[..., str]:
     def run(*arguments: str) -> str:
         done = CliRunner().invoke(app, ["evaluate", "--threads", "1", *arguments, "--json"])
         assert done.exit_code == 2, done.output
-        assert done.stdout == ""
-        return str(done.stderr).splitlines()[-1]
+        said = str(done.stderr).splitlines()[-1]
+        assert json.loads(done.stdout) == {"ok": False, "error": said}
+        return said
 
     return run
