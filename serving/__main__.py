@@ -4,6 +4,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from serving.app import create_app
+from serving.protocol import Protocol
 from serving.settings import in_words, serving_settings
 
 
@@ -22,13 +23,12 @@ def main() -> None:
         host=config.host,
         port=config.port_api,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         access_log=False,  # uvicorn's own would write user ids; serving.edge logs requests
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=8,
         timeout_keep_alive=30,
-        h11_max_incomplete_event_size=16 * 1024,
         ws="none",
     )
 

@@ -15,7 +15,7 @@ from serving.metrics import Metrics
 from serving.problems import ProblemResponse
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}\Z")
-_HEADERS = {
+HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -24,7 +24,25 @@ _HEADERS = {
 }
 BODY_LIMIT_BYTES = 16 * 1024
 """No address reads a body. What is not announced (chunked) is never read either: uvicorn stops taking it in."""
+HEAD_LIMIT_BYTES = 16 * 1024
+"""Address and headers; one that is not complete yet is counted by `serving.protocol`."""
+UNMATCHED = "unmatched"
 _QUIET = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})  # asked for every few seconds
+
+
+def too_large(part: str, limit: int) -> str:
+    """What is said of a request with too large a part."""
+    return f"a {part} of at most {limit} bytes is let in; no address of this API needs more"
+
+
+def _refusal(head: int, length: bytes, request_id: str) -> ProblemResponse | None:
+    if head > HEAD_LIMIT_BYTES:
+        status, detail = 431, too_large("head (address and headers)", HEAD_LIMIT_BYTES)
+    elif length.isdigit() and int(length) > BODY_LIMIT_BYTES:
+        status, detail = 413, too_large("body", BODY_LIMIT_BYTES)
+    else:
+        return None
+    return ProblemResponse(status, detail, headers={"connection": "close"}, request_id=request_id)
 
 
 class Edge:
@@ -38,8 +56,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        given, length = b"", b"0"
+        given, length, head = b"", b"0", len(scope["path"]) + len(scope["query_string"])
         for name, value in scope["headers"]:
+            head += len(name) + len(value)
             if name == b"x-request-id":
                 given = value
             elif name == b"content-length":
@@ -55,17 +74,12 @@ class Edge:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
-            if length.isdigit() and int(length) > BODY_LIMIT_BYTES:
-                detail = f"a body of at most {BODY_LIMIT_BYTES} bytes is let in; no address of this API needs one"
-                refusal = ProblemResponse(413, detail, headers={"connection": "close"}, request_id=request_id)
-                await refusal(scope, receive, send_with_headers)
-                return
-            await self._app(scope, receive, send_with_headers)
+            await (_refusal(head, length, request_id) or self._app)(scope, receive, send_with_headers)
         except Exception as problem:
             self._log.error("unhandled", error=type(problem).__name__, request_id=request_id, exc_info=problem)
             if status:  # the answer has begun: all that is left is to break the connection
@@ -77,7 +91,7 @@ class Edge:
             self._finish(scope, status, time.perf_counter() - started, request_id, facts)
 
     def _finish(self, scope: Scope, status: int, seconds: float, request_id: str, facts: dict[str, Any]) -> None:
-        route = getattr(scope.get("route"), "path_format", "unmatched")
+        route = getattr(scope.get("route"), "path_format", UNMATCHED)
         self._metrics.seconds.labels(route, str(status)).observe(seconds)
         if self._access_log and (route not in _QUIET or status >= 500):
             self._log.info(

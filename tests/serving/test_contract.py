@@ -19,6 +19,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from serving.app import create_app
+from serving.protocol import Protocol
 from serving.settings import ServingSettings
 
 pytestmark = pytest.mark.services
@@ -34,7 +35,7 @@ def url(publish: Any, redis_server: Any, own_home: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     config = ServingSettings(home=own_home, redis_url=redis_server.url, redis_timeout_ms=500)
     app = create_app(config, log_stream=io.BytesIO())
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", http="httptools", loop="uvloop"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", http=Protocol, loop="uvloop"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
