@@ -63,12 +63,12 @@ async def _refuse_request(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
     details = {
         404: "no such address: /docs and /openapi.json list what there is",
-        405: f"{request.method} is not allowed here: every address of this API takes GET",
+        405: f"{request.method} is not allowed here: every address of this API takes GET and HEAD",
     }
     return ProblemResponse(
         problem.status_code,
         details.get(problem.status_code, str(problem.detail)),
-        headers=problem.headers,
+        headers={"allow": "GET, HEAD"} if problem.status_code == 405 else problem.headers,
         request_id=request.scope["sluice.request_id"],
     )
 

@@ -79,3 +79,14 @@ def test_a_head_that_comes_in_pieces_is_taken_and_the_next_one_is_counted_anew(a
     code, _, body = _send(api, *pieces)
     assert code == 200
     assert body.count(b"HTTP/1.1 200 OK") == 1
+
+
+@pytest.mark.parametrize(("path", "status"), [("/health", 200), ("/health/live", 200), ("/health/ready", 503)])
+def test_head_is_answered_as_get_without_the_body(api: Any, path: str, status: int) -> None:
+    """Load balancers probe with it, and `curl -I`."""
+    request = f"{{}} {path} HTTP/1.1\r\nHost: a\r\nx-request-id: one\r\nconnection: close\r\n\r\n"
+    code, headers, body = _send(api, request.format("HEAD").encode())
+    wanted, as_get, _ = _send(api, request.format("GET").encode())
+    assert (code, body) == (wanted, b"") == (status, b"")
+    assert headers.keys() == as_get.keys()
+    assert int(headers["content-length"]) > 0
