@@ -17,12 +17,12 @@ MADE = frozenset(
         ".data_docs.new", ".data_docs.old", "airflow", "bench", "bench-index.json", "bench-scale", "bench-scale.json",
         "bench-pass.json", "bench.json", "clock.json", "data_docs", "ivy", "kafka", "lake", "lake-skewed", "logs",
         "mailings", "metrics", "models", "objects", "pg", "pg.new", "quality", "redis", "run", "secrets", "serving",
-        "setup.json", "staging", "state", "tuning", "uv-cache", "warehouse",
+        "staging", "state", "tuning", "uv-cache", "warehouse",
     }
 )  # fmt: skip
 """Every name that Sluice gives to something in its home; a test reads the sources for names that lack here."""
-KEPT = frozenset({"lib", "java", "setup.lock"})
-"""What `clean` leaves: fetched and verified pieces that hold no state, and the lock of a set-up."""
+KEPT = frozenset({"lib", "java", "setup.json", "setup.lock"})
+"""What `clean` leaves: fetched and verified pieces that hold no state, how long that took, and the lock of a set-up."""
 _MARK = ".sluice-home.json"
 
 
@@ -50,7 +50,7 @@ def _claim(home: Path) -> Path:
         is_ours = (home / "secrets" / "sluice_supervisor_password").exists()
         there = set() if is_ours or not home.exists() else {path.name for path in home.iterdir()}
         # The checkout's own `.sluice` may hold what setting up has just put there.
-        before = sorted(there - KEPT - {"setup.json", "uv-cache"})
+        before = sorted(there - KEPT - {"uv-cache"})
         home.mkdir(parents=True, exist_ok=True)
         write_private(mark, json.dumps({"before": before}))
     return home if _before(home) else private_folder(home)

@@ -40,6 +40,11 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert "| API p99 at 500 requests/s, one worker | <= 10 ms | - |" in table_markdown(RESULTS)
 
 
+def test_a_set_up_is_shown_with_the_caches_that_it_found() -> None:
+    shown = table_markdown({**RESULTS, "setup_seconds": 54.3, "setup_caches": "warm"})
+    assert "| set-up from nothing (neither environment nor jars) | <= 300 s | 54.3 (caches warm) |" in shown
+
+
 def test_the_readme_is_replaced_between_its_markers_only(tmp_path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- bench:start -->\nSTALE\n<!-- bench:end -->\nafter\n")

@@ -1,5 +1,6 @@
 """What `make setup` says of a machine that lacks something, and which Java it takes."""
 
+import json
 import shutil
 import sys
 import threading
@@ -7,6 +8,7 @@ import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,6 +85,42 @@ def test_two_set_ups_at_once_come_one_after_the_other(
     assert bootstrap.main([]) == 0
     first.join(10)
     assert seen == ["begins", "ends", "begins"]
+
+
+@pytest.mark.parametrize(
+    ("there", "caches"), [((), "empty"), (("cache",), "warm"), ((".venv",), None), (("lib",), None)]
+)
+def test_only_a_set_up_from_nothing_is_measured(
+    there: tuple[str, ...], caches: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Installing again over an environment, or beside jars, is no measure of a fresh clone."""
+    venv, written = tmp_path / ".venv", tmp_path / "setup.json"
+    for name, value in (("VENV", venv), ("STAMP", venv / "stamp"), ("SETUP", written), ("PYTHON", sys.executable)):
+        monkeypatch.setattr(bootstrap, name, value)
+    monkeypatch.setattr(bootstrap, "_keeps", lambda *_, **__: ".venv" in there)
+    monkeypatch.setattr(bootstrap, "_make_environment", venv.mkdir)
+    monkeypatch.setattr(bootstrap, "_install", lambda: None)
+    monkeypatch.setattr(bootstrap, "_start_compiling", lambda: SimpleNamespace(wait=lambda: None))
+    monkeypatch.setattr(bootstrap, "_jars_are_there", lambda: "lib" in there)
+    monkeypatch.setattr(bootstrap, "_version_of_environment", lambda: "3.11.7")
+    monkeypatch.setattr(bootstrap.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "uv").mkdir()
+    if "cache" in there:
+        (tmp_path / "uv" / "one").touch()
+    if ".venv" in there:
+        venv.mkdir()
+    assert bootstrap._set_up(exact=False) == 0
+    if caches is None:
+        assert not written.exists()
+    else:
+        assert json.loads(written.read_text())["caches"] == caches
+
+
+def test_whether_jars_are_there_is_asked_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "PYTHON", sys.executable)
+    assert not bootstrap._jars_are_there()  # of this test's own home
 
 
 def test_the_installer_itself_is_pinned_with_its_hashes() -> None:
