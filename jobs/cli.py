@@ -147,8 +147,11 @@ def sql(
     """Read-only SQL over the lake, without Spark."""
     from jobs.sql import run_query
 
-    rows = run_query(query, domain=_domain(domain), limit=limit)
-    _print_json(rows) if as_json else _print_rows(f"{len(rows)} rows", rows)
+    found = run_query(query, domain=_domain(domain), limit=limit + 1)
+    rows, is_cut = found[:limit], len(found) > limit
+    _print_json(rows) if as_json else _print_rows(f"{'the first ' if is_cut else ''}{len(rows)} rows", rows)
+    if is_cut:
+        print(f"there are more rows than --limit {limit}: raise it (up to 10000), or ask for less", file=sys.stderr)
 
 
 @app.command()

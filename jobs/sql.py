@@ -1,6 +1,7 @@
 """Read-only SQL over the lake without Spark: DuckDB over Delta snapshots, nothing it could write to."""
 
 import datetime as dt
+import itertools
 import math
 from typing import Any
 
@@ -44,8 +45,17 @@ def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> 
     return present
 
 
+def _distinct(names: list[str]) -> list[str]:
+    """Names of columns, a doubled one with a number behind it: every value of a row keeps a place."""
+    found: list[str] = []
+    for name in names:
+        numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+        found.append(next(one for one in numbered if one not in found and (one == name or one not in names)))
+    return found
+
+
 def run_query(query: str, *, domain: str, limit: int = 50) -> list[dict[str, Any]]:
-    """Rows of one SELECT over `layer.table` names of a domain, at most `limit`.
+    """Rows of one SELECT over `layer.table` names of a domain, at most `limit`; a doubled column name gets a number.
 
     Raises:
         QueryError: more than one statement, not a SELECT, an unknown table or column (the message lists the tables).
@@ -61,7 +71,7 @@ def run_query(query: str, *, domain: str, limit: int = 50) -> list[dict[str, Any
             relation = connection.execute(statements[0])
         except duckdb.CatalogException as problem:
             raise QueryError(f"{problem}\nTables of {domain}: {', '.join(present) or 'none yet'}") from problem
-        columns = [column[0] for column in relation.description]
+        columns = _distinct([column[0] for column in relation.description])
         rows = relation.fetchmany(limit)
     except duckdb.Error as problem:
         raise QueryError(str(problem)) from problem

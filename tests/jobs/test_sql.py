@@ -1,10 +1,13 @@
 """`sluice sql` reads the lake and can do nothing else."""
 
+import json
+
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
 from jobs.catalog import table
+from jobs.cli import answer
 from jobs.lake import Lake
 from jobs.sql import QueryError, run_query
 
@@ -34,6 +37,23 @@ def test_the_tables_can_be_asked_for(lake: Lake) -> None:
 
 def test_limit(lake: Lake) -> None:
     assert len(run_query("select * from silver.products", domain="retail", limit=1)) == 1
+
+
+def test_a_doubled_column_name_gets_a_number(lake: Lake) -> None:
+    assert run_query("select 1 a, 2 a, 3 a_2, 4 b", domain="retail") == [{"a": 1, "a_3": 2, "a_2": 3, "b": 4}]
+
+
+@pytest.mark.parametrize(("limit", "is_cut"), [(1, True), (2, False)])
+def test_the_command_says_that_there_is_more(
+    lake: Lake, limit: int, is_cut: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = ["sql", "select item_id from silver.products", "--limit", str(limit)]
+    assert answer([*query, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)) == limit
+    assert ("there are more rows than --limit 1" in shown.err) is is_cut
+    assert answer(query) == 0
+    assert (f"the first {limit} rows" in " ".join(capsys.readouterr().out.split())) is is_cut
 
 
 @pytest.mark.parametrize(
