@@ -38,6 +38,10 @@ class UnknownTableError(ValueError):
     """No quarantine table of that name."""
 
 
+class UnknownReasonError(ValueError):
+    """Rows were rejected, but none for that reason."""
+
+
 def _tables(table: str) -> list[str]:
     if table and table not in QUARANTINE:
         raise UnknownTableError(f"table must be one of {{{', '.join(sorted(QUARANTINE))}}}, got {table!r}")
@@ -52,14 +56,12 @@ def _read(lake: Lake, table: str) -> pa.Table | None:
     return DeltaTable(lake.path(spec)).to_pyarrow_table(columns=columns)
 
 
-def _samples(lake: Lake, table: str, wanted: str) -> list[Rejected]:
+def _samples(lake: Lake, table: str) -> list[Rejected]:
     rows = _read(lake, table)
     if rows is None or not rows.num_rows:
         return []
     found = []
     for reason in sorted(set(rows.column(C.REASON).to_pylist())):
-        if wanted and reason != wanted:
-            continue
         of_reason = rows.filter(pc.equal(rows.column(C.REASON), reason))
         is_open = pc.is_null(of_reason.column(C.REPLAYED_AT))
         waiting = of_reason.filter(is_open)
@@ -89,9 +91,15 @@ def list_quarantine(domain: str, config: Settings, *, table: str = "", reason: s
 
     Raises:
         UnknownTableError: naming the tables that exist.
+        UnknownReasonError: naming the reasons for which rows of the chosen tables were rejected.
     """
     lake = Lake.of(domain, config)
-    return [row for name in _tables(table) for row in _samples(lake, name, reason)]
+    found = [row for name in _tables(table) for row in _samples(lake, name)]
+    chosen = [row for row in found if reason in ("", row.reason)]
+    if found and not chosen:
+        known = ", ".join(sorted({row.reason for row in found}))
+        raise UnknownReasonError(f"rows of {table or 'all tables'} were rejected for {{{known}}}, none for {reason!r}")
+    return chosen
 
 
 def replay(domain: str, config: Settings, *, table: str = "", reason: str = "") -> dict[str, Any]:
@@ -102,18 +110,19 @@ def replay(domain: str, config: Settings, *, table: str = "", reason: str = "") 
 
     Raises:
         UnknownTableError: naming the tables that exist.
+        UnknownReasonError: naming the reasons that exist.
         LeaseHeldError: when a refine run was at work all the time.
         GateFailedError: when the rows that pass would spoil a table.
     """
     from jobs.silver import refine
 
-    _tables(table)
     before = sum(row.open for row in list_quarantine(domain, config, table=table, reason=reason))
     options = {"replay": table or "all", "reason": reason}
     context = JobContext(job("silver.refine"), domain, None, None, options, config)
     if before:
         with lease(config, domain, context.spec.name):
             refine.main(context)
-    after = sum(row.open for row in list_quarantine(domain, config, table=table, reason=reason))
+    # All of them: a row that is rejected again may be so for another reason, and then nobody has this one.
+    after = sum(row.open for row in list_quarantine(domain, config, table=table) if reason in ("", row.reason))
     return {"table": table or "all", "reason": reason or "all", "open_before": before, "open_after": after,
             "replayed": before - after, "rows_written": context.report.get("rows_written", 0)}  # fmt: skip
