@@ -1,5 +1,6 @@
 """Lists as the API serves them, beside what the household bought before: for a person to look at."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -39,18 +40,32 @@ class Answer:
     items: list[dict[str, Any]]
 
 
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; empty where there is none."""
+    with suppress(ValueError):
+        body = answer.json()
+        return body if isinstance(body, dict) else {}
+    return {}
+
+
 def _get(config: Settings, path: str, **parameters: Any) -> dict[str, Any]:
     """Body of an answer.
 
     Raises:
-        ApiAwayError: nothing answers at its address.
+        ApiAwayError: nothing answers at its address, or something that is not the API.
         RecommendationError: it refused, with its own words.
     """
     try:
         answer = httpx.get(f"{config.api_base_url}{path}", params=parameters, timeout=10)
     except httpx.TransportError as problem:
         raise ApiAwayError(f"the API does not answer at {config.api_base_url}: `make up` ({problem})") from problem
-    body: dict[str, Any] = answer.json()
+    body = _object(answer)
+    if not body or (answer.is_success and "source" not in body):
+        kind = answer.headers.get("content-type", "no content type")
+        raise ApiAwayError(
+            f"what answers at {config.api_base_url} is not the API ({answer.status_code}, {kind}): `make status` says "
+            "where that is, SLUICE_PORT_API and SLUICE_API_URL where it is looked for"
+        )
     if answer.status_code != httpx.codes.OK:
         raise RecommendationError(f"the API refused ({answer.status_code}): {body.get('detail', body)}")
     return body
