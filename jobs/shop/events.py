@@ -7,6 +7,7 @@ ended or was killed; a marker of the last complete send makes that a look at the
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -206,6 +207,6 @@ class _Marker:
         """Remember a complete send."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         content = {"topic_id": after.topic_id, "identity": self._identity, "ends": after.ends}
-        temporary = self._path.with_suffix(".new")
+        temporary = self._path.with_suffix(f".{os.getpid()}.new")  # two processes may send at once
         temporary.write_text(json.dumps(content))
         temporary.replace(self._path)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -133,3 +134,20 @@ def test_the_clock_says_what_is_due(broker: Broker, monkeypatch: pytest.MonkeyPa
 def test_weeks_without_events_are_refused(broker: Broker, weeks: int) -> None:
     with pytest.raises(ValueError, match="weeks must be 2-48"):
         send(weeks=weeks)
+
+
+def test_two_processes_that_have_both_sent_leave_one_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two demos at once: the second writes its marker while the first is about to put its own in place."""
+    state = Broker().state()
+    marker, put = events._Marker(settings(), state, "both"), Path.replace
+
+    def late(temporary: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", put)
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        marker.write(state)  # of the other process
+        return put(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    marker.write(state)
+    assert marker.is_current()
+    assert len(list((settings().home / "run").iterdir())) == 1
