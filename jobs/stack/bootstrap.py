@@ -169,8 +169,13 @@ def _start_compiling() -> "subprocess.Popen[bytes]":
 @contextmanager
 def _alone() -> Iterator[None]:
     """One set-up at a time; a second one says so and waits. The lock goes with the process that holds it."""
-    LOCKED.parent.mkdir(exist_ok=True)
-    with LOCKED.open("w") as handle:
+    try:
+        LOCKED.parent.mkdir(exist_ok=True)
+        handle = LOCKED.open("w")
+    except OSError:  # a checkout that another user has set up: nothing can be written in it, and nothing is
+        yield
+        return
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
