@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.bench_table import JOBS, TARGETS, medians, set_up_took, shown, write_readme
 from jobs.failure_view import print_failure
 from jobs.run import NOTHING_TO_DO, leave
 from jobs.settings import ROOT, Settings, settings
@@ -31,41 +32,42 @@ _PORT_SHIFT = 200
 # Days of one week: at the end of a week the past cuts move on and all of gold is built anew.
 _FIRST_LOAD_END = "2017-11-23T05:00:00Z"
 _DAY_ENDS = ("2017-11-24T05:00:00Z", "2017-11-25T05:00:00Z", "2017-11-26T05:00:00Z")
-_MARKERS = ("<!-- bench:start -->", "<!-- bench:end -->")
 
-_JOBS = (
-    "bronze.land_dumps", "bronze.land_events", "silver.refine", "gold.build_features", "train.fit_models",
-    "publish.score_users", "publish.build_release",
+_ADDRESSES = (
+    "lake_uri", "spark_master", "spark_remote", "kafka_bootstrap", "redis_url", "s3_endpoint", "mlflow_uri",
+    "airflow_url", "api_url",
 )  # fmt: skip
 _WEEKLY = "train.fit_models"  # beside the chain of a day, which it does not hold up
 
-_TARGETS: tuple[tuple[str, str, str], ...] = (
-    ("setup_seconds", "set-up from nothing (neither environment nor jars)", "<= 300 s"),
-    ("first_load_seconds", "empty lake -> activated release, full data", "<= 300 s"),
-    ("bronze_to_silver_rows_per_second", "bronze -> silver", ">= 100,000 rows/s"),
-    ("als_seconds", "ALS, f = 128", "<= 15 s"),
-    ("score_and_publish_seconds", "score and publish all households", "<= 45 s"),
-    ("incremental_day_seconds", "one more, incremental day, champion re-scoring", "<= 60 s"),
-    ("api_p99_milliseconds", "API p99 at 500 requests/s, one worker", "<= 10 ms"),
-    ("idle_pss_gib", "memory idle (PSS)", "<= 5 GiB"),
-    ("peak_pss_gib", "memory peak of the pipeline (PSS)", "<= 9 GiB"),
-)
-
 
 def _child_environment(config: Settings) -> dict[str, str]:
-    """Settings of the bench's own stack: another home, other ports, a clock that starts some days earlier."""
+    """Settings of the bench's own stack: another home, other ports, a clock that starts some days earlier.
+
+    Every address is named: what stands in `.env` for a lake or services of one's own would be measured otherwise, and
+    written to.
+    """
     shifted = {
-        f"SLUICE_{name.upper()}": str(getattr(config, name) + _PORT_SHIFT)
-        for name in type(config).model_fields
-        if name.startswith("port_")
+        name: getattr(config, name) + _PORT_SHIFT for name in type(config).model_fields if name.startswith("port_")
     }
-    home = config.home / "bench"
-    return {
-        **os.environ,
+    own = Settings.model_construct(
+        **{**config.model_dump(), **dict.fromkeys(_ADDRESSES, ""), **shifted, "home": config.home / "bench"}
+    )
+    stated = {
         **shifted,
-        "SLUICE_HOME": str(home),
-        "SLUICE_CLOCK_START": _FIRST_LOAD_END,
+        "home": own.home,
+        "clock": "seeded",
+        "clock_start": _FIRST_LOAD_END,
+        "lake_uri": own.lake_root,
+        "spark_master": own.spark_master_url,
+        "spark_remote": own.spark_remote_url,
+        "kafka_bootstrap": own.kafka_servers,
+        "redis_url": own.redis_base_url,
+        "s3_endpoint": own.s3_url,
+        "mlflow_uri": own.mlflow_url,
+        "airflow_url": own.airflow_base_url,
+        "api_url": own.api_base_url,
     }
+    return {**os.environ, **{f"SLUICE_{name.upper()}": str(value) for name, value in stated.items()}}
 
 
 def _run_jobs(names: Sequence[str]) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def _measure_pipeline() -> dict[str, Any]:
     results: dict[str, Any] = {"idle_pss_gib": PeakMemory(config).sample()}
     with PeakMemory(config) as peak:
         begun = time.monotonic()
-        first = _run_jobs(_JOBS)
+        first = _run_jobs(JOBS)
         results["first_load_seconds"] = round(time.monotonic() - begun, 1)
     results["peak_pss_gib"] = peak.gib
     days: list[dict[str, Any]] = []
@@ -120,7 +122,7 @@ def _measure_pipeline() -> dict[str, Any]:
         clock.advance_to(clock.parse_moment(end), config)
         shop.send_events(config, 48)
         begun = time.monotonic()
-        found = _run_jobs([name for name in _JOBS if name != _WEEKLY])
+        found = _run_jobs([name for name in JOBS if name != _WEEKLY])
         days.append({"end": end, "seconds": round(time.monotonic() - begun, 1), "jobs": found})
     results["incremental_day_seconds"] = statistics.median(day["seconds"] for day in days)
     results["first_load"], results["incremental_days"] = first, days
@@ -193,69 +195,6 @@ def _machine() -> dict[str, Any]:
     return {"cores": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()}
 
 
-def medians(passes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One result of several passes: the median of each figure and of each job's seconds, and the passes themselves."""
-
-    def middle(values: Iterable[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return round(statistics.median(known), 2) if known else None
-
-    def of_jobs(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-        names = [name for name in _JOBS if any(name in run for run in runs)]
-        return {name: middle(run[name]["seconds"] for run in runs if name in run) for name in names}
-
-    days = [day for one in passes for day in one.get("incremental_days", ())]
-    return {
-        **{key: middle(one.get(key) for one in passes) for key, _, _ in _TARGETS},
-        "first_load_jobs": of_jobs([one.get("first_load", {}) for one in passes]),
-        "incremental_day_jobs": of_jobs([day["jobs"] for day in days]),
-        "incremental_days_seconds": [day["seconds"] for day in days],
-        "machine": passes[0].get("machine", {}),
-        "passes": list(passes),
-    }
-
-
-def _set_up_took(written: Path) -> dict[str, Any]:
-    """How long the set-up of this checkout took that found neither environment nor jars; None where none is known."""
-    took = json.loads(written.read_text()) if written.exists() else {}
-    return {"setup_seconds": took.get("seconds"), "setup_caches": took.get("caches")}
-
-
-def _shown(results: dict[str, Any], key: str) -> str:
-    """A figure as a table shows it."""
-    if results[key] is None:
-        return "-"
-    caches = results.get("setup_caches") if key == "setup_seconds" else None
-    return f"{results[key]} (caches {caches})" if caches else str(results[key])
-
-
-def table_markdown(results: dict[str, Any]) -> str:
-    """The README's table of the `medians` of a bench."""
-    machine, count = results["machine"], len(results["passes"])
-    first, daily = results["first_load_jobs"], results["incremental_day_jobs"]
-    lines = ["| what | target | measured |", "|---|---|---|"]
-    lines += [f"| {meaning} | {target} | {_shown(results, key)} |" for key, meaning, target in _TARGETS]
-    lines += ["", "| job | first load, s | one more day, s |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {seconds:.1f} | {daily[name]:.1f} |" if name in daily else f"| {name} | {seconds:.1f} | - |"
-        for name, seconds in first.items()
-    ]
-    days = ", ".join(f"{seconds:.1f}" for seconds in results["incremental_days_seconds"])
-    lines += [
-        "",
-        f"Medians of {count} {'pass' if count == 1 else 'passes'}; the incremental days in their order: {days} s. "
-        f"{machine.get('cores')} cores, load average at the start {machine.get('load', ['?'])[0]:.1f}.",
-    ]
-    return "\n".join(lines)
-
-
-def write_readme(results: dict[str, Any], readme: Path = ROOT / "README.md") -> None:
-    """Put the table between the README's markers."""
-    text = readme.read_text()
-    start, end = (text.index(marker) for marker in _MARKERS)
-    readme.write_text(f"{text[: start + len(_MARKERS[0])]}\n{table_markdown(results)}\n{text[end:]}")
-
-
 def _measure_once(what: str, config: Settings, as_json: bool) -> tuple[int, dict[str, Any]]:
     """One pass in a child process with its own settings and an empty home: exit code and what it measured."""
     environment = _child_environment(config)
@@ -287,7 +226,7 @@ def run_bench(what: str, *, as_json: bool, readme: bool = False, repeat: int = 1
         passes.append(measured)
         if code:
             break
-    results = {**medians(passes), **_set_up_took(ROOT / ".sluice" / "setup.json")}
+    results = {**medians(passes), **set_up_took(ROOT / ".sluice" / "setup.json")}
     (config.home / "bench.json").write_text(json.dumps(results, default=str, indent=2))
     if as_json and code:
         print_failure(f"a pass ended with exit code {code}: what it said is above", **results)
@@ -297,8 +236,8 @@ def run_bench(what: str, *, as_json: bool, readme: bool = False, repeat: int = 1
         grid = Table(title="Measured on this machine", title_justify="left")
         for column in ("what", "target", "measured"):
             grid.add_column(column)
-        for key, meaning, wanted in _TARGETS:
-            grid.add_row(meaning, wanted, _shown(results, key))
+        for key, meaning, wanted in TARGETS:
+            grid.add_row(meaning, wanted, shown(results, key))
         console.print(grid)
     if readme and code == 0:
         write_readme(results)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from jobs.bench import medians, table_markdown, write_readme
+from jobs.bench import _child_environment
+from jobs.bench_table import medians, table_markdown, write_readme
+from jobs.settings import Settings
 
 
 def _pass(first_load: float, *days: float) -> dict[str, Any]:
@@ -53,3 +55,23 @@ def test_the_readme_is_replaced_between_its_markers_only(tmp_path) -> None:
     assert text.startswith("before\n<!-- bench:start -->\n| what")
     assert text.endswith("<!-- bench:end -->\nafter\n")
     assert "STALE" not in text
+
+
+def test_a_bench_writes_to_nothing_of_ones_own(tmp_path, monkeypatch) -> None:
+    """Found by reading: with a lake or a Kafka in `.env`, the bench's dumps and events went there."""
+    mine = {
+        "lake_uri": "s3a://mine/lake", "kafka_bootstrap": "mine:9092", "redis_url": "redis://mine:6379/0",
+        "s3_endpoint": "http://mine:9000", "mlflow_uri": "http://mine:5000", "airflow_url": "http://mine:8080",
+        "api_url": "http://mine:8000", "spark_remote": "sc://mine:15002", "spark_master": "spark://mine:7077",
+        "clock": "wall",
+    }  # fmt: skip
+    environment = _child_environment(Settings(home=tmp_path, **mine))
+    for name, value in environment.items():
+        if name.startswith("SLUICE_"):
+            monkeypatch.setenv(name, value)
+    own = Settings()
+    assert own.lake_root == (tmp_path / "bench" / "lake").as_uri()
+    assert own.clock == "seeded"
+    addresses = (own.kafka_servers, own.redis_base_url, own.s3_url, own.mlflow_url, own.spark_remote_url)
+    assert [one for one in (*addresses, own.airflow_base_url, own.api_base_url) if "mine" in one] == []
+    assert own.spark_master_url.startswith("local[")
