@@ -7,7 +7,7 @@ import numpy as np
 
 from models.als import ALSRecommender
 from models.cooccurrence import CooccurrenceRecommender
-from models.evaluation import ModelLists
+from models.evaluation import ModelLists, with_popular
 from models.interaction_matrix import DAY_SECONDS, InteractionLog, InteractionMatrix
 from models.personal_frequency import PersonalFrequencyRecommender
 from models.popularity import PopularityRecommender
@@ -109,10 +109,24 @@ def bounds(split: Split) -> dict[str, Bound]:
 def baseline_lists(name: str, split: Split, *, k: int) -> ModelLists:
     """Lists of every user of a split by a baseline, fitted once and each user scored once.
 
+    Strangers get the popular list, whichever personal model it is (`with_popular`); plain personal frequency too, whose
+    lists of users with a history are never filled up.
+
     Raises:
         KeyError: for a name that is not in `BASELINES`.
     """
     chosen = BASELINES[name]
     model = chosen.build().fit(chosen.weigh(split.known, split.as_of))
     home, discover = model.recommend_both(split.known.user_map.ids.tolist(), k=k)
-    return ModelLists(home.items, discover.items)
+    lists = ModelLists(home.items, discover.items)
+    return for_strangers(lists, split) if model.is_personal else lists
+
+
+def for_strangers(lists: ModelLists, split: Split) -> ModelLists:
+    """Lists of every user of a split, the strangers' being the popular one, most purchases first."""
+    strangers = split.strangers()
+    if not strangers.any():
+        return lists
+    model = PopularityRecommender().fit(counts(split.known, split.as_of))
+    popular = np.tile(model.recommend([""], k=lists.home.shape[1], filter_seen=False).items, (len(strangers), 1))
+    return with_popular(lists, ModelLists(popular, popular), strangers)

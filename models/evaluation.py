@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from models.base import PAD, IntArray, ModelError
 from models.metrics import Floats, bootstrap_intervals, measure
@@ -33,6 +34,22 @@ class ModelLists:
     def of(self, view: View) -> IntArray:
         """The lists that a view measures."""
         return self.discover if view == "new" else self.home
+
+
+def with_popular(lists: ModelLists, popular: ModelLists, strangers: NDArray[np.bool_]) -> ModelLists:
+    """The lists, those of strangers replaced by the popular ones.
+
+    Without a history no personal model has anything to say. All of them answer with the same list then, as the API
+    does: no model wins a margin on users whom none of them knows.
+
+    Args:
+        strangers: mask by user.
+    """
+    found = []
+    for own, theirs in ((lists.home, popular.home), (lists.discover, popular.discover)):
+        width = own.shape[1]
+        found.append(np.where(strangers[:, None], padded(theirs, width)[:, :width], own))
+    return ModelLists(*found)
 
 
 @dataclass(frozen=True)

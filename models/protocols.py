@@ -42,6 +42,11 @@ class Split:
     past: InteractionLog
     moments: NDArray[np.float64]
 
+    def strangers(self) -> NDArray[np.bool_]:
+        """Users of whom nothing is known that a list can hold, as a mask by user position."""
+        unknown: NDArray[np.bool_] = np.bincount(self.known.users, minlength=len(self.known.user_map)) == 0
+        return unknown
+
     def view(self, view: View) -> sp.csr_matrix:
         """All of the truth, what the user had bought before (`repeat`), or never had (`new`)."""
         if view == "all":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from features.domains.spec import DISCOVER, HOME
 from models.als import ALSRecommender
 from models.base import PAD, IntArray
+from models.evaluation import ModelLists, with_popular
 from models.generators import Generators
 from models.hybrid import HybridLists
 from models.interaction_matrix import IdMap, InteractionMatrix
@@ -130,7 +131,10 @@ def _matrix(histories: Histories, snapshot: LabelledSnapshot, statistic: str) ->
 
 
 def judge_baselines(snapshot: LabelledSnapshot) -> dict[str, Judged]:
-    """The baselines of the report on the same cut: popularity, personal frequency (plain, decayed), ALS alone."""
+    """The baselines of the report on the same cut: popularity, personal frequency (plain, decayed), ALS alone.
+
+    Users who have bought none of the items get the popular list from all of them.
+    """
     counts = _matrix(snapshot.histories, snapshot, "purchases")
     decayed = _matrix(snapshot.histories, snapshot, "decay_56d")
     models = {
@@ -141,12 +145,15 @@ def judge_baselines(snapshot: LabelledSnapshot) -> dict[str, Judged]:
     }
     users = list(snapshot.histories.user_ids)
     wanted = truths(snapshot)
-    judged = {}
+    strangers = np.diff(counts.weights.indptr) == 0
+    found: dict[str, ModelLists] = {}
     for name, model in models.items():
-        lists: dict[str, IntArray] = {
-            HOME: model.recommend(users, k=K, filter_seen=False).items,
-            DISCOVER: model.recommend(users, k=K, filter_seen=True).items,
-        }
-        per_user = {surface: measure(lists[surface], wanted[surface], K) for surface in TRAINED}
-        judged[name] = Judged(per_user, lists=lists)
+        home, discover = model.recommend_both(users, k=K)
+        lists = ModelLists(home.items, discover.items)
+        found[name] = with_popular(lists, found["popularity"], strangers) if model.is_personal else lists
+    judged = {}
+    for name, one in found.items():
+        by_surface = {HOME: one.home, DISCOVER: one.discover}
+        per_user = {surface: measure(by_surface[surface], wanted[surface], K) for surface in TRAINED}
+        judged[name] = Judged(per_user, lists=by_surface)
     return judged

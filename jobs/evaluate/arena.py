@@ -5,7 +5,7 @@ Baselines depend on the data alone, so they are measured once per cut and kept; 
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from features.domains.spec import DISCOVER, HOME
+from models.base import PAD
 from models.baselines import BASELINES, Bound, baseline_lists, bounds
-from models.evaluation import Measured, ModelLists, measure_truths
+from models.evaluation import Measured, ModelLists, measure_truths, with_popular
 from models.protocols import VIEWS, Split, View
 from models.two_stage import LabelledSnapshot, truth_matrix
 from models.validation import judge_baselines, truths
@@ -46,7 +47,10 @@ class Arena:
     def placed(
         self, user_ids: NDArray[np.str_], items: dict[str, NDArray[np.int64]], item_ids: NDArray[np.str_]
     ) -> ModelLists:
-        """Lists of a model that numbers users and items in its own way; users it has no list for have an empty one."""
+        """Lists of a model that numbers users and items in its own way; users it has no list for have the popular one.
+
+        As the API answers them, and as every baseline does (`with_popular`); without the popular list, an empty one.
+        """
         from models.interaction_matrix import IdMap
 
         rows = IdMap(self.user_ids).positions(user_ids)
@@ -57,7 +61,10 @@ class Arena:
             known = rows >= 0
             placed[rows[known]] = np.where(lists[known] < 0, -1, columns[lists[known]])
             found[surface] = placed
-        return ModelLists(found[HOME], found[DISCOVER])
+        whole = ModelLists(found[HOME], found[DISCOVER])
+        if "popularity" not in self.lists:
+            return whole
+        return with_popular(whole, self.lists["popularity"], (whole.home == PAD).all(axis=1))
 
     def save(self, file: Path) -> None:
         """Write as npz without pickle, whole or not at all."""
@@ -101,7 +108,7 @@ class Arena:
 
         Args:
             bought: all of the window, columns `user_id` and `item_id`: users without a history count as on a split,
-                where popularity alone has a list for them. Without it only users with a history do.
+                and get the popular list from every model as there. Without it only users with a history do.
         """
         wanted = truths(snapshot)
         repeat = sp.csr_matrix(snapshot.truth - wanted[DISCOVER])
@@ -120,8 +127,11 @@ class Arena:
         for view, truth in of_views.items():
             of_views[view] = sp.csr_matrix(sp.vstack([truth, none if view == "repeat" else theirs]).tocsr()[order])
         whole = cls(users, items.ids.ids, of_views, {})
-        for name, one in lists.items():
-            whole.lists[name] = whole.placed(known, {HOME: one.home, DISCOVER: one.discover}, items.ids.ids)
-        popular = whole.lists["popularity"]
+        placed = {
+            name: whole.placed(known, {HOME: one.home, DISCOVER: one.discover}, items.ids.ids)
+            for name, one in lists.items()
+        }
+        popular = placed["popularity"]
         popular.home[strange] = popular.discover[strange] = lists["popularity"].home[0]  # the same list for everybody
-        return whole
+        strangers = np.isin(np.arange(len(users)), strange)
+        return replace(whole, lists={name: with_popular(one, popular, strangers) for name, one in placed.items()})

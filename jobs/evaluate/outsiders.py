@@ -16,7 +16,7 @@ from jobs.evaluate.file_columns import InputError
 from jobs.evaluate.interactions_file import read_catalog
 from jobs.evaluate.requests import Catalog, Prepared, Request, data_notes, prepare
 from models.base import PAD, IntArray, ModelError
-from models.baselines import BASELINES, baseline_lists, bounds
+from models.baselines import BASELINES, baseline_lists, bounds, for_strangers
 from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired_with_each
 from models.generators import Generators
 from models.hybrid import HybridLists, hybrid_lists
@@ -163,18 +163,15 @@ def _ranked(
 
 
 def _placed(surfaces: dict[str, IntArray], histories: Histories, items: ItemTable, split: Split, k: int) -> ModelLists:
-    """Lists in the split's positions; users without history get what is popular, as the API answers them."""
+    """Lists in the split's positions; users without history get what is popular, as those of every baseline do."""
     to_split = split.known.item_map.positions(items.ids.ids)
     rows = split.known.user_map.positions(histories.user_ids)
-    popular = np.argsort(-items.statistics["popularity_28d"], kind="stable")[:k]
-    fallback = np.full(k, PAD, dtype=np.int64)
-    fallback[: len(popular)] = to_split[popular]
     found = {}
     for surface, lists in surfaces.items():
-        placed = np.tile(fallback, (len(split.known.user_map), 1))
+        placed = np.full((len(split.known.user_map), k), PAD, dtype=np.int64)
         placed[rows] = np.where(lists == PAD, PAD, to_split[lists])
         found[surface] = placed
-    return ModelLists(found[HOME], found[DISCOVER])
+    return for_strangers(ModelLists(found[HOME], found[DISCOVER]), split)
 
 
 def _sized(made: Recipe, rows: int) -> Recipe:

@@ -50,7 +50,7 @@ class Subject:
 def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
     """Our lists and every baseline: means, intervals, paired differences; the cost of the business rules."""
     top = {surface: lists[:, :K] for surface, lists in subject.lists.items()}
-    ours = _with_popular(arena, arena.placed(subject.histories.user_ids, top, subject.generators.items.ids.ids))
+    ours = arena.placed(subject.histories.user_ids, top, subject.generators.items.ids.ids)
     measured = {OURS: measure_truths(ours, arena.truths, (10, K))}
     measured |= {name: arena.measured(name) for name in arena.lists}
     ruled, dropped = _ruled(subject)
@@ -69,21 +69,10 @@ def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
     }
 
 
-def _with_popular(arena: Arena, lists: ModelLists) -> ModelLists:
-    """Users without a list get the popular one, as the API answers them."""
-    if "popularity" not in arena.lists:
-        return lists
-    popular = arena.lists["popularity"]
-    home, discover = lists.home.copy(), lists.discover.copy()
-    empty = (home == PAD).all(axis=1)
-    home[empty], discover[empty] = popular.home[empty][:, : home.shape[1]], popular.discover[empty][:, : home.shape[1]]
-    return ModelLists(home, discover)
-
-
 def _measured_lists(arena: Arena, subject: Subject, lists: dict[str, IntArray]) -> Measured:
     """Lists of our users as `comparison` measures ours: the popular list of the others is the same in all of them."""
     placed = arena.placed(subject.histories.user_ids, lists, subject.generators.items.ids.ids)
-    return measure_truths(_with_popular(arena, placed), arena.truths, (10, K))
+    return measure_truths(placed, arena.truths, (10, K))
 
 
 def _ruled(subject: Subject) -> tuple[dict[str, IntArray], dict[str, int]]:

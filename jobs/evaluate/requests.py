@@ -210,11 +210,10 @@ def _check_users(table: Table) -> None:
 def data_notes(split: Split, request: Request, catalog: Catalog) -> list[str]:
     """What a reader of the figures must know about this data."""
     found = []
-    known_users = np.bincount(split.known.users, minlength=len(split.known.user_map)) > 0
     wanting = np.diff(split.truth.indptr) > 0
-    cold = int((wanting & ~known_users).sum())
+    cold = int((wanting & split.strangers()).sum())
     if cold:
-        found.append(f"{cold} users with truth have no history: they get the popular list")
+        found.append(f"{cold} users with truth have no history: every model made here gives them the popular list")
     known_items = np.bincount(split.known.items, minlength=len(split.known.item_map)) > 0
     unreachable = int((~known_items[split.truth.indices]).sum())
     if unreachable:

@@ -91,12 +91,17 @@ def test_every_baseline_answers_and_can_be_measured(name: str) -> None:
         for user in range(12)
         for day in range(20)
     ]
+    rows.append(("stranger", "i0", 15, "first"))
     split = global_time(log_of(rows), cut=14 * DAY_SECONDS, window_days=6, min_item_users=1)
     both = baseline_lists(name, split, k=5)
     lists = both.home
-    assert lists.shape == (12, 5)
+    assert lists.shape == (13, 5)
     assert (lists != PAD).any()
-    assert measure(lists, split.truth, 5).mean()["users"] == 12
+    assert measure(lists, split.truth, 5).mean()["users"] == 13
+    assert split.strangers().tolist() == [user == "stranger" for user in split.known.user_map.ids]
+    popular = baseline_lists("popularity_by_users" if name == "popularity_by_users" else "popularity", split, k=5)
+    for mine, theirs in ((both.home, popular.home), (both.discover, popular.discover)):
+        assert np.array_equal(mine[split.strangers()], theirs[split.strangers()])
     seen = split.known.pairs().toarray() > 0
     for user, row in enumerate(both.discover):
         assert not seen[user, row[row != PAD]].any()

@@ -216,6 +216,17 @@ def test_users_without_history_get_the_popular_list(evaluate: Evaluate, write: W
     assert found["users"]["all"] == 41
 
 
+def test_no_margin_is_won_on_users_without_history(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+    del columns["ts"]
+    test = {"user": ["new", "newer"], "item": ["i1", "i2"], "basket": ["a", "b"]}
+    found = evaluate(
+        "--protocol", "given-split", "--train", write(columns), "--test", write(test, "test.parquet"), "--k", "30"
+    )  # fmt: skip
+    assert noted(found, "2 users with truth have no history: every model made here gives them the popular list")
+    del found["models"]["popularity_by_users"]  # has a popular list of its own
+    assert {name: one["all"] for name, one in found["models"].items()} == dict.fromkeys(found["models"], found["all"])
+
+
 def test_unknown_users_and_items_of_a_test_file(evaluate: Evaluate, write: Write, columns: Columns) -> None:
     test = {"user": ["u1", "stranger"], "item": ["i1", "unheard-of"], "ts": [2e9, 2e9], "basket": ["a", "b"]}
     found = evaluate(

@@ -161,6 +161,10 @@ def test_users_without_history_count_alike_on_gold_and_on_the_log(
     assert strange.measured("popularity").users() == whole.users()
     assert strange.measured("popularity").means() == whole.means()
     assert strange.measured("popularity").users()["all"] == arena.measured("popularity").users()["all"] + 3
+    late = np.char.startswith(strange.user_ids, "s")
+    assert late.sum() == 3
+    for name, lists in strange.lists.items():
+        assert np.array_equal(lists.home[late], strange.lists["popularity"].home[late]), name
 
 
 def test_rules_that_forbid_nothing_cost_nothing(strange: Arena, subject: facts.Subject) -> None:
