@@ -15,6 +15,8 @@ _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (0.0, 1.0))
 """From this number on a time is in parts of a second: seconds reach 1e11 in the year 5138, milliseconds passed it in
 1973; micro- and nanoseconds likewise."""
 
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+
 
 class InputError(ValueError):
     """A file or an option that an evaluation cannot use: says what, what was expected, what was got and the cure."""
@@ -163,9 +165,24 @@ def weights(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float6
     return values
 
 
-def described(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of descriptions as text, None where there is none."""
+def described(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of descriptions as text, None where there is none; of a list (genres) its parts joined by `|`.
+
+    Raises:
+        InputError: on descriptions that are no text.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    found: NDArray[Any] = column.cast(pa.string()).to_numpy(zero_copy_only=False)
-    return found
+    try:
+        if not any(is_one(column.type) for is_one in _LISTS):
+            found: NDArray[Any] = column.cast(pa.string()).to_numpy(zero_copy_only=False)
+            return found
+        lists = column.cast(pa.list_(pa.string())).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as problem:
+        told = " ".join(str(problem).split())[:200]
+        raise InputError(
+            f"{file}: expected text, or lists of text, in {name!r}, got {column.type} ({told}): convert the column, or "
+            "leave it out"
+        ) from problem
+    joined = ("|".join(part for part in parts if part) if parts else "" for parts in lists)
+    return np.array([text or None for text in joined], dtype=object)

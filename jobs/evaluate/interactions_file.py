@@ -217,7 +217,7 @@ def read_catalog(file: Path) -> dict[str, NDArray[Any]]:
         raise InputError(
             f"{file}: expected one row per item, got {len(items)} rows of {len(np.unique(items))}: deduplicate"
         )
-    told = {name: described(rows[column]) for name, column in chosen.items() if name != "item_id"}
+    told = {name: described(file, column, rows[column]) for name, column in chosen.items() if name != "item_id"}
     return {"item_id": items, **told}
 
 

@@ -268,6 +268,22 @@ def test_items_without_category(evaluate: Evaluate, write: Write, columns: Colum
     assert noted(found, "29 items have no category")
 
 
+def test_lists_of_genres_are_one_description_each(write: Write) -> None:
+    from jobs.evaluate.interactions_file import read_catalog
+
+    catalog = {"item_id": ["a", "b", "c"], "genres": [["war", None, "love"], [], None], "brand": [1, None, 2]}
+    found = read_catalog(Path(write(catalog, "items.parquet")))
+    assert found["category"].tolist() == ["war|love", None, None]
+    assert found["brand"].tolist() == ["1", None, "2"]
+
+
+@pytest.mark.parametrize("value", [{"of": "food"}, b"\xff\xfe", [{"of": "food"}], [b"\xff\xfe"]])
+def test_descriptions_that_are_no_text(refused: Refused, write: Write, columns: Columns, value: Any) -> None:
+    catalog = write({"item_id": ["i0"], "category": [value]}, "items.parquet")
+    said = refused("--interactions", write(columns), "--items-catalog", catalog)
+    assert "items.parquet: expected text, or lists of text, in 'category', got" in said
+
+
 def test_a_catalog_that_names_an_item_twice(refused: Refused, write: Write, columns: Columns) -> None:
     catalog = write({"item_id": ["i0", "i0"], "category": ["a", "b"]}, "items.parquet")
     assert "expected one row per item, got 2 rows of 1" in refused(
