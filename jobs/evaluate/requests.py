@@ -109,7 +109,8 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
                 split.known, count=made.training_cuts, moment=request.moment, catalog=catalog, recipe=made
             )
 
-        return Prepared(split, by_basket, 1, {**facts, **limits, "moment": request.moment}, table.notes)
+        notes = table.notes + _without_baskets(request.interactions, table, log)
+        return Prepared(split, by_basket, 1, {**facts, **limits, "moment": request.moment}, notes)
     cut = _cut(request, log)
     split = global_time(log, cut=cut, window_days=request.window_days, min_item_users=request.min_item_users)
 
@@ -121,6 +122,19 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
 
     facts |= {"cut": cut, "window_days": request.window_days, "min_item_users": request.min_item_users}
     return Prepared(split, in_time, request.min_item_users, facts, table.notes)
+
+
+def _without_baskets(file: Path, table: Table, log: InteractionLog) -> list[str]:
+    """What a basket was taken to be where no column tells."""
+    if table.baskets is not None:
+        return []
+    baskets = len(np.unique(log.baskets))
+    told = f"{file.name} has no basket column: rows of one user at one time are a basket"
+    if baskets == len(log):
+        told += ", and no two rows are: every row is a basket of its own, and its one item is to be found"
+    else:
+        told += f", {baskets:,} of {len(log):,} rows"
+    return [f"{told}; name it with --basket if there is one"]
 
 
 def _cut(request: Request, log: InteractionLog) -> float:
