@@ -70,7 +70,7 @@ def global_time(log: InteractionLog, *, cut: float, window_days: float = 28.0, m
         min_item_users: truth and lists hold items that this many users had before the cut.
 
     Raises:
-        ModelError: when nothing lies before the cut, nothing in the window, or no item qualifies.
+        ModelError: when nothing lies before the cut, nothing in the window, no item qualifies, or none of the window.
     """
     past = log.before(cut)
     if len(past) == 0:
@@ -86,8 +86,14 @@ def global_time(log: InteractionLog, *, cut: float, window_days: float = 28.0, m
         )
     kept = past.users_per_item() >= min_item_users
     if not kept.any():
-        raise ModelError(f"no item has {min_item_users} users before the cut: lower min_item_users")
-    return _split(past.of_items(kept), future.of_items(kept), cut, past=past)
+        raise ModelError(f"no item has {min_item_users} users before the cut: lower min_item_users (--min-item-users)")
+    truth = future.of_items(kept)
+    if len(truth) == 0:
+        raise ModelError(
+            f"there is nothing to find: none of the {len(np.unique(future.items))} items of the window has "
+            f"{min_item_users} users before the cut: lower min_item_users (--min-item-users), or choose a later cut"
+        )
+    return _split(past.of_items(kept), truth, cut, past=past)
 
 
 def moment_text(seconds: float) -> str:

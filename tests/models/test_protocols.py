@@ -70,6 +70,8 @@ def test_impossible_splits_say_what_to_change() -> None:
         global_time(log, cut=41 * DAY_SECONDS)
     with pytest.raises(ModelError, match="lower min_item_users"):
         global_time(log, cut=9 * DAY_SECONDS, min_item_users=10)
+    with pytest.raises(ModelError, match="none of the 1 items of the window has 2 users before the cut: lower"):
+        global_time(log, cut=11 * DAY_SECONDS, window_days=0.5, min_item_users=2)  # w alone
     with pytest.raises(ModelError, match="no user is left"):
         last_basket(log, min_baskets=30)
     with pytest.raises(ModelError, match="share their id maps"):

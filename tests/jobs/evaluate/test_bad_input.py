@@ -266,6 +266,9 @@ def test_equal_labels_leave_the_first_stage(evaluate: Evaluate, write: Write) ->
             users.append(f"u{user}")
             items.append(f"i{window}")
             times.append(1.5e9 + window * 28 * 86400 + user)
+    users.append("u0")  # but once, after the cut: there is something to find
+    items.append("i0")
+    times.append(1.5e9 + 3 * 28 * 86400)
     found = evaluate("--interactions", write({"user": users, "item": items, "ts": times}), "--min-item-users", "1",
                      "--cut", str(1.5e9 + 2.9 * 28 * 86400), "--window-days", "20")  # fmt: skip
     assert found["model"] == "first_stage"
