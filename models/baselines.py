@@ -21,7 +21,7 @@ HALF_LIFE_DAYS = 56.0
 REFERENCE_USERS = 20_000
 """Users among whom user-kNN and TIFU-KNN look for neighbours, a keyed sample when there are more: comparing each of a
 hundred thousand users with every other took most of an hour. No figure of fewer users changes."""
-_TIE = 1e-4  # less than one purchase can add, more than float32 forgets at a few hundred purchases
+_TIE = 1e-4  # less than the smallest weight adds, more than float32 forgets at a few hundred times that weight
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def counts(log: InteractionLog, as_of: float) -> InteractionMatrix:
 
 
 def counts_then_recency(log: InteractionLog, as_of: float) -> InteractionMatrix:
-    """Summed weights; among equals the item bought last comes first."""
+    """Summed weights, the smallest being 1 or more; among equals the item bought last comes first."""
     span = max(as_of - float(log.times.min()), DAY_SECONDS)
     age = ((log.times - log.times.min()) / span).astype(np.float32)
     cells = log.users * len(log.item_map) + log.items
@@ -49,7 +49,8 @@ def counts_then_recency(log: InteractionLog, as_of: float) -> InteractionMatrix:
     weights = summed.weights.copy()
     owners = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     stored = owners * weights.shape[1] + weights.indices
-    weights.data = weights.data + _TIE * latest[np.searchsorted(bought, stored)]
+    smallest = float(log.weights[log.weights > 0].min(initial=1.0))
+    weights.data = weights.data / smallest + _TIE * latest[np.searchsorted(bought, stored)]
     return InteractionMatrix.of(summed.users, summed.items, weights)
 
 

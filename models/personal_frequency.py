@@ -27,16 +27,14 @@ class PersonalFrequencyRecommender(ScoringRecommender):
 
     def _fit(self, interactions: InteractionMatrix) -> None:
         total = np.asarray(interactions.weights.sum(axis=0), dtype=np.float64).ravel()
-        # Strictly between 0 and 1, so that popularity orders ties and the fill and never outranks an own item.
-        self.popularity = (total / (total.max() + 1.0)).astype(np.float32)
+        # At most 1, so that popularity orders ties and the fill and never outranks an own item.
+        self.popularity = (total / total.max()).astype(np.float32)
 
     def _scores(self, rows: sp.csr_matrix, positions: NDArray[np.int64]) -> Scores:
         own = rows.toarray().astype(np.float64)
-        largest = max(float(own.max(initial=0.0)), 1.0)
-        tie = self.popularity * 1e-9 * largest
         filled = np.where(self.popularity > 0, self.popularity - 2.0, -np.inf) if self.fill else -np.inf
-        # float32 is too coarse for the tie term: ranked in float64, list scores are float32 again.
-        return np.where(own > 0, own + tie, filled)
+        # The tie term is less than any two float32 differ by, whatever they are large or small: ranked in float64.
+        return np.where(own > 0, own * (1.0 + 1e-9 * self.popularity.astype(np.float64)), filled)
 
     def _arrays(self) -> dict[str, Any]:
         return {"popularity": self.popularity, "fill": np.bool_(self.fill)}

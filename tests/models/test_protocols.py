@@ -117,6 +117,20 @@ def test_ties_of_personal_frequency_go_to_the_item_bought_last() -> None:
     assert split.known.item_map.ids[lists[0]].tolist() == ["y", "x"]
 
 
+@pytest.mark.parametrize("name", ["personal_frequency_filled", "personal_frequency_decayed"])
+def test_lists_of_personal_frequency_do_not_hang_on_the_unit_of_the_weights(name: str) -> None:
+    random = np.random.default_rng(5)
+    users, items, days = (random.integers(0, top, 400) for top in (8, 30, 60))
+    lists = []
+    for unit in (1.0, 2.0**-20):  # powers of two: nothing is rounded differently
+        log = InteractionLog.from_columns(
+            users.astype(np.str_), items.astype(np.str_), days * DAY_SECONDS, unit * (1 + items % 3)
+        )
+        split = global_time(log, cut=50 * DAY_SECONDS, window_days=10, min_item_users=1)
+        lists.append(baseline_lists(name, split, k=20).home)
+    assert np.array_equal(lists[0], lists[1])
+
+
 def test_halves_are_fixed_by_the_seed_and_cover_everybody() -> None:
     first, second = halves(11, seed=4)
     assert (first ^ second).all()

@@ -192,14 +192,19 @@ def test_gaps_in_baskets_that_nobody_asked_for_leave_them_out(write: Write) -> N
             read_table(file, **asked)
 
 
-def test_what_a_basket_was_taken_to_be_is_said(evaluate: Evaluate, write: Write, columns: Columns) -> None:
+def test_what_a_basket_was_taken_to_be_is_said(write: Write, columns: Columns) -> None:
+    from jobs.evaluate.requests import Request, prepare
+
+    def notes() -> list[str]:
+        return prepare(Request("last-basket", interactions=Path(write(columns)), min_baskets=1), {}).notes
+
+    assert notes() == []
     del columns["basket"]
-    asked = ("--protocol", "last-basket", "--min-baskets", "1", "--min-item-purchases", "1")
     baskets, rows = len(set(zip(columns["user"], columns["ts"], strict=True))), len(columns["ts"])
-    words = "log.parquet has no basket column: rows of one user at one time are a basket, "
-    assert noted(evaluate("--interactions", write(columns), *asked), f"{words}{baskets:,} of {rows:,} rows; name it")
+    told = "log.parquet has no basket column: rows of one user at one time are a basket, "
+    assert notes() == [f"{told}{baskets:,} of {rows:,} rows; name it with --basket if there is one"]
     columns["ts"] = [moment + place * 7 % 1000 for place, moment in enumerate(columns["ts"])]
-    assert noted(evaluate("--interactions", write(columns), *asked), "every row is a basket of its own")
+    assert "every row is a basket of its own" in notes()[0]
 
 
 def test_rows_of_weight_zero_are_no_interactions(evaluate: Evaluate, write: Write, columns: Columns) -> None:
