@@ -72,6 +72,11 @@ class Recommender(Protocol):
     def load(cls, directory: Path) -> Self: ...
 
 
+def rows_at_once(width: int, *, at_most: int, cells: int) -> int:
+    """Rows of one dense block: `at_most`, fewer where they are so long that `cells` would be passed, 1 at least."""
+    return max(1, min(at_most, cells // max(width, 1)))
+
+
 def top_k(scores: NDArray[Any], k: int) -> RankedLists:
     """The `k` best columns of each row; ties go to the lower position, `-inf` and NaN never make a list.
 

@@ -64,6 +64,6 @@ def hybrid_lists(generators: Generators, histories: Histories, *, k: int) -> dic
     def work(number: int, block: Histories) -> None:
         made.watch(number, block, assemble(generators, block))
 
-    for _ in over_blocks(work, histories, recipe.user_block, threads=recipe.num_threads):
+    for _ in over_blocks(work, histories, recipe.users_at_once(len(generators.items)), threads=recipe.num_threads):
         pass
     return made.lists()

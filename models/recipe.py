@@ -5,7 +5,9 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from models.base import ModelError
+from models.base import ModelError, rows_at_once
+
+_CELLS = 1 << 24  # of each of a block's matrices, 64 MiB: all of `user_block` up to 65,536 items
 
 
 def _als() -> dict[str, Any]:
@@ -39,7 +41,8 @@ class Recipe:
             factors then cost as much per user, and as much memory, among ten million users as among ten thousand.
         teaching_users: users of each cut that the rankers learn from, a keyed sample when more bought something: their
             rows (some 160 a user) lie in memory all at once, and a few hundred small trees have long seen enough.
-        user_block: users scored at once; bounds the memory of a worker (10 matrices of users x items).
+        user_block: users scored at once; bounds the memory of a worker (10 matrices of users x items). Fewer are where
+            items are very many (`users_at_once`).
     """
 
     profile: str = "fast"
@@ -69,6 +72,10 @@ class Recipe:
         """Hash of all settings that change a model: threads and block sizes do not."""
         values = {name: value for name, value in self.as_dict().items() if name not in ("num_threads", "user_block")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def users_at_once(self, items: int) -> int:
+        """Users scored at once, so few that no matrix of a block takes more than 64 MiB."""
+        return rows_at_once(items, at_most=self.user_block, cells=_CELLS)
 
     def first_stage(self) -> dict[str, Any]:
         """The settings that candidates and generators are made by."""

@@ -9,10 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from models.base import ArtefactError, ModelError, NotFittedError, RankedLists, best_cells, top_k
+from models.base import ArtefactError, ModelError, NotFittedError, RankedLists, best_cells, rows_at_once, top_k
 from models.interaction_matrix import IdMap, InteractionMatrix
 
 _BLOCK = 512  # users scored at once: 512 x 16k float32 is 33 MB, twice that for a model of float64
+_CELLS = 1 << 25  # of a block, 128 MiB: fewer users at once where there are more than 65,536 items
 
 Floats = NDArray[np.float32]
 Scores = NDArray[np.floating[Any]]
@@ -97,8 +98,9 @@ class ScoringRecommender(ABC):
     def _score_blocks(self, users: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], Scores]]:
         """Positions (-1 for an unknown user) and scores of the asked users, block by block."""
         positions = self.interactions.users.positions(users)
-        for start in range(0, len(positions), _BLOCK):
-            yield positions[start : start + _BLOCK], self.scores_of(users[start : start + _BLOCK])
+        size = rows_at_once(len(self.items), at_most=_BLOCK, cells=_CELLS)
+        for start in range(0, len(positions), size):
+            yield positions[start : start + size], self.scores_of(users[start : start + size])
 
     def _unseen(self, scores: Scores, asked: NDArray[np.int64]) -> Scores:
         """The same scores, written over: `-inf` where the user has the item."""

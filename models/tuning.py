@@ -256,16 +256,17 @@ def judged_rows(snapshot: LabelledSnapshot, recipe: Recipe, *, households: int =
     drawn = np.random.default_rng(recipe.seed).permutation(len(buying))[:households]
     chosen = np.zeros(len(snapshot.histories), dtype=np.bool_)
     chosen[buying[drawn]] = True
+    size = recipe.users_at_once(len(snapshot.items))
 
     def rows_of(number: int, block: Histories) -> tuple[Floats, NDArray[np.int8], Ints, NDArray[np.bool_]]:
-        start = number * recipe.user_block
+        start = number * size
         candidates = assemble(generators, block)
         labels = true_labels(snapshot.truth[start : start + len(block)], candidates, len(snapshot.items))
         kept = np.flatnonzero(chosen[start + candidates.owners])
         few = candidates.only(kept)
         return feature_matrix(few, block, snapshot.items), labels[kept], few.owners + start, few.is_new
 
-    found = list(over_blocks(rows_of, snapshot.histories, recipe.user_block, threads=recipe.num_threads))
+    found = list(over_blocks(rows_of, snapshot.histories, size, threads=recipe.num_threads))
     features, labels, owners, is_new = (np.concatenate(column) for column in zip(*found, strict=True))
     whole = JudgedRows(features, labels, owners, _sizes(wanted[HOME], chosen))
     fresh = JudgedRows(features[is_new], labels[is_new], owners[is_new], _sizes(wanted[DISCOVER], chosen))

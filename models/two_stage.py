@@ -168,16 +168,17 @@ def training_rows(
     """
     teaching = _teaching(snapshot, recipe)
     wanted = snapshot.truth[teaching]
+    size = recipe.users_at_once(len(snapshot.items))
     seen = None if snapshot.positions is None else snapshot.positions[teaching]
 
     def rows_of(number: int, block: Histories) -> list[tuple[str, TrainingRows]]:
-        start = number * recipe.user_block
+        start = number * size
         truth = wanted[start : start + len(block)]
         shown = None if seen is None else seen[start : start + len(block)]
         random = np.random.default_rng([recipe.seed, salt, number])
         return list(_block_rows(generators, block, truth, recipe, random=random, shown=shown))
 
-    for parts in over_blocks(rows_of, snapshot.histories.take(teaching), recipe.user_block, threads=recipe.num_threads):
+    for parts in over_blocks(rows_of, snapshot.histories.take(teaching), size, threads=recipe.num_threads):
         yield from parts
 
 
@@ -267,7 +268,8 @@ class Scorer:
                 found[surface] = ranked_lists(candidates, rows, best, users=len(block), k=k)
             return found
 
-        blocks = list(over_blocks(lists_of, histories, self.generators.recipe.user_block, threads=threads))
+        size = self.generators.recipe.users_at_once(len(self.generators.items))
+        blocks = list(over_blocks(lists_of, histories, size, threads=threads))
         return {surface: _stacked([one[surface] for one in blocks], k) for surface in surfaces}
 
     def _scores(

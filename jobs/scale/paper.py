@@ -15,8 +15,8 @@ USERS, ITEMS, WEEKS = 10_000_000, 1_000_000, 48
 CORES = 400
 """Executor cores of the cluster on paper: 50 machines of eight."""
 RECIPE = Recipe()
-BLOCK = RECIPE.user_block
-"""Users that a task scores at once."""
+BLOCK = RECIPE.users_at_once(ITEMS)
+"""Users that a task scores at once, among so many items."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def estimate(costs: UnitCosts, *, users: int = USERS, weeks: int = WEEKS, cores:
         ),
         (
             f"dense scores of {BLOCK} users over {ITEMS:,} items",
-            f"{BLOCK * ITEMS * len(GENERATORS) * 4 / 1e9:.0f} GB a task ({len(GENERATORS)} sources of float32): "
+            f"{BLOCK * ITEMS * len(GENERATORS) * 4 / 1e9:.1f} GB a task ({len(GENERATORS)} sources of float32; blocks "
+            f"shrink to this, {RECIPE.user_block} users would take "
+            f"{RECIPE.user_block * ITEMS * len(GENERATORS) * 4 / 1e9:.0f}): "
             "each source has to yield its best few hundred items instead",
         ),
         (f"vectors of {ITEMS:,} items, flat", f"{ITEMS * RECIPE.als['factors'] * 4 / 1e6:,.0f} MB"),

@@ -82,6 +82,22 @@ def test_k_larger_than_the_catalogue_pads_and_never_repeats(model: Any) -> None:
     assert len(set(shown)) == len(shown)
 
 
+def test_fewer_users_at_once_among_many_items_change_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = checkerboard()
+    scored: list[int] = []
+    model, users = ALL["cosine"]().fit(board), board.users.ids.tolist()
+    whole, scores_of = model.recommend(users, k=5, filter_seen=True), model.scores_of
+
+    def counted(asked: Any) -> Any:
+        scored.append(len(asked))
+        return scores_of(asked)
+
+    monkeypatch.setattr(model, "scores_of", counted)
+    monkeypatch.setattr("models.scoring._CELLS", 4 * SIZE)
+    assert np.array_equal(model.recommend(users, k=5, filter_seen=True).items, whole.items)
+    assert max(scored) == 4
+
+
 def test_scores_fall_along_a_list(model: Any) -> None:
     lists = model.fit(checkerboard()).recommend(["05"], k=10, filter_seen=False)
     assert (np.diff(lists.scores[0, : len(lists.of(0))]) <= 1e-6).all()

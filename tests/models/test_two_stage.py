@@ -131,7 +131,9 @@ def test_threads_that_score_at_once_do_not_get_each_others_trees(scorer: Scorer,
     assert sum(not np.array_equal(one, expected) for one in found) == 0
 
 
-def test_lists_are_the_same_on_any_number_of_threads(scorer: Scorer, make_snapshot: Make) -> None:
+def test_lists_are_the_same_on_any_number_of_threads(
+    scorer: Scorer, make_snapshot: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = make_snapshot(3)
     assert len(now.histories) > 2 * scorer.generators.recipe.user_block
     alone = scorer.rank(now.histories, k=5)
@@ -139,6 +141,14 @@ def test_lists_are_the_same_on_any_number_of_threads(scorer: Scorer, make_snapsh
         for surface, lists in scorer.rank(now.histories, k=5, threads=threads).items():
             assert (lists.items == alone[surface].items).all()
             assert (lists.scores == alone[surface].scores).all()
+    monkeypatch.setattr("models.recipe._CELLS", 3 * len(now.items))  # as among very many items: three users at once
+    for surface, lists in scorer.rank(now.histories, k=5).items():
+        assert (lists.items == alone[surface].items).all()
+
+
+def test_blocks_hold_fewer_users_where_items_are_many(tiny_recipe: Recipe) -> None:
+    usual = replace(tiny_recipe, user_block=256)
+    assert [usual.users_at_once(items) for items in (0, 17_000, 300_000, 10**9)] == [256, 256, 55, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), max_size=40), st.integers(1, 6))
