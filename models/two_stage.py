@@ -140,6 +140,38 @@ def fit(
     Raises:
         ModelError: when there is no snapshot, or nothing to learn from.
     """
+    rankers = {}
+    for surface, trained in _each_ranker(snapshots, recipe, als):
+        if isinstance(trained, ModelError):
+            raise trained
+        rankers[surface] = trained
+    return rankers
+
+
+def fit_where_possible(
+    snapshots: Sequence[LabelledSnapshot], recipe: Recipe, *, als: Callable[..., ALSRecommender] = ALSRecommender
+) -> tuple[dict[str, Ranker], dict[str, ModelError]]:
+    """`fit`, for data that may hold nothing to learn of a surface: without new purchases there is no ranker of them.
+
+    Returns:
+        The rankers by surface, and why the other surfaces have none.
+
+    Raises:
+        ModelError: when there is no snapshot.
+    """
+    rankers, wanting = {}, {}
+    for surface, trained in _each_ranker(snapshots, recipe, als):
+        if isinstance(trained, ModelError):
+            wanting[surface] = trained
+        else:
+            rankers[surface] = trained
+    return rankers, wanting
+
+
+def _each_ranker(
+    snapshots: Sequence[LabelledSnapshot], recipe: Recipe, als: Callable[..., ALSRecommender]
+) -> Iterator[tuple[str, Ranker | ModelError]]:
+    """The ranker of each surface of `TRAINED`, or why there is none."""
     if not snapshots:
         raise ModelError("at least one past cut with labels is needed to train on, got none: load more history")
     parts: dict[str, list[TrainingRows]] = {surface: [] for surface in TRAINED}
@@ -148,11 +180,17 @@ def fit(
         for surface, rows in training_rows(generators, snapshot, recipe, salt=number):
             parts[surface].append(rows)
     settings = {HOME: recipe.all_booster, DISCOVER: recipe.new_booster}
-    rankers = {}
     for surface in TRAINED:
         rows = TrainingRows.stack(parts.pop(surface))
-        rankers[surface] = Ranker.train(rows, settings[surface], seed=recipe.seed, num_threads=recipe.num_threads)
-    return rankers
+        try:
+            rows.check()
+        except ModelError as problem:
+            yield surface, problem
+        else:
+            yield (
+                surface,
+                Ranker.train(rows, settings[surface], seed=recipe.seed, num_threads=recipe.num_threads),
+            )
 
 
 def training_rows(
@@ -229,6 +267,11 @@ class Scorer:
         self.generators = generators
         self.rankers = dict(rankers)
 
+    @property
+    def surfaces(self) -> list[str]:
+        """Surfaces that a ranker was trained for."""
+        return [surface for surface in SURFACES if _RANKER_OF[surface] in self.rankers]
+
     @classmethod
     def load(cls, state: Path, ranker: Path) -> Self:
         """Read generators (`Generators.save`) and rankers (`save_rankers`) from their directories."""
@@ -251,7 +294,7 @@ class Scorer:
         Raises:
             ModelError: on k below 1 or a surface that no ranker was trained for.
         """
-        known = sorted(surface for surface, ranker in _RANKER_OF.items() if ranker in self.rankers)
+        known = sorted(self.surfaces)
         if k < 1 or not set(surfaces) <= set(known):
             raise ModelError(f"need k >= 1 and surfaces among {{{', '.join(known)}}}, got k={k}, {list(surfaces)}")
 

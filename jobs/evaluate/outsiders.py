@@ -26,7 +26,7 @@ from models.protocols import Split
 from models.ranker import Ranker
 from models.recipe import Recipe, recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import Scorer, fit
+from models.two_stage import Scorer, fit_where_possible
 
 _SMALL_LOG = 50_000
 """Rows below which the ranker's leaves are allowed to be smaller: 100 rows a leaf would say nothing at all."""
@@ -124,7 +124,7 @@ def _all_lists(
         }
     else:
         rankers, why = _rankers(generators.recipe, prepared, say)
-        notes += [why] if why else []
+        notes += why
         say("ranking")
         ranked, blended = _ranked(generators, rankers, histories, k=k)
         model = "two_stage" if rankers else "first_stage"
@@ -137,29 +137,39 @@ def _all_lists(
     return found, model, notes, published
 
 
-def _rankers(made: Recipe, prepared: Prepared, say: Say) -> tuple[dict[str, Ranker], str]:
-    """Rankers trained on past cuts; none, with the reason, where that cannot be done."""
+def _rankers(made: Recipe, prepared: Prepared, say: Say) -> tuple[dict[str, Ranker], list[str]]:
+    """Rankers by surface, trained on past cuts; why there are none, or none of a surface."""
     cuts = prepared.cuts(made)
     if not cuts:
-        return {}, "no past cut has enough history to train a ranker on: the first stage answers"
+        return {}, ["no past cut has enough history to train a ranker on: the first stage answers"]
     say(f"training the ranker on {len(cuts)} past cuts")
     try:
-        return fit(cuts, made), ""
-    except ModelError as problem:
-        return {}, f"no ranker could be trained ({problem}): the first stage answers"
+        rankers, wanting = fit_where_possible(cuts, made)
+    except ModelError as problem:  # nothing that could even be put forward
+        return {}, [f"no ranker could be trained ({problem}): the first stage answers"]
+    if not rankers:
+        return {}, [f"no ranker could be trained ({wanting[HOME]}): the first stage answers"]
+    return rankers, [
+        f"no ranker of {surface} could be trained ({problem}): the first stage answers there"
+        for surface, problem in wanting.items()
+    ]
 
 
 def _ranked(
     generators: Generators, rankers: Mapping[str, Ranker], histories: Histories, *, k: int
 ) -> tuple[dict[str, IntArray], dict[str, IntArray]]:
-    """Our lists by surface, and those of the first stage alone, of the same candidates; twice these without rankers."""
+    """Our lists by surface, and those of the first stage alone, of the same candidates.
+
+    A surface without a ranker has the first stage's.
+    """
     if not rankers:
         alone = hybrid_lists(generators, histories, k=k)
         return alone, alone
-    hybrid = HybridLists(k=k)
+    hybrid, scorer = HybridLists(k=k), Scorer(generators, rankers)
     threads = generators.recipe.num_threads
-    ranked = Scorer(generators, rankers).rank(histories, k=k, threads=threads, watch=hybrid.watch)
-    return {surface: lists.items for surface, lists in ranked.items()}, hybrid.lists()
+    ranked = scorer.rank(histories, k=k, surfaces=scorer.surfaces, threads=threads, watch=hybrid.watch)
+    first = hybrid.lists()
+    return first | {surface: lists.items for surface, lists in ranked.items()}, first
 
 
 def _placed(surfaces: dict[str, IntArray], histories: Histories, items: ItemTable, split: Split, k: int) -> ModelLists:

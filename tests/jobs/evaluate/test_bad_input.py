@@ -280,6 +280,24 @@ def test_equal_labels_leave_the_first_stage(evaluate: Evaluate, write: Write) ->
     assert noted(found, "no ranker could be trained")
 
 
+def test_without_new_purchases_the_ranker_of_the_others_stays(evaluate: Evaluate, write: Write) -> None:
+    """Everybody buys the same three things on every visit: nothing can be learnt of what is new."""
+    rows = [
+        (f"u{user}", f"i{(user + 3 * thing) % 10}", 1.5e9 + day * 86400 + user)
+        for user in range(20)
+        for day in range(user % 4, 140, 4)
+        for thing in range(3)
+    ]
+    users, items, times = zip(*rows, strict=True)
+    found = evaluate(
+        "--interactions", write({"user": users, "item": items, "ts": times}), "--min-item-users", "1", "--k", "3"
+    )
+    assert found["model"] == "two_stage"
+    assert noted(found, "no ranker of discover could be trained (the training set is empty")
+    assert found["all"]["recall@3"] == 1.0
+    assert found["users"]["new"] == 0
+
+
 def test_items_without_category(evaluate: Evaluate, write: Write, columns: Columns) -> None:
     catalog = {"item_id": ["i0", "i1"], "category": ["food", None]}
     found = evaluate("--interactions", write(columns), "--items-catalog", write(catalog, "items.parquet"))
