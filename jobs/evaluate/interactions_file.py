@@ -4,7 +4,6 @@ What cannot be used is refused with the column, what was expected, what was foun
 without guessing (doubled rows, rows of weight 0) is mended and said.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.evaluate.file_columns import InputError, described, ids, seconds, weights
+from jobs.evaluate.unused_columns import folded, unused
 from models.interaction_matrix import InteractionLog
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
@@ -37,8 +37,6 @@ _CATALOG: Mapping[str, tuple[str, ...]] = {
     "package_size": ("package_size", "size"),
     "department": ("department",),
 }
-_WEIGHT_LIKE = frozenset({"rating", "quantity", "count", "plays", "play_count", "score", "value", "amount"})
-"""Columns that may be meant as weights: said when they are not used, never guessed."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def read_table(
     else:
         times = np.zeros(rows.num_rows)
         notes.append(f"{file.name} has no time column: all its rows count as simultaneous")
-    notes += _unused(file, rows.column_names, chosen)
+    notes += unused(file, rows, chosen)
     baskets, note = _baskets(
         file, rows, chosen.get("basket"), insists=needs_basket or bool((names or {}).get("basket"))
     )
@@ -205,7 +203,7 @@ def read_catalog(file: Path) -> dict[str, NDArray[Any]]:
         InputError: no item column, or an item described twice.
     """
     rows = read_arrow(file)
-    lower = {_folded(name): name for name in reversed(rows.column_names)}
+    lower = {folded(name): name for name in reversed(rows.column_names)}
     chosen = {name: lower[one] for name, known in _CATALOG.items() for one in reversed(known) if one in lower}
     if "item_id" not in chosen:
         raise InputError(
@@ -221,23 +219,8 @@ def read_catalog(file: Path) -> dict[str, NDArray[Any]]:
     return {"item_id": items, **told}
 
 
-def _folded(name: str) -> str:
-    """A column name as it is compared: `User ID` and `user-id` are `user_id`."""
-    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
-
-
-def _unused(file: Path, present: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
-    if "weight" in chosen:
-        return []
-    return [
-        f"column {name!r} of {file.name} is not used, every row counts once: name it with --weight if it is one"
-        for name in present
-        if _folded(name) in _WEIGHT_LIKE and name not in chosen.values()
-    ]
-
-
 def _columns(file: Path, present: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
-    lower = {_folded(name): name for name in reversed(present)}
+    lower = {folded(name): name for name in reversed(present)}
     chosen = {}
     for name, known in SYNONYMS.items():
         asked = names.get(name)

@@ -115,6 +115,18 @@ def test_a_column_that_may_be_a_weight_is_not_guessed(evaluate: Evaluate, write:
     assert evaluate("--interactions", rated, "--weight", "rating")["notes"] == []
 
 
+def test_kinds_of_rows_that_all_count_as_purchases_are_said(write: Write, columns: Columns) -> None:
+    from jobs.evaluate.interactions_file import read_table
+
+    rows = len(columns["ts"])
+    kinds = [("purchase", "view", "cart")[place % 3] for place in range(rows)]
+    told = read_table(Path(write({**columns, "event_type": kinds}))).notes
+    assert len(told) == 1
+    assert "'event_type' of log.parquet is not used: if its 3 values (cart, purchase, view) are kinds" in told[0]
+    for harmless in (["purchase"] * rows, [f"note {place}" for place in range(rows)]):
+        assert read_table(Path(write({**columns, "event_type": harmless}))).notes == []
+
+
 def test_options_that_do_not_go_together(refused: Refused, write: Write, columns: Columns) -> None:
     log = write(columns)
     assert "expected one of global-time, last-basket, given-split" in refused(
