@@ -112,7 +112,30 @@ def seconds(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float6
     if not np.isfinite(numbers).all():
         bad = int((~np.isfinite(numbers)).sum())
         raise InputError(f"{file}: expected finite numbers in {name!r}, got {bad} that are not: drop those rows")
+    if _written_dates(numbers):
+        raise InputError(
+            f"{file}: expected seconds, milliseconds, ISO 8601 or timestamps in {name!r}, got numbers that read as "
+            f"dates, like {numbers[0]:.0f}: write them as 2017-11-27, with the time of day where it is known"
+        )
     return _of_one_unit(file, name, numbers)
+
+
+def _written_dates(numbers: NDArray[np.float64]) -> bool:
+    """Whether all numbers are dates as people write them, 20171127 or 20171127053000.
+
+    As seconds they would be of August 1970, as milliseconds of the years from 2572 on, and every one a day by chance.
+    """
+    if len(numbers) == 0 or not ((numbers == np.floor(numbers)) & (np.abs(numbers) < 1e15)).all():
+        return False
+    whole = numbers.astype(np.int64)
+    for scale in (1, 10**6):
+        date, clock = np.divmod(whole, scale)
+        month, day = date // 100 % 100, date % 100
+        dates = (date >= 19_000_101) & (date <= 21_001_231) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+        times = (clock < 240_000) & (clock // 100 % 100 < 60) & (clock % 100 < 60)
+        if (dates & times).all():
+            return True
+    return False
 
 
 def _of_one_unit(file: Path, name: str, numbers: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -59,6 +59,16 @@ def test_times_and_ids_that_are_none(refused: Refused, write: Write, columns: Co
     )
 
 
+@pytest.mark.parametrize("scale", [1, 10**6])
+def test_dates_that_are_written_as_numbers(refused: Refused, write: Write, columns: Columns, scale: int) -> None:
+    first: Any = np.datetime64("2017-01-01")
+    days = first + (np.array(columns["ts"]) // 86400 % 140).astype(int)
+    written = [int(str(day).replace("-", "")) * scale + (53000 if scale > 1 else 0) for day in days]
+    said = refused("--interactions", write({**columns, "ts": written}), "--protocol", "last-basket")
+    assert "got numbers that read as dates, like 2017" in said
+    assert "write them as 2017-11-27" in said
+
+
 def test_cuts_outside_the_log(refused: Refused, write: Write, columns: Columns) -> None:
     log = write(columns)
     assert "no event lies before the cut 2001-01-01T00:00:00Z, the first one is at" in refused(
