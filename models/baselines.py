@@ -93,7 +93,7 @@ _LOOK_FOR_NEIGHBOURS = ("user_knn", "tifu_knn")
 
 @dataclass(frozen=True)
 class Bound:
-    """What a baseline of many users was held to: neighbours from `reference_users` of `users`."""
+    """What a model of many users was held to: it learnt from (or looks for neighbours among) so many of them."""
 
     reference_users: int
     users: int

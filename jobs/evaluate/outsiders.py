@@ -14,9 +14,9 @@ import numpy as np
 from features.domains.spec import DISCOVER, HOME
 from jobs.evaluate.file_columns import InputError
 from jobs.evaluate.interactions_file import read_catalog
-from jobs.evaluate.requests import Catalog, Prepared, Request, data_notes, prepare
+from jobs.evaluate.requests import Catalog, Prepared, Request, data_notes, learnt_from, prepare
 from models.base import PAD, IntArray, ModelError
-from models.baselines import BASELINES, baseline_lists, bounds, for_strangers
+from models.baselines import BASELINES, baseline_lists, for_strangers
 from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired_with_each
 from models.generators import Generators
 from models.hybrid import HybridLists, hybrid_lists
@@ -24,7 +24,7 @@ from models.interaction_matrix import InteractionError
 from models.log_training import snapshot_to_rank
 from models.protocols import Split
 from models.ranker import Ranker
-from models.recipe import Recipe, recipe
+from models.recipe import Recipe
 from models.snapshot import Histories, ItemTable
 from models.two_stage import Scorer, fit_where_possible
 
@@ -42,7 +42,7 @@ def evaluate(request: Request, say: Say) -> dict[str, Any]:
 
     Returns:
         `all`, `repeat`, `new` (ours: `<metric>@<k>` -> mean), `models`, `users`, `intervals`, `paired`, `notes`,
-        `bounded` (baselines that did not see everybody), ….
+        `bounded` (models that did not learn from everybody), ….
 
     Raises:
         InputError: on data or options that no result can be had from.
@@ -69,12 +69,13 @@ def compare(request: Request, prepared: Prepared, catalog: Catalog, say: Say) ->
     say("measuring")
     truths = split.views()
     measured = {name: measure_truths(found, truths, request.ks) for name, found in lists.items()}
+    bounded = learnt_from(split, request.chosen_recipe(), sorted({model, "hybrid"} - {"release"}))
     return summary(measured, model) | {
         "protocol": {"name": request.protocol, "k": sorted(request.ks), **prepared.facts},
         "model": model,
         **published,
-        "bounded": {name: asdict(bound) for name, bound in bounds(split).items()},
-        "notes": [*notes, *prepared.notes, *data_notes(split, request, catalog)],
+        "bounded": {name: asdict(bound) for name, bound in bounded.items()},
+        "notes": [*notes, *prepared.notes, *data_notes(split, request, catalog, bounded)],
         "seconds": round(time.monotonic() - begun, 1),
     }
 
@@ -103,8 +104,7 @@ def _all_lists(
     histories, items = snapshot_to_rank(
         split.past, split.moments, min_item_users=prepared.min_item_users, catalog=catalog
     )
-    asked = recipe(request.profile) if request.recipe is None else request.recipe
-    made = replace(_sized(asked, len(split.past)), min_item_users=prepared.min_item_users)
+    made = replace(_sized(request.chosen_recipe(), len(split.past)), min_item_users=prepared.min_item_users)
     made = replace(made, num_threads=request.threads)
     say("fitting the first stage")
     generators = Generators.fit(histories, items, made)

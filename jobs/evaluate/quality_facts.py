@@ -15,6 +15,7 @@ from jobs.evaluate.arena import Arena, K
 from jobs.evaluate.rows import OURS
 from jobs.products import Products
 from models.base import PAD, IntArray
+from models.baselines import Bound
 from models.candidate_features import feature_matrix
 from models.candidates import assemble
 from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired, paired_with_each
@@ -58,7 +59,7 @@ def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
     found: dict[str, Any] = dict(measured[OURS].means().items())
     return found | {
         "users": measured[OURS].users(),
-        "bounded": {name: asdict(bound) for name, bound in arena.bounded.items()},
+        "bounded": {name: asdict(bound) for name, bound in (_sampled(subject) | arena.bounded).items()},
         "intervals": intervals(measured[OURS]),
         "models": {name: one.means() for name, one in measured.items() if name != OURS},
         "paired": paired_with_each(measured[OURS], {name: one for name, one in measured.items() if name != OURS}),
@@ -67,6 +68,12 @@ def comparison(arena: Arena, subject: Subject) -> dict[str, Any]:
         "segments": _by_segment(arena, subject, measured),
         "departments": _by_department(arena, subject, ours),
     }
+
+
+def _sampled(subject: Subject) -> dict[str, Bound]:
+    """Ours, where it learnt from a sample of the users."""
+    learnt, users = len(subject.generators.reference), len(subject.histories)
+    return dict.fromkeys((OURS, "hybrid"), Bound(learnt, users)) if learnt < users else {}
 
 
 def _measured_lists(arena: Arena, subject: Subject, lists: dict[str, IntArray]) -> Measured:

@@ -1,7 +1,7 @@
 """What an evaluation is asked for, and the split and past cuts that a protocol makes of the files."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from jobs.evaluate.file_columns import InputError, seconds_of
 from jobs.evaluate.interactions_file import Table, read_table
-from models.baselines import bounds
+from models.baselines import BASELINES, Bound, bounds
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
 from models.log_training import cuts_by_basket, cuts_in_time
 from models.protocols import Moment, Split, given_split, global_time, last_basket, moment_text
-from models.recipe import Recipe
+from models.recipe import Recipe, recipe
 from models.two_stage import LabelledSnapshot
 
 Protocol = Literal["global-time", "last-basket", "given-split"]
@@ -57,6 +57,10 @@ class Request:
     columns: dict[str, str] = field(default_factory=dict)
     release: str = ""
     threads: int = 2
+
+    def chosen_recipe(self) -> Recipe:
+        """The recipe that was named, or that of the profile; raises ModelError when there is no such profile."""
+        return recipe(self.profile) if self.recipe is None else self.recipe
 
     def check(self) -> None:
         """Raise InputError unless the options go together."""
@@ -221,8 +225,19 @@ def _check_users(table: Table) -> None:
         )
 
 
-def data_notes(split: Split, request: Request, catalog: Catalog) -> list[str]:
-    """What a reader of the figures must know about this data."""
+def learnt_from(split: Split, made: Recipe, ours: Sequence[str]) -> dict[str, Bound]:
+    """Models that learnt from a sample of the users, by name: baselines (`bounds`), and ours where users are many."""
+    users = len(np.unique(split.past.users))
+    sampled = dict.fromkeys(ours, Bound(made.reference_users, users)) if users > made.reference_users else {}
+    return sampled | bounds(split)
+
+
+def data_notes(split: Split, request: Request, catalog: Catalog, bounded: Mapping[str, Bound]) -> list[str]:
+    """What a reader of the figures must know about this data.
+
+    Args:
+        bounded: of `learnt_from`.
+    """
     found = []
     wanting = np.diff(split.truth.indptr) > 0
     cold = int((wanting & split.strangers()).sum())
@@ -235,10 +250,11 @@ def data_notes(split: Split, request: Request, catalog: Catalog) -> list[str]:
     large: Sequence[int] = [k for k in sorted(request.ks) if k > int(known_items.sum())]
     if large:
         found.append(f"k = {large} is more than the {int(known_items.sum())} items of the catalogue: lists end early")
-    for name, bound in bounds(split).items():
+    for name, bound in bounded.items():
+        does = "looked for neighbours among" if name in BASELINES else "learnt factors, neighbours and ranking from"
         found.append(
-            f"{name} looked for neighbours among {bound.reference_users:,} of {bound.users:,} users, a keyed sample: "
-            "it might do better with all of them"
+            f"{name} {does} {bound.reference_users:,} of {bound.users:,} users, a keyed sample: it might do better "
+            "with all of them"
         )
     if "category" in catalog:
         described = set(catalog["item_id"][[one is not None for one in catalog["category"]]].tolist())

@@ -28,7 +28,7 @@ NAMES = {
 
 
 def row_name(name: str, result: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
-    """A model's name in a table of a result; a baseline that did not see everybody says so."""
+    """A model's name in a table of a result; a model that did not learn from everybody says so."""
     shown = names.get(name, name)
     bound = result.get("bounded", {}).get(name)
     return shown if bound is None else f"{shown} ({bound['reference_users']:,} of {bound['users']:,} users)"

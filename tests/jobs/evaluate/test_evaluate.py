@@ -152,6 +152,22 @@ def test_a_tuned_recipe_trains_our_lists(evaluate: Evaluate, write: Write, colum
     )
     assert found["all"] != usual["all"]
     assert found["models"] == usual["models"]
+    assert usual["bounded"] == {}
+
+
+def test_lists_that_are_learnt_from_a_sample_say_so(
+    evaluate: Evaluate, write: Write, columns: Columns, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from jobs.recipes import write_recipe
+    from models.recipe import FAST
+
+    write_recipe(tmp_path / "few.json", replace(FAST, reference_users=30), {})
+    found = evaluate("--interactions", write(columns), "--recipe", str(tmp_path / "few.json"))
+    told = {"reference_users": 30, "users": 40}
+    assert found["bounded"] == {"hybrid": told, "two_stage": told}
+    assert sum("from 30 of 40 users, a keyed sample" in note for note in found["notes"]) == 2
 
 
 def test_lists_of_a_release_after_the_cut_are_said_to_have_seen_the_truth() -> None:
