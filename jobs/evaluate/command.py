@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.evaluate import options
 from jobs.failure_view import tell_failure
 
 WRONG_INPUT = 2
@@ -16,92 +17,58 @@ def _say(message: str) -> None:
     print(f"[evaluate] {message}", file=sys.stderr, flush=True)
 
 
-def _moment(text: str) -> float | None:
-    """Seconds of an ISO 8601 moment or of a number; a moment without a time zone is taken as UTC."""
-    from datetime import UTC, datetime
-
-    from jobs.evaluate.file_columns import InputError
-
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as problem:
-        raise InputError(
-            f"--cut: expected ISO 8601 or seconds, got {text!r}: for example 2017-11-27T05:00:00Z"
-        ) from problem
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
 def evaluate(  # noqa: PLR0917  (typer makes options of them, not positions)
-    interactions: Annotated[
-        Path | None,
-        typer.Option(help="Parquet (a file or Spark's folder) or CSV: user, item, time[, weight][, basket]."),
-    ] = None,
-    protocol: Annotated[str, typer.Option(help="global-time | last-basket | given-split")] = "global-time",
-    train: Annotated[Path | None, typer.Option(help="Train file of a published split.")] = None,
-    test: Annotated[Path | None, typer.Option(help="Test file of a published split.")] = None,
-    cut: Annotated[str, typer.Option(help="Moment of the global split; default: one window before the end.")] = "",
-    window_days: Annotated[float, typer.Option(help="Days after the cut that hold the truth.")] = 28.0,
+    interactions: options.Interactions = None,
+    protocol: options.ProtocolName = "global-time",
+    train: options.TrainFile = None,
+    test: options.TestFile = None,
+    cut: options.Cut = "",
+    window_days: options.WindowDays = 28.0,
     k: Annotated[list[int] | None, typer.Option(help="List lengths; repeat it. Default: 10 and 20.")] = None,
-    min_item_users: Annotated[int, typer.Option(min=1, help="Users an item needs before the cut.")] = 10,
-    min_baskets: Annotated[int, typer.Option(min=1, help="last-basket: baskets a user needs before the last.")] = 3,
-    min_item_purchases: Annotated[int, typer.Option(min=1, help="last-basket: purchases an item needs.")] = 5,
-    moment: Annotated[
-        str, typer.Option(help="last-basket: lists made at the previous or at the next basket.")
-    ] = "previous",
-    items_catalog: Annotated[
-        Path | None, typer.Option(help="Item file: item, category, product_type, brand, …")
-    ] = None,
+    min_item_users: options.MinItemUsers = 10,
+    min_baskets: options.MinBaskets = 3,
+    min_item_purchases: options.MinItemPurchases = 5,
+    moment: options.MomentName = "previous",
+    items_catalog: options.ItemsCatalog = None,
     profile: Annotated[str, typer.Option(help="fast | quality")] = "fast",
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe to train with, of `sluice tune --out`; instead of a profile.")
     ] = None,
     release: Annotated[str, typer.Option(help="Score published lists instead: current, or a release id.")] = "",
-    user: Annotated[str, typer.Option(help="Name of the user column.")] = "",
-    item: Annotated[str, typer.Option(help="Name of the item column.")] = "",
-    time: Annotated[str, typer.Option(help="Name of the time column (seconds, ms, ISO 8601 or timestamps).")] = "",
-    weight: Annotated[str, typer.Option(help="Name of the weight column.")] = "",
-    basket: Annotated[str, typer.Option(help="Name of the basket column.")] = "",
+    user: options.UserColumn = "",
+    item: options.ItemColumn = "",
+    time: options.TimeColumn = "",
+    weight: options.WeightColumn = "",
+    basket: options.BasketColumn = "",
     threads: Annotated[int, typer.Option(min=1)] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure our lists beside every baseline on any data set; exit 2 names what is wrong with the input."""
     from jobs.evaluate.file_columns import InputError
     from jobs.evaluate.outsiders import evaluate as run
-    from jobs.evaluate.requests import Request
     from jobs.recipes import RecipeError, read_recipe
 
-    names = {"user": user, "item": item, "time": time, "weight": weight, "basket": basket}
     try:
-        if moment not in ("previous", "next"):
-            raise InputError(f"--moment: expected previous or next, got {moment!r}: choose one")
-        result = run(
-            Request(
-                protocol=protocol,  # type: ignore[arg-type]  # checked by Request
-                interactions=interactions,
-                train=train,
-                test=test,
-                cut=_moment(cut),
-                window_days=window_days,
-                ks=tuple(sorted(set(k or (10, 20)))),
-                min_item_users=min_item_users,
-                min_baskets=min_baskets,
-                min_item_purchases=min_item_purchases,
-                moment=moment,  # type: ignore[arg-type]
-                catalog=items_catalog,
-                profile=profile,
-                recipe=None if recipe is None else read_recipe(recipe),
-                columns={name: column for name, column in names.items() if column},
-                release=release,
-                threads=threads,
-            ),
-            _say,
+        request = options.file_request(
+            protocol=protocol,
+            interactions=interactions,
+            train=train,
+            test=test,
+            cut=cut,
+            window_days=window_days,
+            ks=tuple(sorted(set(k or (10, 20)))),
+            min_item_users=min_item_users,
+            min_baskets=min_baskets,
+            min_item_purchases=min_item_purchases,
+            moment=moment,
+            catalog=items_catalog,
+            profile=profile,
+            recipe=None if recipe is None else read_recipe(recipe),
+            columns={"user": user, "item": item, "time": time, "weight": weight, "basket": basket},
+            release=release,
+            threads=threads,
         )
+        result = run(request, _say)
     except (InputError, RecipeError) as problem:
         tell_failure(f"sluice evaluate: {problem}", as_json=as_json)
         raise typer.Exit(WRONG_INPUT) from problem

@@ -99,3 +99,35 @@ def test_the_command_shows_the_recipe_and_names_a_file_that_is_not_there(tmp_pat
     refused = CliRunner().invoke(app, ["tune", "--interactions", str(tmp_path / "absent.parquet")])
     assert refused.exit_code == 2
     assert "absent.parquet" in refused.output
+
+
+def test_files_of_ones_own_are_read_and_cut_as_an_evaluation_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobs.train import search
+    from tests.jobs.evaluate.conftest import shop
+
+    told: list[Any] = []
+
+    def searched(snapshots: Any, recipe: Any, **_: Any) -> Tuned:
+        told.append((snapshots, recipe))
+        return Tuned(recipe, "abc")
+
+    monkeypatch.setattr(search, "search", searched)
+    rows = zip(*shop(users=12, days=100).values(), strict=True)
+    lines = [f"{user};{item};{moment:.0f};{basket}" for user, item, moment, basket in rows]
+    (tmp_path / "log.csv").write_text("\n".join(["who;what;when;trip", *lines]))
+    named = ["--user", "who", "--item", "what", "--time", "when", "--basket", "trip", "--json"]
+    command = ["tune", "--interactions", str(tmp_path / "log.csv"), *named]
+    for more in (["--window-days", "14", "--min-item-users", "3"], ["--protocol", "last-basket"]):
+        done = CliRunner().invoke(app, [*command, *more])
+        assert done.exit_code == 0, done.output
+    (in_time, first), (by_basket, second) = told
+    assert (len(in_time), len(by_basket)) == (3, 3)
+    assert (first.min_item_users, second.min_item_users) == (3, 1)
+    assert min(in_time[-1].items.statistics["item_buyers"]) >= 3
+    assert min(by_basket[-1].items.statistics["item_buyers"]) < 10
+    assert len(by_basket[-1].histories) == 12
+    refused = CliRunner().invoke(app, [*command, "--min-item-users", "1000"])
+    assert refused.exit_code == 2
+    assert "--min-item-users" in refused.output
