@@ -17,11 +17,12 @@ def conclusion(found: Mapping[str, Any]) -> str:
     """What the figures say of the targets, in words that hold whatever they are."""
     oracle, ours = ([f"{found[view][name]['ndcg@20']:.4f}" for view in VIEWS] for name in ("oracle", "ours"))
     return (
-        "The estimate is the oracle: rankers that learnt the test window's own labels, with these candidates and "
-        f"features, reach {oracle[0]} (all) and {oracle[1]} (new); ours, in the same run, {ours[0]} and {ours[1]}. "
-        "What lies above wants information that is not in the log. The calibrated row is no bound: it takes our "
-        "probabilities for the truth and purchases for independent, and real ones are neither; it tells how much of "
-        "what a perfect ranking would find is chance."
+        "The oracle estimates what these candidates and features allow: rankers that learnt the test window's own "
+        f"labels with them reach {oracle[0]} (all) and {oracle[1]} (new); ours, in the same run, {ours[0]} and "
+        f"{ours[1]}. It bounds no other retrieval and no other features of the same log: what lies above it wants one "
+        "of those, or information that is not in the log. The calibrated row is no bound: it takes our probabilities "
+        "for the truth and purchases for independent, and real ones are neither; it tells how much of what a perfect "
+        "ranking would find is chance."
     )
 
 

@@ -69,7 +69,10 @@ def _ceiling(report: Mapping[str, Any]) -> str:
     found = report.get("ceiling")
     if not found:
         return ""
-    return f"**The ceiling of E1.** {conclusion(found)} Rows, intervals and what was tried: models/README.md."
+    return (
+        f"**The ceiling of E1.** {conclusion(found)} Rows and intervals of a run without the lake, and what was tried: "
+        "models/README.md."
+    )
 
 
 def _beside(report: Mapping[str, Any]) -> str:

@@ -69,5 +69,6 @@ def test_the_report_shows_the_ceiling_beside_the_targets(found: dict[str, dict[s
     for view in ("all", "new"):
         assert f"{found[view]['oracle']['ndcg@20']:.4f} [" in shown
         assert f"{found[view]['oracle']['ndcg@20']:.4f} ({view})" in conclusion(found)
+    assert "It bounds no other retrieval and no other features of the same log" in conclusion(found)
     assert "<td>target</td><td>0.41</td><td>0.068</td>" in shown
     assert section(None, {}) == ""
