@@ -33,6 +33,21 @@ class RecommenderSource:
         return np.where(np.isfinite(found), found, np.float32(0)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class HistorySource:
+    """What users bought themselves, fading by eight weeks: as the first stage ranks it.
+
+    Attributes:
+        width: number of items.
+    """
+
+    width: int
+
+    def scores(self, histories: Histories) -> Floats:
+        found: Floats = histories.matrix(histories.statistics["decay_56d"], self.width).toarray()
+        return found
+
+
 def history_matrix(histories: Histories, items: ItemTable, statistic: str = "purchases") -> InteractionMatrix:
     """What users bought as the matrix that recommenders fit on: a statistic of `PAIR_STATISTICS` per pair."""
     weights = histories.matrix(np.nan_to_num(histories.statistics[statistic]), len(items))

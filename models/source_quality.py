@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from features.ranking import GENERATORS
 from models.base import IntArray, ModelError, top_k
-from models.candidate_sources import CandidateSource
+from models.candidate_sources import CandidateSource, HistorySource
 from models.candidates import BLEND, blended, yardstick
 from models.generators import Generators
 from models.metrics import measure
@@ -97,6 +97,40 @@ def measure_sources(
         )
         for name in sources
     }
+
+
+def measure_history(
+    histories: Histories,
+    items: ItemTable,
+    truth: sp.csr_matrix,
+    *,
+    sizes: Sequence[int] = SIZES,
+    block: int = 256,
+) -> SourceQuality | None:
+    """Users' own histories, most bought lately first, as the source of what they buy again; no other is asked for it.
+
+    So recall is that of true pairs which had been bought before, and `only_here` the share of them it finds at all.
+
+    Returns:
+        None when nobody bought anything again.
+    """
+    wanted = sp.csr_matrix(truth - _new(histories, items, truth))
+    wanted.eliminate_zeros()
+    if wanted.nnz == 0:
+        return None
+    source, lists = HistorySource(len(items)), []
+    begun = time.process_time()
+    for part in histories.blocks(block):
+        scores = source.scores(part)
+        lists.append(top_k(np.where(scores > 0, scores, -np.inf), max(sizes)).items)
+    spent = 1000 * (time.process_time() - begun) / len(histories)
+    best = np.vstack(lists)
+    return SourceQuality(
+        recall={size: measure(best, wanted, size).mean()["recall"] for size in sizes},
+        only_here=float(_found(best, wanted).mean()),
+        overlap={},
+        ms_per_user=spent,
+    )
 
 
 def measure_hybrid(

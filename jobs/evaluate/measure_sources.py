@@ -23,7 +23,7 @@ from jobs.run import JobContext, NothingToDo
 from jobs.snapshots import read_histories, read_items, read_labels, read_segments
 from models.cold_start import measure_cold_users
 from models.generators import Generators
-from models.source_quality import HYBRID, measure_hybrid, measure_sources, users_with_new
+from models.source_quality import HYBRID, measure_history, measure_hybrid, measure_sources, users_with_new
 from models.two_stage import truth_matrix
 
 _AT_MOST = 1024
@@ -49,14 +49,17 @@ def main(context: JobContext) -> None:
     context.progress(f"{len(rows)} users and {len(items)} items as of {cut.isoformat()}")
     generators = Generators.fit(everybody, items, recipe)
     sources = {name: generators.source(name) for name in GENERATORS}
-    sources |= more_sources(lake, context.config, cut, everybody, items)
+    log = purchases_before(lake, cut)
+    sources |= more_sources(lake, context.config, cut, everybody, items, log=log)
     context.progress(f"measuring {len(sources)} sources")
     found = measure_sources(sources, histories, items, wanted)
     hybrid = measure_hybrid(generators, histories, wanted)
+    own = measure_history(histories, items, wanted)
     result: dict[str, Any] = {
         "as_of": cut.isoformat(),
         "users": len(rows),
         "hybrid": hybrid[HYBRID],
+        "history": None if own is None else own.as_dict(),
         "sources": {
             name: one.as_dict() | {"hybrid_without": hybrid.get(name), "production": name in GENERATORS}
             for name, one in found.items()
@@ -64,7 +67,7 @@ def main(context: JobContext) -> None:
     }
     context.progress("users cut down to a few baskets")
     cold = measure_cold_users(
-        purchases_before(lake, cut), everybody, items, truth,
+        log, everybody, items, truth,
         as_of=cut.timestamp(), segments=read_segments(lake), recipe=recipe,
     )  # fmt: skip
     result["cold"] = {label: asdict(one) for label, one in cold.items()}

@@ -11,6 +11,7 @@ from jobs.lake import Lake
 from jobs.settings import Settings
 from jobs.snapshots import read_segments
 from jobs.text_encoder import text_encoder
+from models.baselines import REFERENCE_USERS
 from models.candidate_sources import CandidateSource, RecommenderSource, history_matrix
 from models.content import ContentRecommender, Word2VecRecommender
 from models.cooccurrence import CooccurrenceRecommender
@@ -20,15 +21,20 @@ from models.promoted import PromotedSource
 from models.scoring import ScoringRecommender
 from models.segments import SegmentPopularityRecommender
 from models.snapshot import Histories, ItemTable
+from models.tifu import TIFUKNNRecommender, temporal_frequencies
 
 TEXT_COLUMNS = ("title", "category", "brand")
 """What the words of an item are taken from."""
 
 
 def more_sources(
-    lake: Lake, config: Settings, cut: datetime, histories: Histories, items: ItemTable
+    lake: Lake, config: Settings, cut: datetime, histories: Histories, items: ItemTable, *, log: InteractionLog
 ) -> dict[str, CandidateSource]:
-    """Content, Word2Vec over baskets, co-occurrence by BM25 and lift, promotions, and segments of users."""
+    """Content, Word2Vec over baskets, co-occurrence by BM25 and lift, TIFU-KNN, promotions, and segments of users.
+
+    Args:
+        log: purchases before the cut, with their baskets.
+    """
     recent = history_matrix(histories, items, "decay_112d")
     texts = product_texts(lake)
     models: dict[str, ScoringRecommender] = {
@@ -39,7 +45,19 @@ def more_sources(
         "segments": SegmentPopularityRecommender(read_segments(lake)),
     }
     found: dict[str, CandidateSource] = {name: RecommenderSource(model.fit(recent)) for name, model in models.items()}
+    next_basket = TIFUKNNRecommender(reference_users=REFERENCE_USERS)
+    found["tifu_knn"] = RecommenderSource(next_basket.fit(over_items(temporal_frequencies(log), items)))
     return found | {"promotions": PromotedSource(items)}
+
+
+def over_items(matrix: InteractionMatrix, items: ItemTable) -> InteractionMatrix:
+    """The columns of the items that may be recommended, in their order."""
+    pairs = matrix.weights.tocoo()
+    columns = items.ids.positions(matrix.items.ids)[pairs.col]
+    kept = columns >= 0
+    shape = (pairs.shape[0], len(items))
+    of_items = sp.csr_matrix((pairs.data[kept], (pairs.row[kept], columns[kept])), shape)
+    return InteractionMatrix.of(matrix.users, items.ids, of_items)
 
 
 def _columns(lake: Lake, table: Any, names: list[str], where: Any = None) -> dict[str, Any]:

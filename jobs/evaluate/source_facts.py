@@ -7,7 +7,7 @@ from typing import Any
 
 from features.ranking import GENERATORS
 from models.generators import Generators
-from models.source_quality import HYBRID, measure_hybrid, measure_sources, users_with_new
+from models.source_quality import HYBRID, measure_history, measure_hybrid, measure_sources, users_with_new
 from models.two_stage import LabelledSnapshot
 
 USERS = 256
@@ -29,7 +29,7 @@ def source_facts(
     """
     rows = users_with_new(snapshot.histories, snapshot.items, snapshot.truth, at_most=USERS)
     stored = sources_file(home)
-    measured = {"users": len(rows), "sources": {}, "hybrid": None}
+    measured: dict[str, Any] = {"users": len(rows), "sources": {}, "hybrid": None, "history": None}
     if len(rows):
         histories, truth = snapshot.histories.take(rows), snapshot.truth[rows]
         sources = {name: generators.source(name) for name in GENERATORS}
@@ -37,6 +37,8 @@ def source_facts(
         hybrid = measure_hybrid(generators, histories, truth)
         measured["sources"] = {name: one.as_dict() | {"hybrid_without": hybrid[name]} for name, one in found.items()}
         measured["hybrid"] = hybrid[HYBRID]
+        own = measure_history(histories, snapshot.items, truth)
+        measured["history"] = None if own is None else own.as_dict()
     return measured | {
         "shares": {surface: dict(of) for surface, of in shares.items()},
         "validation": json.loads(stored.read_text()) if stored.exists() else None,

@@ -87,7 +87,7 @@ def filled(job_context: Callable[..., Any]) -> Any:
 def test_all_sources_are_measured_and_kept_for_the_report(filled: Any) -> None:
     measure_sources.main(filled)
     kept = json.loads(measure_sources.sources_file(filled.config.home).read_text())
-    more = {"content", "word2vec", "item_knn_bm25", "item_knn_lift", "segments", "promotions"}
+    more = {"content", "word2vec", "item_knn_bm25", "item_knn_lift", "segments", "promotions", "tifu_knn"}
     assert set(kept["sources"]) >= {*GENERATORS, *more}
     assert kept["as_of"] == CUT.isoformat()
     assert 0 < kept["users"] <= 40
@@ -96,6 +96,8 @@ def test_all_sources_are_measured_and_kept_for_the_report(filled: Any) -> None:
         assert (one["hybrid_without"] is None) == (name not in GENERATORS)
         assert 0 <= one["recall"]["300"] <= 1
     assert kept["sources"]["content"]["recall"]["300"] > 0
+    assert kept["sources"]["tifu_knn"]["recall"]["300"] > 0
+    assert kept["history"]["recall"]["300"] == kept["history"]["only_here"] == 1.0  # nobody has bought more items
     assert filled.report["hybrid"] > 0
     assert set(kept["cold"]["0 baskets"]["ndcg"]) == {"popularity", "segments"}
     assert set(kept["cold"]["1 basket"]["ndcg"]) == {"popularity", "segments", "hybrid"}

@@ -215,7 +215,11 @@ def test_every_source_is_measured_and_shown_beside_its_share(report: dict[str, A
     assert found["hybrid"] > 0
     assert all(0 <= one["recall"]["20"] <= one["recall"]["300"] <= 1 for one in found["sources"].values())
     assert all(one["hybrid_without"] is not None for one in found["sources"].values())
+    own = found["history"]
+    assert 0 < own["recall"]["20"] <= own["recall"]["100"] == own["recall"]["300"] == own["only_here"] == 1.0
     text = page(report)
+    assert f"<td>history (of what is bought again)</td><td>{own['recall']['20']:.4f}</td>" in text
+    assert "<td></td>" not in source_table(found)
     assert "90.0%" in text
     assert "evaluate.measure_sources" in text
     extra = {"content": found["sources"]["als"] | {"production": False, "hybrid_without": None}}
