@@ -7,8 +7,8 @@ from jobs.scale.report import FLAT, SLACK, gains, growth, markdown, verdicts, wr
 from jobs.scale.stages import Stage
 
 
-def stage(size: int, seconds: float, name: str = "features", driver: int = 900) -> Stage:
-    return Stage(size, name, 100 * size, 1000 * size, seconds, 2 * seconds, driver, 100, 2000, 1000)
+def stage(size: int, seconds: float, name: str = "features", driver: int = 900, job: int = 100) -> Stage:
+    return Stage(size, name, 100 * size, 1000 * size, seconds, 2 * seconds, driver, job, 2000, 1000)
 
 
 LINEAR = [stage(1, 10), stage(3, 24), stage(10, 80)]
@@ -23,10 +23,12 @@ def test_a_verdict_says_yes_or_no_for_cost_and_for_memory() -> None:
     slow, fine = verdicts([*QUADRATIC, *LINEAR])
     assert "score" in slow
     assert "no faster than the data: **no**" in slow
-    assert "flat: **no** (900 -> 7,000 MiB)" in slow
+    assert "flat: **no** (900 -> 7,000 MiB; the job alone 100 -> 100, 1.0 times for 10 times the users)" in slow
     assert "no faster than the data: **yes**" in fine
     assert "flat: **yes**" in fine
     assert verdicts(LINEAR[:1]) == []  # one size says nothing of growth
+    hidden = verdicts([stage(1, 10), stage(10, 80, driver=1100, job=240)])[0]  # behind the engine's heap
+    assert "flat: **no** (900 -> 1,100 MiB; the job alone 100 -> 240, 2.4 times for 10 times the users)" in hidden
 
 
 def test_a_late_jump_is_not_hidden_by_a_cheap_start() -> None:
