@@ -185,14 +185,14 @@ def _placed(surfaces: dict[str, IntArray], histories: Histories, items: ItemTabl
 
 
 def _sized(made: Recipe, rows: int) -> Recipe:
-    """The recipe for a log of few rows: smaller leaves, every negative."""
+    """The recipe for a log of few rows: smaller leaves (unless its own were tuned), every negative."""
     if rows >= _SMALL_LOG:
         return made
     leaf = {"min_data_in_leaf": max(3, 100 * rows // _SMALL_LOG)}
     return replace(
         made,
-        all_booster={**made.all_booster, **leaf},
-        new_booster={**made.new_booster, **leaf},
+        all_booster={**leaf, **made.all_booster},
+        new_booster={**leaf, **made.new_booster},
         sampled_negatives=1.0,
         sampled_history=1.0,
     )

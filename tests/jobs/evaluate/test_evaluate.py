@@ -155,6 +155,17 @@ def test_a_tuned_recipe_trains_our_lists(evaluate: Evaluate, write: Write, colum
     assert usual["bounded"] == {}
 
 
+def test_leaves_that_were_tuned_stay_on_a_small_log() -> None:
+    from dataclasses import replace
+
+    from jobs.evaluate.outsiders import _sized
+    from models.recipe import FAST
+
+    tuned = replace(FAST, all_booster={**FAST.all_booster, "min_data_in_leaf": 40})
+    assert _sized(tuned, 1000).all_booster["min_data_in_leaf"] == 40
+    assert _sized(tuned, 1000).new_booster["min_data_in_leaf"] == 3
+
+
 def test_lists_that_are_learnt_from_a_sample_say_so(
     evaluate: Evaluate, write: Write, columns: Columns, tmp_path: Path
 ) -> None:
