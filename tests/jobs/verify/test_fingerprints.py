@@ -34,6 +34,8 @@ def test_order_and_wall_time_do_not_count_and_one_value_does(tmp_path: Path) -> 
     changed = [*ROWS[:1], ("u2", [], 2.0), ("u2", [], 2.0)]  # XOR alone would not see a pair that changes together
     assert one != fingerprint(_lake(tmp_path / "three", changed, 1), spec)
     assert one != fingerprint(_lake(tmp_path / "four", ROWS[:2], 1), spec)
+    single = [fingerprint(_lake(tmp_path / name, [(name, [], 1.0)], 1), spec) for name in ("five", "six")]
+    assert single[0] != single[1]
 
 
 def test_a_table_that_is_not_there_has_none_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
