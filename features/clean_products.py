@@ -1,4 +1,7 @@
-"""products: bronze dump rows -> typed catalog rows. Grain: one row per product and dump; the newest wins in silver."""
+"""products: bronze dump rows -> typed catalog rows. Grain: one row per product and dump; the newest wins in silver.
+
+`product_versions` keeps those that lost, too: how a product was described at each moment of the past.
+"""
 
 from datetime import datetime
 
@@ -7,6 +10,7 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from features.clean_rules import (
+    EARLIEST,
     MAX_AMOUNT,
     Cleaned,
     Rule,
@@ -37,6 +41,8 @@ COLUMNS = (
     C.ITEM_ID, C.TITLE, C.DEPARTMENT, C.BRAND, C.CATEGORY, C.PRODUCT_TYPE, C.PACKAGE_SIZE, C.MANUFACTURER_ID, C.PRICE,
     C.STOCK, C.IS_ACTIVE, C.FLAGS, C.UPDATED_AT, C.SOURCE_KEY,
 )  # fmt: skip
+DESCRIPTIVE = (C.DEPARTMENT, C.CATEGORY, C.PRODUCT_TYPE, C.BRAND, C.MANUFACTURER_ID, C.PACKAGE_SIZE)
+"""What features know an item by; STRING, null where the catalog is silent."""
 
 
 def clean_products(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned:
@@ -81,3 +87,9 @@ def clean_products(bronze: DataFrame, *, domain: Domain, now: datetime) -> Clean
         *provenance(bronze, RAW_COLUMNS),
     )
     return split(typed_rows, COLUMNS)
+
+
+def product_versions(accepted: DataFrame) -> DataFrame:
+    """Accepted product rows as descriptions since `updated_at`; one without that has stood always."""
+    since = F.coalesce(F.col(C.UPDATED_AT), F.lit(EARLIEST)).alias(C.UPDATED_AT)
+    return accepted.select(C.ITEM_ID, *DESCRIPTIVE, since, C.SOURCE_KEY)

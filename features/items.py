@@ -1,36 +1,53 @@
 """Pairs, catalog and promotions -> what an item is and how it moves, as of each cut."""
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from features import columns as c
+from features.clean_products import DESCRIPTIVE
 from features.interactions import as_float, exact_mean, exact_sum
 from features.ranking import ITEM_FEATURES
 
-CATALOG_COLUMNS = (c.DEPARTMENT, c.CATEGORY, c.PRODUCT_TYPE, c.BRAND, c.MANUFACTURER_ID, c.PACKAGE_SIZE)
-"""Descriptions of gold.item_features; STRING, null where the catalog is silent."""
+_BEFORE, _SINCE, _UNTIL = "_before", "_since", "_until"
 
 
-def build_item_features(pair_features: DataFrame, products: DataFrame, promotions: DataFrame) -> DataFrame:
-    """One row per (as_of, item) bought before the cut and known to the catalog.
+def build_item_features(pair_features: DataFrame, versions: DataFrame, promotions: DataFrame) -> DataFrame:
+    """One row per (as_of, item) bought before the cut and known to the catalog, described as it was at the cut.
 
     Args:
         pair_features: gold.pair_features.
-        products: silver.products.
+        versions: silver.product_versions.
         promotions: output of `trending.build_promotion_features`.
     """
     moved = _movement(pair_features.where(F.col("purchases") > 0))
-    described = products.select(c.ITEM_ID, *CATALOG_COLUMNS)
-    joined = moved.join(described, on=c.ITEM_ID, how="inner").join(promotions, on=[c.AS_OF, c.ITEM_ID], how="left")
+    cut, since, until = F.col(c.AS_OF), F.col(_SINCE), F.col(_UNTIL)
+    stood = (since.isNull() | (since < cut)) & (until.isNull() | (until >= cut))
+    described = moved.join(_descriptions(versions), on=c.ITEM_ID, how="inner").where(stood)
+    joined = described.join(promotions, on=[c.AS_OF, c.ITEM_ID], how="left")
     pushed = ("mailer_stores", "front_mailer_stores", "display_stores", "mailer_stores_2w")
     return joined.select(
         c.AS_OF,
         c.ITEM_ID,
-        *CATALOG_COLUMNS,
+        *DESCRIPTIVE,
         *(
             as_float(F.coalesce(F.col(name), F.lit(0)) if name in pushed else F.col(name), name)
             for name in ITEM_FEATURES
         ),
+    )
+
+
+def _descriptions(versions: DataFrame) -> DataFrame:
+    """Every description of an item, and since and until when it stood: the first since ever, the newest until further
+    notice. An update that leaves it as it was, of a price or a stock, begins none."""
+    of_item = Window.partitionBy(c.ITEM_ID).orderBy(c.UPDATED_AT)
+    description = F.struct(*DESCRIPTIVE)
+    before = F.lag(description).over(of_item).alias(_BEFORE)
+    told = versions.select(c.ITEM_ID, c.UPDATED_AT, *DESCRIPTIVE, before)
+    return told.where(~description.eqNullSafe(F.col(_BEFORE))).select(
+        c.ITEM_ID,
+        *DESCRIPTIVE,
+        F.when(F.col(_BEFORE).isNotNull(), F.col(c.UPDATED_AT)).alias(_SINCE),
+        F.lead(c.UPDATED_AT).over(of_item).alias(_UNTIL),
     )
 
 

@@ -102,7 +102,7 @@ def _surfaces(report: Mapping[str, Any]) -> str:
 def _how_we_know(report: Mapping[str, Any]) -> str:
     return (
         "How we know: nothing after a cut reaches a feature or a list (`tests/leakage`: every feature and every "
-        "computed gold column by name, but the catalog's descriptions, which are those of today; the checks do fail "
+        "gold column of features by name, the catalog's descriptions among them; the checks do fail "
         "for planted features that see the future, and all tables move when later rows are dated back), figures equal "
         "an oracle of pandas and scikit-learn "
         "(`tests/jobs/evaluate/test_oracle.py`), the gate refuses poisoned models (`tests/jobs/train/test_drills.py`), "

@@ -1,17 +1,16 @@
 """Silver -> gold features as of the current business day and of the past cuts that training needs.
 
-Reads silver.events, silver.products, silver.promotions; writes every gold table but gold.topk. A table ends up holding
-exactly the wanted moments: `as_of` and the cuts; a run replaces those that its inputs have changed and drops the others
-in one commit. The event weights of the domain are an input: changed, all moments are built again. gold.user_features
-is committed last and says which inputs the whole set holds.
+Reads silver.events, silver.product_versions, silver.promotions; writes every gold table but gold.topk. A table ends up
+holding exactly the wanted moments: `as_of` and the cuts; a run replaces those that its inputs have changed and drops
+the others in one commit. The event weights of the domain are an input: changed, all moments are built again.
+gold.user_features is committed last and says which inputs the whole set holds.
 """
 
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -28,22 +27,14 @@ from features.trending import build_popularity, build_promotion_features
 from features.users import build_user_features
 from jobs import clock
 from jobs.catalog import GOLD, SILVER, TableSpec
-from jobs.cuts import training_windows
 from jobs.failpoints import failpoint
+from jobs.gold.plan import SIGNALS, Plan, plan_moments
 from jobs.lake import Lake, commit_metadata
 from jobs.run import JobContext, NothingToDo
 from jobs.session import connect
-from jobs.snapshots import moments_of
 
-_INPUTS = ("events", "products", "promotions")
-_ROWS_PER_SLICE = 400_000
+_INPUTS = ("events", "product_versions", "promotions")
 _FEW_USERS = 200_000
-_MIN_HISTORY = timedelta(days=14)
-"""A cut with less history before it teaches nothing."""
-_MIN_SHARE = 0.02
-"""Nor does one with hardly an event before it: a single late event would otherwise pass for weeks of history."""
-_SIGNALS = "signals"
-"""Among the inputs of a commit: a number of the domain's event weights, which every row rests on."""
 _ENGINE = {
     # Sums over millions of groups that are as wide as ours spill when they are few: by size, not by cores
     "spark.sql.shuffle.partitions": "32",
@@ -56,41 +47,6 @@ _ENGINE = {
     # A handful of moments are a handful of open files: sorting wide rows by moment first would cost more
     "spark.sql.maxConcurrentOutputFileWriters": "16",
 }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which moments the gold tables are to hold, and which of them must be built again.
-
-    Attributes:
-        as_of: what the next lists are scored at.
-        windows: past cut -> end of its label window.
-        stale: moments whose pairs have changed.
-        stale_labels: cuts whose labels have changed, or that are held though nobody wants them any more.
-        restocked: whether the catalog or the promotions have changed, so that items of all moments are stale.
-        events: rows of silver.events, the size of the work.
-    """
-
-    as_of: datetime
-    windows: dict[datetime, datetime]
-    stale: tuple[datetime, ...]
-    stale_labels: tuple[datetime, ...]
-    restocked: bool
-    events: int = 0
-
-    def slices(self, cores: int) -> int:
-        """Parts that the users are divided into: as many as keep the sums of one part in a task's memory, in rounds
-        that keep every core at work."""
-        needed = max(1, -(-self.events * len(self.stale) // _ROWS_PER_SLICE))
-        return -(-needed // cores) * cores
-
-    @property
-    def wanted(self) -> tuple[datetime, ...]:
-        return (*sorted(self.windows), self.as_of)
-
-    @property
-    def stale_items(self) -> tuple[datetime, ...]:
-        return self.wanted if self.restocked else self.stale
 
 
 def _number_of(signals: Mapping[str, Signal]) -> int:
@@ -153,7 +109,7 @@ class _Builder:
         are too many to be sent to every task."""
         before, events = self.lake.committed_inputs(GOLD["gold.basket_features"]), SILVER["events"]
         taken, newest = before.get(events.name), self.inputs[events.name]
-        if taken is None or taken > newest or before.get(_SIGNALS) != self.inputs[_SIGNALS]:
+        if taken is None or taken > newest or before.get(SIGNALS) != self.inputs[SIGNALS]:
             return None
         moments = (datetime.fromtimestamp(before[c.AS_OF], UTC), self.plan.as_of)
         passed = F.col(c.EVENT_TIME).between(F.lit(min(moments)), F.lit(max(moments)))
@@ -203,7 +159,8 @@ class _Builder:
         weeks = {cut: _last_week(self.spec.calendar, cut) for cut in stale}
         pushed = build_promotion_features(self.silver["promotions"], last_weeks=weeks)
         pairs = _of_moments(self._gold("pair_features"), stale)
-        self._write("item_features", build_item_features(pairs, self.silver["products"], pushed), stale, plan.wanted)
+        described = build_item_features(pairs, self.silver["product_versions"], pushed)
+        self._write("item_features", described, stale, plan.wanted)
         items = _of_moments(self._gold("item_features"), stale)
         self._write("popularity", build_popularity(items), stale, plan.wanted)
 
@@ -224,38 +181,6 @@ def _last_week(calendar: Calendar, cut: datetime) -> int:
     return calendar.week_of(cut) - 1
 
 
-def _plan(context: JobContext, spark: SparkSession, as_of: datetime, inputs: dict[str, int]) -> Plan:
-    lake, users = context.lake, GOLD["gold.user_features"]
-    events = lake.read(spark, SILVER["events"], inputs[SILVER["events"].name])
-    calendar = domain(context.domain).calendar
-    possible = training_windows(calendar, as_of)
-    earlier = [F.count_if(F.col(c.EVENT_TIME) < F.lit(moment)) for moment in (as_of, *possible)]
-    start, count, known, *before_cuts = events.agg(F.min(c.EVENT_TIME), F.count("*"), *earlier).collect()[0]
-    if not known:
-        raise NothingToDo(f"silver.events holds no event before {as_of.isoformat()}")
-    windows = {
-        cut: end
-        for (cut, end), rows in zip(possible.items(), before_cuts, strict=True)
-        if cut >= calendar.day_start(start.replace(tzinfo=UTC)) + _MIN_HISTORY and rows >= known * _MIN_SHARE
-    }
-    before = lake.committed_inputs(users)
-    wanted = (*sorted(windows), as_of)
-    if not before or before.get(_SIGNALS) != inputs[_SIGNALS]:
-        return Plan(as_of, windows, wanted, tuple(windows), restocked=True, events=count)
-    earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
-    if taken < newest:  # an empty day moves `as_of` alone
-        # A row that was corrected to a later time has left the moments between: where it was counts, too
-        changed = lake.changes(spark, SILVER["events"], taken, newest, with_former=True)
-        earliest = changed.agg(F.min(c.EVENT_TIME)).first()
-    floor = earliest[0].replace(tzinfo=UTC) if earliest and earliest[0] else None
-    built = moments_of(lake, users)
-    stale = tuple(cut for cut in wanted if cut not in built or (floor is not None and floor < cut))
-    restocked = any(before.get(SILVER[name].name) != inputs[SILVER[name].name] for name in ("products", "promotions"))
-    labelled = moments_of(lake, GOLD["gold.training_set"])
-    stale_labels = {cut for cut, end in windows.items() if cut not in labelled or (floor is not None and floor < end)}
-    return Plan(as_of, windows, stale or (as_of,), (*sorted(stale_labels),), restocked, count)
-
-
 def main(context: JobContext) -> None:
     """Bring the gold features up to date.
 
@@ -269,7 +194,7 @@ def main(context: JobContext) -> None:
     if len(known) < len(inputs):
         missing = sorted(set(inputs) - set(known))
         raise NothingToDo(f"no rows yet in {', '.join(missing)}: run silver.refine first")
-    known[_SIGNALS] = _number_of(domain(context.domain).signals)
+    known[SIGNALS] = _number_of(domain(context.domain).signals)
     committed = {**known, c.AS_OF: int(as_of.timestamp())}
     current = all(lake.has_columns_of(GOLD[name]) for name in context.spec.writes)
     if current and lake.committed_inputs(GOLD["gold.user_features"]) == committed:
@@ -282,7 +207,7 @@ def main(context: JobContext) -> None:
     if changed:  # gold can be rebuilt: a new list of features starts it anew
         context.progress(f"columns of {', '.join(changed)} have changed: building gold from scratch")
     lake.ensure(spark, *tables, replace=bool(changed))
-    plan = _plan(context, spark, as_of, known)
+    plan = plan_moments(context, spark, as_of, known)
     context.progress(f"as of {as_of.isoformat()}, cuts {[f'{cut:%Y-%m-%d}' for cut in plan.stale]}")
     builder = _Builder(context, spark, plan, known)
     with commit_metadata(spark, context.spec.name, committed):

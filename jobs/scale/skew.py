@@ -84,7 +84,7 @@ def _run(frame: DataFrame) -> None:
 
 def write_skewed_lake(spark: SparkSession, lake: Lake, other: Lake) -> None:
     """Silver of another lake as of this one, but for the best-seller in its events."""
-    for name in ("events", "products", "promotions"):
+    for name in ("events", "product_versions", "promotions"):
         other.ensure(spark, SILVER[name])
         rows = lake.read(spark, SILVER[name])
         rows = skewed(rows) if name == "events" else rows

@@ -24,6 +24,7 @@ JOB = "silver.refine"
 # s replaces t. Both sides are total orders of the rows of one key.
 _NEWER = {
     "products": ("struct(coalesce({}.updated_at, timestamp'1970-01-01'), {}.source_key)", ">"),
+    "product_versions": ("{}.source_key", ">"),
     "users": ("struct(coalesce({}.updated_at, timestamp'1970-01-01'), {}.source_key)", ">"),
     "orders": ("{}.source_key", ">"),
     "order_items": ("{}.source_key", ">"),

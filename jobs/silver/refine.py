@@ -1,9 +1,10 @@
 """silver.refine: bronze -> typed, standardised, de-duplicated silver behind quality gates; rejects to quarantine.
 
 Reads bronze (products, users, orders, order_items, promotions, events); writes silver and quarantine tables of the
-same names. One process for all tables, in the order of `windows.INPUTS`. Per table: window -> clean -> count -> gate ->
-quarantine -> silver; the silver commit is last and carries the input versions, so a run that dies anywhere is simply
-repeated. Idempotent: the same window twice, late or in another order ends in the same rows.
+same names, and silver.product_versions beside silver.products. One process for all tables, in the order of
+`windows.INPUTS`. Per table: window -> clean -> count -> gate -> quarantine -> silver; the silver commit is last and
+carries the input versions, so a run that dies anywhere is simply repeated. Idempotent: the same window twice, late or
+in another order ends in the same rows.
 
 Options (`--option`): `replay=<table or all>` and `reason=<reason>` try quarantined rows again; `accept=<table>` takes a
 batch although its gate refuses it (a topic cannot be landed again); the report keeps what failed.
@@ -20,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as C
+from features.clean_products import product_versions
 from features.clean_rules import split
 from features.domains import domain
 from jobs import clock
@@ -44,7 +46,7 @@ from jobs.silver.profile import (
 )
 from jobs.silver.promotions import count_promotions
 from jobs.silver.tables import Silver, winners
-from jobs.silver.windows import INPUTS, RESTATING, Taking, taking
+from jobs.silver.windows import INPUTS, RESTATING, VERSIONS, Taking, taking, window_of_versions
 
 DEPENDS = {"order_items": ("products", "orders"), "events": ("products", "order_items")}
 """A table whose input was refused in this run is held back: it would be judged against a half-new lake."""
@@ -89,6 +91,8 @@ class Staged:
     restated: int
     retried: bool
     cached: list[DataFrame]
+    accepted: DataFrame | None
+    """Bronze rows that passed the rules, also those that lose their key to another of the batch."""
 
 
 class Refinement:
@@ -107,7 +111,8 @@ class Refinement:
 
     def run(self) -> None:
         """Refine the tables; a refused one holds back those that depend on it, the others go on."""
-        self.lake.ensure(self.spark, *(SILVER[table] for table in self.tables))
+        beside = [VERSIONS] if "products" in self.tables else []
+        self.lake.ensure(self.spark, *(SILVER[table] for table in (*self.tables, *beside)))
         with self.beside:
             for table in self.tables:
                 started = time.monotonic()
@@ -150,6 +155,8 @@ class Refinement:
             refused = write_quarantine(self.spark, self.lake, table, staged.rejected, count=rejections)
         incremental = self.scope.is_incremental
         inputs = window.inputs(self.now, open_run=incremental, window=self.scope.is_window)
+        if table == "products" and staged.accepted is not None:
+            self._write_versions(window, staged.accepted, accounts)
         rows = staged.rows if has_rows else None
         count = accounts.accepted + staged.restated
         written = write_silver(self.spark, self.lake, window, rows, inputs, count=count, record_unchanged=incremental)
@@ -170,6 +177,16 @@ class Refinement:
             replayed=replayed,
             version=written.version,
         )
+
+    def _write_versions(self, products: Taking, accepted: DataFrame, accounts: Accounts) -> None:
+        """Before products, whose commit says that the window is done; repeated, it changes nothing."""
+        window, incremental = window_of_versions(self.lake, products), self.scope.is_incremental
+        inputs = window.inputs(self.now, open_run=incremental, window=self.scope.is_window)
+        rows, count = product_versions(accepted), accounts.accepted
+        if accounts.keys < count:
+            rows = winners(VERSIONS, rows)
+        kept = rows if count else None
+        write_silver(self.spark, self.lake, window, kept, inputs, count=count, record_unchanged=incremental)
 
     # Staging -----------------------------------------------------------------------------
 
@@ -206,7 +223,8 @@ class Refinement:
         if restated is not None and restated_rows:
             parts.append(restated)
         if not parts:
-            return Staged(self.silver.read(table), None, accounts, self._empty(judged, table), 0, batch.retried, cached)
+            empty = self._empty(judged, table)
+            return Staged(self.silver.read(table), None, accounts, empty, 0, batch.retried, cached, None)
         rows = parts[0]
         for part in parts[1:]:
             rows = rows.unionByName(part)
@@ -219,7 +237,9 @@ class Refinement:
                 rows = held(rows, accounts.accepted + restated_rows)
                 cached.append(rows)
             figures = against(batch_figures(table, rows), table, rows, good, before)
-        return Staged(rows, rejected, accounts, {**judged, **figures}, restated_rows, batch.retried, cached)
+        accepted = parts[0] if batch.rows is not None else None
+        judged |= figures
+        return Staged(rows, rejected, accounts, judged, restated_rows, batch.retried, cached, accepted)
 
     def _former_figures(self, table: str, good: DataFrame | None, at_most: int | None) -> Callable[[], Profile] | None:
         """Figures of the last good version, begun beside the batch, whose steps mostly wait for one another.

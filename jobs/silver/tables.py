@@ -20,6 +20,7 @@ from features.domains.spec import Domain
 from features.events import clean_events, kafka_source_key, purchases, with_event_flags
 from jobs.catalog import BRONZE_DUMPS, BRONZE_EVENTS, SILVER, TableSpec
 from jobs.lake import Lake
+from jobs.silver.windows import VERSIONS
 
 WAITING = {
     "products": "future_event",
@@ -31,9 +32,14 @@ WAITING = {
 """Rejections that time or a later batch cures: refine tries them again by itself."""
 
 
+def cleaned_as(table: str) -> str:
+    """The silver table whose cleaner, quarantine and accounts are those of `table`."""
+    return "products" if table == VERSIONS else table
+
+
 def bronze_of(table: str) -> TableSpec:
     """The bronze table that a silver table is cleaned from."""
-    return BRONZE_EVENTS if table == "events" else BRONZE_DUMPS[table]
+    return BRONZE_EVENTS if table == "events" else BRONZE_DUMPS[cleaned_as(table)]
 
 
 def bronze_key(table: str) -> Column:

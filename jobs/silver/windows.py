@@ -1,6 +1,6 @@
 """What a silver table has not taken in yet: versions of its inputs since its own last commit, read without Spark."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jobs.catalog import SILVER, TABLES, TableSpec
@@ -16,6 +16,9 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "events": ("bronze.events", "silver.order_items", "silver.products"),
 }
 """In the order in which they are refined: a table comes after the silver tables that it reads."""
+
+VERSIONS = "product_versions"
+"""Committed just before products and of the same rows, which are judged, counted and quarantined as products."""
 
 RESTATING = frozenset({"silver.orders", "silver.products"})
 """Inputs that state stored rows anew. Every kind of run does that for all that changed, and records it."""
@@ -66,6 +69,17 @@ def taking(lake: Lake, table: str) -> Taking:
     for name in INPUTS[table]:
         newest = lake.data_version(TABLES[name])
         after = committed.get(name)
+        if table == "products" and after is not None:
+            # What the versions lack is taken again: a lake of an earlier Sluice has none
+            of_versions = lake.committed_inputs(SILVER[VERSIONS]).get(name)
+            after = None if of_versions is None else min(after, of_versions)
         if newest is not None and (after is None or newest > after):
             new[name] = (after, newest)
     return Taking(table, new, committed, is_first=not lake.has_rows(SILVER[table]))
+
+
+def window_of_versions(lake: Lake, products: Taking) -> Taking:
+    """The window of products as that of their versions."""
+    spec = SILVER[VERSIONS]
+    committed, is_first = lake.committed_inputs(spec), not lake.has_rows(spec)
+    return replace(products, table=VERSIONS, committed=committed, is_first=is_first)

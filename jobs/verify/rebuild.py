@@ -9,13 +9,14 @@ from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 
 from features import columns as C
+from features.clean_products import product_versions
 from features.domains import domain as domain_spec
 from jobs.catalog import SILVER
 from jobs.lake import SEEN, Lake
 from jobs.silver.profile import Accounts, count_rows
 from jobs.silver.promotions import count_promotions
-from jobs.silver.tables import Silver, bronze_of, winners
-from jobs.silver.windows import CLOCK, INPUTS
+from jobs.silver.tables import Silver, bronze_of, cleaned_as, winners
+from jobs.silver.windows import CLOCK, INPUTS, VERSIONS
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,20 @@ def rebuild(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> Rebui
     versions = {**committed, **seen}
     if source.name in versions:
         bronze = lake.read(spark, source, versions[source.name])
-        cleaned = silver.clean(table, bronze)
+        cleaned = silver.clean(cleaned_as(table), bronze)
         if table == "promotions":
             accounts, _ = count_promotions(cleaned.marked, SILVER[table].key)
         else:
             accounts = count_rows(cleaned.marked, SILVER[table].key)
         bronze_rows = bronze.count()
-        parts.append(cleaned.accepted)
+        parts.append(product_versions(cleaned.accepted) if table == VERSIONS else cleaned.accepted)
         refused = cleaned.rejected.select(C.SOURCE_KEY)
     if table == "events" and "silver.order_items" in versions:
         parts.append(silver.purchases_of(silver.read("order_items")))
     if not parts:
         return None
     rows = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
-    if table == "events" or accounts.keys < accounts.accepted:
+    if table in ("events", VERSIONS) or accounts.keys < accounts.accepted:
         rows = winners(table, rows)
     if table in JOINED:
         rows.write.format("delta").mode("append").save(scratch.path(SILVER[table]))
@@ -90,5 +91,5 @@ def rebuild(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> Rebui
 JOINED = ("products", "orders", "order_items")
 """Tables that later ones join with: they are in the scratch lake, empty where silver has none of their rows yet."""
 
-ORDER = tuple(INPUTS)
+ORDER = tuple(name for table in INPUTS for name in ((table, VERSIONS) if table == "products" else (table,)))
 """Tables in the order in which they can be rebuilt."""

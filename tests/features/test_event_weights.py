@@ -43,15 +43,15 @@ def consequences(spark: Any, spec: Domain) -> dict[str, Any]:
 
     baskets = build_basket_features(events(spark), signals=spec.signals)
     pairs = build_pair_features(events(spark), baskets, cuts=[CUT], signals=spec.signals, slices=1).cache()
-    products = spark.createDataFrame(
-        [(item, "G", "F", item, "N", "1", None) for item in ("milk", "tea", "bread", "rum")],
+    versions = spark.createDataFrame(
+        [(item, "G", "F", item, "N", "1", None, CUT - timedelta(days=90)) for item in ("milk", "tea", "bread", "rum")],
         "item_id string, department string, category string, product_type string, brand string, "
-        "manufacturer_id string, package_size string",
+        "manufacturer_id string, package_size string, updated_at timestamp",
     )
     promotions = spark.createDataFrame(
         [], "item_id string, store_id string, week int, display_location string, mailer_location string"
     )
-    items = build_item_features(pairs, products, build_promotion_features(promotions, last_weeks={CUT: 36})).cache()
+    items = build_item_features(pairs, versions, build_promotion_features(promotions, last_weeks={CUT: 36})).cache()
     trending = build_popularity(items).where("scope = 'trending'").orderBy("rank").collect()
     window = {CUT: CUT + timedelta(days=7)}
     labels = build_labels(events(spark), windows=window, known_until=window[CUT], signals=spec.signals).toPandas()

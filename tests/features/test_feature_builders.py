@@ -46,16 +46,23 @@ def events_of(spark: Any, purchases: list[tuple[str, str, str, float, float, flo
 
 
 def catalog_of(spark: Any) -> tuple[Any, Any]:
-    products = spark.createDataFrame(
-        [(item, "GROCERY", "FOOD", item.upper(), "National", "1", None) for item in ("milk", "bread", "fuel", "tea")],
+    since = [
+        *(("milk", *one) for one in (("DAIRY", -90), ("MILK", -5), ("MILK", -2), ("SOON", 0))),  # -2: a price
+        *(("bread", *one) for one in (("CAKE", 10), ("BREAD", 9))), ("fuel", "FUEL", -90), ("tea", "TEA", -90),
+    ]  # fmt: skip
+    versions = spark.createDataFrame(
+        [
+            (item, "GROCERY", "FOOD", told, "National", "1", None, CUT + timedelta(days=age))
+            for item, told, age in since
+        ],
         "item_id string, department string, category string, product_type string, brand string, "
-        "manufacturer_id string, package_size string",
+        "manufacturer_id string, package_size string, updated_at timestamp",
     )
     promotions = spark.createDataFrame(
         [("milk", "s1", 35, "0", "A"), ("milk", "s2", 36, "9", "D"), ("milk", "s2", 37, "9", "D")],
         "item_id string, store_id string, week int, display_location string, mailer_location string",
     )
-    return products, promotions
+    return versions, promotions
 
 
 def build(spark: Any, events: Any, cuts: tuple[datetime, ...] = (EARLIER, CUT)) -> Any:
@@ -71,10 +78,10 @@ def build(spark: Any, events: Any, cuts: tuple[datetime, ...] = (EARLIER, CUT)) 
     baskets = build_basket_features(events, signals=signals)
     pairs = build_pair_features(events, baskets, cuts=cuts, signals=signals)
     users = build_user_features(pairs, build_user_baskets(baskets, cuts=cuts))
-    products, promotions = catalog_of(spark)
+    versions, promotions = catalog_of(spark)
     calendar = domain("retail").calendar
     pushed = build_promotion_features(promotions, last_weeks={cut: calendar.week_of(cut) - 1 for cut in cuts})
-    items = build_item_features(pairs, products, pushed)
+    items = build_item_features(pairs, versions, pushed)
     return {
         "pairs": keyed(pairs, "user_id", "item_id"),
         "users": keyed(users, "user_id"),
@@ -132,6 +139,15 @@ def test_user_and_item_statistics_by_hand(built: dict[str, dict[tuple[Any, ...],
     assert milk["trial_28d"] == pytest.approx(0.5 ** (50 / 28) + 0.5 ** (10 / 28), abs=1e-4)
     assert milk["price_ratio"] == pytest.approx(1.5 / ((5 / 3 * 3 + 2) / 4), abs=1e-4)
     assert built["popularity"][(CUT, "popular", 1)]["item_id"] == "milk"
+
+
+def test_an_item_is_described_as_at_the_cut_or_as_first_described(
+    built: dict[str, dict[tuple[Any, ...], Any]],
+) -> None:
+    assert {key: row["product_type"] for key, row in built["items"].items()} == {
+        (EARLIER, "milk"): "DAIRY", (EARLIER, "bread"): "BREAD",
+        (CUT, "milk"): "MILK", (CUT, "bread"): "BREAD", (CUT, "fuel"): "FUEL",
+    }  # fmt: skip
 
 
 def test_only_promotions_of_weeks_that_are_over_count(built: dict[str, dict[tuple[Any, ...], Any]]) -> None:

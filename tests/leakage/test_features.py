@@ -1,7 +1,7 @@
 """No feature of any builder sees the future, each one named; a planted feature that does turns the same checks red.
 
-Three worlds that differ after the cut alone: one that ends at the cut, one with a marker purchase after it, one whose
-future is shuffled. Every value of every feature must be the same in all of them.
+Three worlds that differ after the cut alone: one that ends at the cut, one with a marker purchase after it and products
+that are described by a marker, one whose future is shuffled. Every value of every feature must be the same in all.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,12 @@ from jobs.catalog import GOLD
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1200)]
 
 CUT = datetime(2017, 9, 4, 4, tzinfo=UTC)
+DESCRIPTIONS = ("department", "category", "product_type", "brand", "manufacturer_id", "package_size")
 WORLDS = ("truncated", "marker", "shuffled")
 FEATURES = [
     *(("pairs", name) for name in ("weight", *PAIR_STATISTICS)),
     *(("users", name) for name in USER_FEATURES),
-    *(("items", name) for name in ITEM_FEATURES),
+    *(("items", name) for name in (*DESCRIPTIONS, *ITEM_FEATURES)),
     *(("popularity", name) for name in ("item_id", "score")),
     *(("interactions", name) for name in ("weight", "purchases", "last_days")),
     *(("baskets", name) for name in ("basket_no", "item_ids", "item_count", "spent")),
@@ -32,7 +33,6 @@ _GOLD_TABLES = {
     "gold.pair_features": "pairs", "gold.user_features": "users", "gold.item_features": "items",
     "gold.popularity": "popularity", "gold.interactions": "interactions", "gold.basket_features": "baskets",
 }  # fmt: skip
-_DESCRIPTIONS = {"department", "category", "product_type", "brand", "manufacturer_id", "package_size"}
 _EVENTS = (
     "event_id string, user_id string, session_id string, event_type string, item_id string, event_time timestamp, "
     "quantity double, price double"
@@ -72,7 +72,25 @@ def promotions(until_week: int) -> Rows:
     return [(f"i{item}", "s1", week, "9", "A") for item in range(9) for week in range(30, until_week)]
 
 
-def build(spark: Any, rows: Rows, *, promoted_until: int) -> Tables:
+def described(world: str) -> Rows:
+    """Versions of nine products: two before the cut, and others after it, the earliest of them at the cut itself."""
+
+    def version(item: int, told: str, brand: str, days: float) -> tuple[Any, ...]:
+        texts = (f"{told} {item % 2}", told, f"{told} {item % 3}", brand, told, told)
+        return (f"i{item}", *texts, CUT + timedelta(days=days))
+
+    past = [version(item, *told) for item in range(9) for told in (("A", "Private", -200), ("B", "National", -40))]
+    future = [version(item, "C", "Private", item) for item in range(9)]
+    futures = {
+        "truncated": [],
+        "whole": future,
+        "marker": [*future, *(version(item, "WILL-SELL", "Private", 1e-5) for item in range(9))],
+        "shuffled": [(one[0], *other[1:]) for one, other in zip(future, reversed(future), strict=True)],
+    }
+    return [*past, *futures[world]]
+
+
+def build(spark: Any, rows: Rows, versions: Rows, *, promoted_until: int) -> Tables:
     from features.baskets import build_basket_features, build_user_baskets
     from features.domains import domain
     from features.interactions import build_interactions
@@ -86,11 +104,8 @@ def build(spark: Any, rows: Rows, *, promoted_until: int) -> Tables:
     baskets = build_basket_features(events, signals=spec.signals)
     pairs = build_pair_features(events, baskets, cuts=cuts, signals=spec.signals, slices=1).cache()
     users = build_user_features(pairs, build_user_baskets(baskets, cuts=cuts))
-    products = spark.createDataFrame(
-        [(f"i{item}", "GROCERY", "FOOD", f"T{item % 3}", "National", "1", None) for item in range(9)],
-        "item_id string, department string, category string, product_type string, brand string, "
-        "manufacturer_id string, package_size string",
-    )
+    texts = ", ".join(f"{name} string" for name in ("item_id", *DESCRIPTIONS))
+    products = spark.createDataFrame(versions, f"{texts}, updated_at timestamp")
     pushed = build_promotion_features(
         spark.createDataFrame(
             promotions(promoted_until),
@@ -129,7 +144,7 @@ def ranker_rows(tables: Tables) -> dict[tuple[Any, ...], dict[str, Any]]:
     def columns(table: str) -> dict[str, Any]:
         rows = [row for row in tables[table].values() if table != "pairs" or row["purchases"]]
         return {
-            name: np.array([np.nan if row[name] is None and name not in _DESCRIPTIONS else row[name] for row in rows])
+            name: np.array([np.nan if row[name] is None and name not in DESCRIPTIONS else row[name] for row in rows])
             for name in rows[0]
         }
 
@@ -163,7 +178,7 @@ def built(spark: Any) -> dict[str, Tables]:
 
     week = domain("retail").calendar.week_of(CUT)
     return {
-        name: build(spark, rows, promoted_until=week if name == "truncated" else week + 4)
+        name: build(spark, rows, described(name), promoted_until=week if name == "truncated" else week + 4)
         for name, rows in worlds().items()
     }
 
@@ -193,8 +208,7 @@ def test_no_gold_table_and_no_column_is_left_out(built: dict[str, Tables]) -> No
     assert unchecked == set()
     for gold, table in _GOLD_TABLES.items():
         names = set(GOLD[gold].column_names)
-        free = {*GOLD[gold].key, *(_DESCRIPTIONS if table == "items" else ()), "event_time"}
-        assert names - free <= {name for of, name in FEATURES if of == table}, gold
+        assert names - {*GOLD[gold].key, "event_time"} <= {name for of, name in FEATURES if of == table}, gold
     # Not one of the ranker's features is undefined throughout: such a check would compare nothing.
     empty = [name for name in RANKER_FEATURES if set(values(built["whole"], "ranker", name).values()) == {None}]
     assert empty == []
@@ -252,11 +266,13 @@ def test_the_builders_are_red_when_the_future_is_dated_back(spark: Any, built: d
     """The same rows, moved before the cut, do move features: the checks above can fail."""
     moved = [(*row[:5], row[5] - timedelta(days=40), *row[6:]) for row in history() if row[5] >= CUT]
     past = [row for row in history() if row[5] < CUT]
-    tables = build(spark, [*past, *moved], promoted_until=40)
+    versions = [(*row[:-1], row[-1] - timedelta(days=20)) for row in described("whole")]
+    tables = build(spark, [*past, *moved], versions, promoted_until=40)
     differing = {
-        table for table, name in FEATURES if values(tables, table, name) != values(built["whole"], table, name)
+        (table, name) for table, name in FEATURES if values(tables, table, name) != values(built["whole"], table, name)
     }
-    assert differing == {"ranker", *_GOLD_TABLES.values()}
+    assert {table for table, _ in differing} == {"ranker", *_GOLD_TABLES.values()}
+    assert {("items", name) for name in DESCRIPTIONS} <= differing
 
 
 # Labels ---------------------------------------------------------------------------------------------------

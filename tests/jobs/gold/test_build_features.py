@@ -13,7 +13,7 @@ import pytest
 from features.domains import domain
 from jobs.catalog import GOLD, SILVER, job
 from jobs.gold import build_features
-from jobs.gold.build_features import _plan
+from jobs.gold.plan import plan_moments
 from jobs.run import JobContext, NothingToDo
 from jobs.verify.fingerprints import fingerprints
 
@@ -40,15 +40,19 @@ LATE = ("bob", "b5", "milk", at(10, 15))  # before the cut at the end of week 44
 VIEW = {"event_type": "view", "session_id": None}
 
 
-def stock(shop: Any) -> None:
-    """The catalog and the promotions; tea is not in the catalog."""
+def describe(shop: Any, *versions: tuple[str, datetime, str]) -> None:
     shop.fill(
-        "products",
+        "product_versions",
         [
-            {"item_id": item, "title": item, "department": "GROCERY", "category": "FOOD", "price": 2.0, "flags": []}
-            for item in ("milk", "bread", "soap")
+            {"item_id": item, "updated_at": moment, "department": "GROCERY", "category": category}
+            for item, moment, category in versions
         ],
     )
+
+
+def stock(shop: Any) -> None:
+    """The catalog and the promotions; tea is not in the catalog."""
+    describe(shop, *((item, at(1, 1), "FOOD") for item in ("milk", "bread", "soap")))
     shop.fill(
         "promotions",
         [
@@ -150,15 +154,35 @@ def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(shop: Any) -> N
     assert after["gold.pair_features"] == before["gold.pair_features"] + 1
 
 
+def planned(shop: Any, as_of: datetime) -> Any:
+    context = JobContext(job("gold.build_features"), "retail", None, as_of, {}, shop.config)
+    inputs = {
+        SILVER[name].name: shop.lake.data_version(SILVER[name]) for name in ("events", "product_versions", "promotions")
+    }
+    inputs["signals"] = shop.lake.committed_inputs(GOLD["gold.user_features"])["signals"]
+    return plan_moments(context, shop.session, as_of, inputs)
+
+
+def test_a_new_description_reaches_the_moments_after_it_and_a_first_one_all(shop: Any) -> None:
+    tomorrow = NOW + timedelta(days=1)
+    # Nobody has bought figs; tea was bought before the catalog knew it
+    describe(shop, ("milk", at(11, 20), "DAIRY"), ("fig", at(1, 1), "FRUIT"), ("tea", at(12, 24), "DRINKS"))
+    assert planned(shop, tomorrow).stale_items == (tomorrow,)
+    describe(shop, ("bread", at(10, 20), "ROLLS"))
+    assert planned(shop, tomorrow).stale_items == (LAST, tomorrow)
+    shop.run("gold.build_features", end=tomorrow)
+    items = shop.rows("gold.item_features", "as_of", "item_id")
+    assert {key: row["category"] for key, row in items.items()} == {
+        (FIRST, "milk"): "FOOD", (LAST, "milk"): "FOOD", (tomorrow, "milk"): "DAIRY", (tomorrow, "tea"): "DRINKS",
+        (FIRST, "bread"): "FOOD", (LAST, "bread"): "ROLLS", (tomorrow, "bread"): "ROLLS",
+    }  # fmt: skip
+
+
 def test_a_row_corrected_to_a_later_time_makes_the_moments_between_stale(shop: Any) -> None:
     tomorrow, events = NOW + timedelta(days=1), SILVER["events"]
-    lake, session = shop.lake, shop.session
     moved = f"{at(11, 10):%Y-%m-%d %H:%M:%S}"  # across the cut at the end of week 44
-    session.sql(f"UPDATE {lake.sql_name(events)} SET event_time = '{moved}' WHERE session_id = '{LATE[1]}'")
-    context = JobContext(job("gold.build_features"), "retail", None, tomorrow, {}, shop.config)
-    inputs = {SILVER[name].name: lake.data_version(SILVER[name]) for name in ("events", "products", "promotions")}
-    inputs["signals"] = lake.committed_inputs(GOLD["gold.user_features"])["signals"]
-    assert _plan(context, session, tomorrow, inputs).stale == (LAST, tomorrow)
+    shop.session.sql(f"UPDATE {shop.lake.sql_name(events)} SET event_time = '{moved}' WHERE session_id = '{LATE[1]}'")
+    assert planned(shop, tomorrow).stale == (LAST, tomorrow)
 
 
 def test_other_event_weights_build_all_moments_anew(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +202,7 @@ def test_other_event_weights_build_all_moments_anew(shop: Any, monkeypatch: pyte
 
 def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_shop: Callable[..., Any]) -> None:
     shop = make_shop()
-    with pytest.raises(NothingToDo, match=r"no rows yet in silver\.events, silver\.products, silver\.promotions"):
+    with pytest.raises(NothingToDo, match=r"no rows yet in silver\.events, silver\.product_versions, silver\.promot"):
         shop.run("gold.build_features")
     stock(shop)
     shop.buy(*PURCHASES)
@@ -192,5 +216,5 @@ def test_one_late_event_is_no_history_of_weeks(make_shop: Callable[..., Any], jo
         ("bob", "late", "milk", at(1, 5)), *(("ann", f"b{day}", "milk", at(10, 3 + day % 27)) for day in range(60))
     )
     context = replace(job_context("gold.build_features"), config=shop.config)
-    plan = _plan(context, shop.session, NOW, {"silver.events": shop.lake.version(SILVER["events"])})
+    plan = plan_moments(context, shop.session, NOW, {"silver.events": shop.lake.version(SILVER["events"])})
     assert set(plan.windows) == {LAST}  # all cuts before it see that event alone

@@ -1,5 +1,6 @@
 """refine on hand-made bronze: known answers, nothing lost, order of arrival without effect, faults without trace."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,7 +71,8 @@ def test_a_day_with_every_kind_of_row(bench):
 
 def test_late_rows_end_as_if_they_had_come_in_time(bench, other_bench):
     def products(bench):
-        bench.land("products", [{"product_id": "gone", "department": "FUEL"}], day=DAY_2, at=LATER)
+        later = {"product_category": "new", "updated_at": "2017-11-20T00:00:00Z"}
+        bench.land("products", [{"product_id": "gone", "department": "FUEL"}, later], day=DAY_2, at=LATER)
 
     def first(bench):
         bench.land("products", [{}])
@@ -83,6 +85,8 @@ def test_late_rows_end_as_if_they_had_come_in_time(bench, other_bench):
 
     def correction(bench):
         bench.land("orders", [{"user_id": "u2"}], day=DAY_2, at=LATER + timedelta(days=1))
+        between = {"product_category": "old", "updated_at": "2017-11-10T00:00:00Z"}
+        bench.land("products", [between], at=LATER + timedelta(days=1))
 
     first(bench)
     bench.refine()
@@ -101,7 +105,11 @@ def test_late_rows_end_as_if_they_had_come_in_time(bench, other_bench):
     assert {row["user_id"] for row in bench.rows("order_items")} == {"u2"}
     assert by_id(bench.rows("events"))["e1"]["event_type"] == "view"  # the first record of an event_id counts
 
-    for step in (first, second, products, correction):
+    told = {row["updated_at"].day: row["category"] for row in bench.rows("product_versions") if row["item_id"] == "p1"}
+    assert told == {1: "c", 10: "old", 20: "new"}  # what came too late for products was true in its time
+    assert by_id(bench.rows("products"), "item_id")["p1"]["category"] == "new"
+
+    for step in (first, second, correction, products):
         step(other_bench)
     other_bench.refine()
     assert bench.contents() == other_bench.contents()
@@ -115,13 +123,21 @@ def test_late_rows_end_as_if_they_had_come_in_time(bench, other_bench):
         "silver.users": "run silver.refine", "silver.promotions": "run silver.refine",
     }  # fmt: skip
 
+    # A lake of a Sluice that kept no versions gets those of all its dumps by the next run
+    shutil.rmtree(bench.lake.path(SILVER["product_versions"]))
+    assert bench.has_work()
+    bench.refine()
+    assert bench.contents() == other_bench.contents()
+    assert not bench.has_work()
+
 
 def test_a_run_that_dies_is_simply_repeated(bench, other_bench, monkeypatch):
     for one in (bench, other_bench):
         one.land("products", [{}, {"product_id": "bad", "price": "x"}])
         one.land("orders", [{}])
         one.land("order_items", [{}, {"quantity": "-1"}])
-    for point in ("before_merge.order_items", "after_merge.order_items", "before_merge.events"):
+    points = "before_merge.products", "before_merge.order_items", "after_merge.order_items", "before_merge.events"
+    for point in points:
         monkeypatch.setenv("SLUICE_FAILPOINT", f"refine.{point}:raise")
         with pytest.raises(FailpointHit):
             bench.refine()
@@ -182,8 +198,11 @@ def test_future_rows_wait_for_the_clock(bench):
 
     assert failed() == set()
     name = bench.lake.sql_name(SILVER["events"])
+    versions = bench.lake.sql_name(SILVER["product_versions"])
     bench.spark.sql(f"UPDATE {name} SET device = 'changed' WHERE event_id = 'e9'")
-    assert failed() == {"rebuild.silver.events"}
+    bench.spark.sql(f"UPDATE {versions} SET brand = 'changed'")
+    assert failed() == {"rebuild.silver.events", "rebuild.silver.product_versions"}
+    bench.spark.sql(f"UPDATE {versions} SET brand = NULL")
     bench.spark.sql(f"DELETE FROM {name} WHERE event_id = 'e9'")
     assert failed() == {"rebuild.silver.events", "nothing_lost.events"}
 
@@ -258,7 +277,7 @@ def test_the_gate_refuses_a_bad_catalog_and_keeps_the_last_good_version(bench):
     assert "30.00 %" in str(red.value)
     assert "mostly=0.95" in str(red.value)
     after = bench.versions()
-    held = ("products", "order_items", "events")
+    held = ("products", "product_versions", "order_items", "events")
     assert {name: after[name] for name in held} == {name: before[name] for name in held}
     assert bench.report["tables"]["events"]["status"] == "held back"
     assert bench.report["tables"]["users"]["inserted"] == 1  # what does not depend on the catalog goes on

@@ -52,10 +52,10 @@ def local(make_shop: Callable[..., Any]) -> Any:
 
     shop = make_shop()
     shop.fill(
-        "products",
+        "product_versions",
         [
-            {"item_id": f"i{item:02d}", "department": "GROCERY", "category": f"c{item % 4}", "flags": [],
-             "product_type": f"t{item % 9}", "brand": "National", "manufacturer_id": "1", "price": 2.0}
+            {"item_id": f"i{item:02d}", "department": "GROCERY", "category": f"c{item % 4}", "updated_at": NOW,
+             "product_type": f"t{item % 9}", "brand": "National", "manufacturer_id": "1"}
             for item in range(ITEMS)
         ],
     )  # fmt: skip

@@ -1,0 +1,129 @@
+"""Which moments the gold tables are to hold, and which of them must be built again: read from commits and changes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features import columns as c
+from features.domains import domain
+from jobs.catalog import GOLD, SILVER
+from jobs.cuts import training_windows
+from jobs.lake import Lake
+from jobs.run import JobContext, NothingToDo
+from jobs.snapshots import moments_of
+
+SIGNALS = "signals"
+"""Among the inputs of a commit: a number of the domain's event weights, which every row rests on."""
+_ROWS_PER_SLICE = 400_000
+_MIN_HISTORY = timedelta(days=14)
+"""A cut with less history before it teaches nothing."""
+_MIN_SHARE = 0.02
+"""Nor does one with hardly an event before it: a single late event would otherwise pass for weeks of history."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which moments the gold tables are to hold, and which of them must be built again.
+
+    Attributes:
+        as_of: what the next lists are scored at.
+        windows: past cut -> end of its label window.
+        stale: moments whose pairs have changed.
+        stale_items: moments whose items have changed: those, and what the catalog or promotions have changed.
+        stale_labels: cuts whose labels have changed, or that are held though nobody wants them any more.
+        events: rows of silver.events, the size of the work.
+    """
+
+    as_of: datetime
+    windows: dict[datetime, datetime]
+    stale: tuple[datetime, ...]
+    stale_items: tuple[datetime, ...]
+    stale_labels: tuple[datetime, ...]
+    events: int = 0
+
+    def slices(self, cores: int) -> int:
+        """Parts that the users are divided into: as many as keep the sums of one part in a task's memory, in rounds
+        that keep every core at work."""
+        needed = max(1, -(-self.events * len(self.stale) // _ROWS_PER_SLICE))
+        return -(-needed // cores) * cores
+
+    @property
+    def wanted(self) -> tuple[datetime, ...]:
+        return (*sorted(self.windows), self.as_of)
+
+
+def plan_moments(context: JobContext, spark: SparkSession, as_of: datetime, inputs: Mapping[str, int]) -> Plan:
+    """The plan of a run that takes silver at the versions `inputs`.
+
+    Raises:
+        NothingToDo: no event lies before `as_of`.
+    """
+    lake, users = context.lake, GOLD["gold.user_features"]
+    events = lake.read(spark, SILVER["events"], inputs[SILVER["events"].name])
+    windows, count = _windows(context, events, as_of)
+    before = lake.committed_inputs(users)
+    wanted = (*sorted(windows), as_of)
+    if not before or before.get(SIGNALS) != inputs[SIGNALS]:
+        return Plan(as_of, windows, wanted, wanted, tuple(windows), count)
+    earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
+    if taken < newest:  # an empty day moves `as_of` alone
+        # A row that was corrected to a later time has left the moments between: where it was counts, too
+        changed = lake.changes(spark, SILVER["events"], taken, newest, with_former=True)
+        earliest = _earliest(changed, c.EVENT_TIME)
+    built = moments_of(lake, users)
+    stale = tuple(cut for cut in wanted if cut not in built or (earliest is not None and earliest < cut)) or (as_of,)
+    labelled = moments_of(lake, GOLD["gold.training_set"])
+    stale_labels = {
+        cut for cut, end in windows.items() if cut not in labelled or (earliest is not None and earliest < end)
+    }
+    described = _described_anew(lake, spark, events, before, inputs)
+    promoted = before.get(SILVER["promotions"].name) != inputs[SILVER["promotions"].name]
+    stale_items = tuple(
+        cut for cut in wanted if cut in stale or promoted or (described is not None and described < cut)
+    )
+    return Plan(as_of, windows, stale, stale_items, (*sorted(stale_labels),), count)
+
+
+def _windows(context: JobContext, events: DataFrame, as_of: datetime) -> tuple[dict[datetime, datetime], int]:
+    """Past cuts that have a history to learn from, with the ends of their windows; and how many events there are."""
+    calendar = domain(context.domain).calendar
+    possible = training_windows(calendar, as_of)
+    earlier = [F.count_if(F.col(c.EVENT_TIME) < F.lit(moment)) for moment in (as_of, *possible)]
+    start, count, known, *before_cuts = events.agg(F.min(c.EVENT_TIME), F.count("*"), *earlier).collect()[0]
+    if not known:
+        raise NothingToDo(f"silver.events holds no event before {as_of.isoformat()}")
+    windows = {
+        cut: end
+        for (cut, end), rows in zip(possible.items(), before_cuts, strict=True)
+        if cut >= calendar.day_start(start.replace(tzinfo=UTC)) + _MIN_HISTORY and rows >= known * _MIN_SHARE
+    }
+    return windows, count
+
+
+def _described_anew(
+    lake: Lake, spark: SparkSession, events: DataFrame, before: Mapping[str, int], inputs: Mapping[str, int]
+) -> datetime | None:
+    """Moment after which items may be described otherwise than gold says; None when none is.
+
+    A version reaches what comes after it; the first of an item stands for its past, too, as far as the item has one.
+    """
+    spec = SILVER["product_versions"]
+    taken, newest = before.get(spec.name), inputs[spec.name]
+    if taken == newest:
+        return None
+    if taken is None or taken > newest:
+        return datetime.min.replace(tzinfo=UTC)
+    first = lake.read(spark, spec, newest).groupBy(c.ITEM_ID).agg(F.min(c.UPDATED_AT).alias("first"))
+    changed = lake.changes(spark, spec, taken, newest).join(first, on=c.ITEM_ID)
+    later = changed.where(F.col(c.UPDATED_AT) > F.col("first")).select(F.col(c.UPDATED_AT).alias("since"))
+    new = changed.where(F.col(c.UPDATED_AT) == F.col("first")).select(c.ITEM_ID)
+    seen = events.join(new, on=c.ITEM_ID, how="left_semi").select(F.col(c.EVENT_TIME).alias("since"))
+    return _earliest(later.unionByName(seen), "since")
+
+
+def _earliest(rows: DataFrame, column: str) -> datetime | None:
+    found: datetime | None = rows.agg(F.min(column)).collect()[0][0]
+    return None if found is None else found.replace(tzinfo=UTC)
