@@ -2,7 +2,8 @@
 
 **What it does.** Wakes when features or the champion have changed, and every half hour so that a promotion or a
 roll-back made by hand in the MLflow UI is followed. Same features and same champion: nothing to do. The pointer moves
-only after a sample of what was written has been read back; the previous release is kept.
+only after a sample of what was written has been read back; the previous release is kept. Then drift is measured, and
+the quality report of the new lists goes to the champion's MLflow run; its address is in the last task's log.
 
 **Backfill.** Trigger it with `end` = the `as_of` whose features are to be scored.
 

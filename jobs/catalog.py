@@ -144,7 +144,8 @@ JOBS: dict[str, JobSpec] = {
             name="evaluate.report_quality",
             reads=("silver.events", "silver.products", *GOLD),
             writes=(OPS_DRIFT.name,),
-            summary="drift of every run, and the quality report (E1, E2 and what explains them) on the MLflow run",
+            summary="drift of every run, and the quality report on the MLflow run: with E1 at its moment, else of what "
+            "is known",
         ),
         JobSpec(
             name="evaluate.measure_protocols",

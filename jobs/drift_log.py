@@ -1,5 +1,6 @@
 """ops.drift as others read it: the newest measurements, and whether they ask for a new training."""
 
+from datetime import datetime
 from typing import Any
 
 from jobs.catalog import OPS_DRIFT
@@ -25,6 +26,11 @@ def newest_drift(lake: Lake, model_version: str) -> list[dict[str, Any]]:
     rows = stored_drift(lake)
     newest = max((row["as_of"] for row in rows), default=None)
     return [row for row in rows if row["as_of"] == newest and row["model_version"] == model_version]
+
+
+def drift_of(lake: Lake, as_of: datetime, model_version: str) -> list[dict[str, Any]]:
+    """Rows of one run, whatever was measured after it."""
+    return [row for row in stored_drift(lake) if row["as_of"] == as_of and row["model_version"] == model_version]
 
 
 def retraining_reason(lake: Lake, model_version: str) -> str:

@@ -61,6 +61,11 @@ def model_name(domain: str) -> str:
     return f"{domain}-two-stage"
 
 
+def _experiment(domain: str) -> str:
+    """Name of the experiment that holds the runs of a domain's model versions."""
+    return f"{domain}-training"
+
+
 def client(config: Settings) -> Any:
     """An MLflow client of the configured server."""
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
@@ -215,7 +220,7 @@ def register(domain: str, config: Settings, challenger: Challenger) -> str:
 
     mlflow.set_tracking_uri(config.mlflow_url)
     mlflow.set_registry_uri(config.mlflow_url)
-    mlflow.set_experiment(f"{domain}-training")
+    mlflow.set_experiment(_experiment(domain))
     name = model_name(domain)
     with mlflow.start_run(run_name=f"as of {challenger.tags['as_of'][:10]}"):
         mlflow.log_params(_flat(challenger.facts))
@@ -245,8 +250,8 @@ Two-stage recommender of the domain `{domain}`: candidates of many generators, r
   keeps the reason. A move made here is noticed and logged by the next publish. `sluice model rollback` goes back,
   without training.
 * The run of a version holds the metrics of the validation cut (`validation_*`) beside the baselines (`baseline_*`)
-  and our first stage alone (`hybrid_*`), E1 (`e1_*`, reported only) and the report among its artifacts,
-  `quality/report.html`.
+  and our first stage alone (`hybrid_*`), E1 (`e1_*`, reported only) and the reports among its artifacts:
+  `quality/report.html` with E1, `quality/<moment>/report.html` of lists of any other moment.
 """
 
 
@@ -310,3 +315,21 @@ def run_of_version(domain: str, config: Settings, version: str) -> Any:
     """The MLflow run that a model version came from."""
     registry = client(config)
     return registry.get_run(registry.get_model_version(model_name(domain), version).run_id)
+
+
+def newest_run_with(domain: str, config: Settings, metric: str) -> tuple[Any, str] | None:
+    """Of the runs that model versions came from the newest that has a metric, and its version; None without one."""
+    registry = client(config)
+    experiment = registry.get_experiment_by_name(_experiment(domain))
+    if experiment is None:
+        return None
+    versions = registry.search_model_versions(f"name = '{model_name(domain)}'")
+    by_run = {str(one.run_id): str(one.version) for one in versions}
+    newest_first = ["attributes.start_time DESC"]
+    runs = registry.search_runs([experiment.experiment_id], f"metrics.{metric} >= 0", order_by=newest_first)
+    return next(((run, by_run[run.info.run_id]) for run in runs if run.info.run_id in by_run), None)
+
+
+def artifact_address(config: Settings, run: Any, path: str) -> str:
+    """Where a person looks at an artifact of a run in MLflow."""
+    return f"{config.mlflow_url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{path}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.catalog import ExitCode
 from jobs.evaluate import options
 from jobs.failure_view import tell_failure
 
@@ -100,7 +101,7 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _measure(*, as_json: bool) -> None:
-    """The jobs of the DAG `measure_quality`, one after the other; exit code 99 of a job is nothing to do.
+    """The jobs of the DAG `measure_quality`, one after the other; what has nothing to do holds up no other.
 
     Raises:
         typer.Exit: with the code of the first job that ended otherwise than well; later ones are not begun.
@@ -114,26 +115,29 @@ def _measure(*, as_json: bool) -> None:
     )
     for job in jobs:
         code = subprocess.run([sys.executable, "-m", "jobs.run", *job], check=False, stdout=sys.stderr).returncode
-        if code:
+        if code not in (ExitCode.DONE, ExitCode.NOTHING_TO_DO):
             tell_failure(f"{job[0]} ended with exit code {code}: its report is above", as_json=as_json)
             raise typer.Exit(code)
 
 
 def quality(
-    readme: Annotated[bool, typer.Option(help="Write the README's section from the newest report.")] = False,
+    readme: Annotated[bool, typer.Option(help="Write the README's section from the report of E1's moment.")] = False,
     measure: Annotated[
         bool, typer.Option(help="Measure baselines, E2 and candidate sources first (minutes), and report anew.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report's figures.")] = False,
 ) -> None:
-    """The newest quality report: where it is, what it says, and into the README."""
+    """The newest quality report: where it is, what it says; E1's, when there is one, also into the README."""
     if measure:
         _measure(as_json=as_json)
-    from jobs.evaluate.quality_readme import markdown, read_report, write_readme
+    from jobs.evaluate.protocol_results import first_report_file, moment_report_file
+    from jobs.evaluate.quality_readme import read_first_report, read_reports, told, write_readme
     from jobs.settings import settings
 
-    report = read_report(settings())
     if readme:
-        write_readme(report)
-    print(json.dumps(report, indent=1) if as_json else markdown(report))
-    print(f"[quality] {settings().home.resolve() / 'quality' / 'report.html'}", file=sys.stderr)
+        write_readme(read_first_report(settings()))
+    reports = read_reports(settings())
+    print(json.dumps(reports, indent=1) if as_json else told(reports))
+    for file in (moment_report_file(settings()), first_report_file(settings())):
+        if file.exists():
+            print(f"[quality] {file.with_suffix('.html').resolve()}", file=sys.stderr)

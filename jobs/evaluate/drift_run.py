@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,21 @@ def _feature_drift(lake: Lake, as_of: datetime) -> list[Drift]:
 
 def _list_drift(lake: Lake) -> list[Drift]:
     """Against the version of gold.topk before; none on the first run."""
+    before = lists_before(lake, LIST_COLUMNS)
+    if before is None:
+        return []
+    tables = (lake.rows(GOLD["gold.topk"], LIST_COLUMNS), before)
+    new, old = ({name: of[name].to_numpy(zero_copy_only=False) for name in LIST_COLUMNS} for of in tables)
+    products = read_products(lake)
+    return list(list_drift(new, old, dict(zip(products.item_ids, products.departments, strict=True))))
+
+
+def lists_before(lake: Lake, columns: list[str], where: Any = None) -> Any | None:
+    """Rows of gold.topk as the run before the newest left them (Arrow); None on the first run.
+
+    Args:
+        where: a pyarrow expression.
+    """
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
@@ -63,12 +79,9 @@ def _list_drift(lake: Lake) -> list[Drift]:
     writes = (int(commit["version"]) for commit in newest_first(now) if commit.get("operation") == "WRITE")
     written = list(islice(writes, 2))
     if len(written) < 2:
-        return []
+        return None
     try:
         before = DeltaTable(lake.path(GOLD["gold.topk"]), version=written[1])
-        tables = [one.to_pyarrow_dataset().to_table(columns=LIST_COLUMNS) for one in (now, before)]
+        return before.to_pyarrow_dataset().to_table(columns=columns, filter=where)
     except (DeltaError, FileNotFoundError, OSError):  # vacuumed meanwhile
-        return []
-    new, old = ({name: of[name].to_numpy(zero_copy_only=False) for name in LIST_COLUMNS} for of in tables)
-    products = read_products(lake)
-    return list(list_drift(new, old, dict(zip(products.item_ids, products.departments, strict=True))))
+        return None

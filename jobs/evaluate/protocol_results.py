@@ -1,4 +1,4 @@
-"""Where E1 cuts, and where what was measured by a protocol is kept for the report."""
+"""Where E1 cuts, and where reports and what was measured for them are kept."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,3 +22,13 @@ def e2_file(config: Settings) -> Path:
 def ceiling_file(config: Settings) -> Path:
     """Where the ceiling of E1 is kept."""
     return config.home / "quality" / "ceiling.json"
+
+
+def first_report_file(config: Settings) -> Path:
+    """Where the figures of the report of E1's moment are kept; its page lies beside them."""
+    return config.home / "quality" / "report.json"
+
+
+def moment_report_file(config: Settings) -> Path:
+    """Where the figures of the newest report of any other moment are kept; its page lies beside them."""
+    return config.home / "quality" / "moment.json"

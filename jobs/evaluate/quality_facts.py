@@ -10,14 +10,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from features.domains.spec import DISCOVER, HOME, ListRules
-from features.ranking import RANKER_FEATURES
 from jobs.evaluate.arena import Arena, K
 from jobs.evaluate.rows import OURS
 from jobs.products import Products
 from models.base import PAD, IntArray
 from models.baselines import Bound
-from models.candidate_features import feature_matrix
-from models.candidates import assemble
 from models.evaluation import Measured, ModelLists, intervals, measure_truths, paired, paired_with_each
 from models.generators import Generators
 from models.list_checks import segments
@@ -27,7 +24,6 @@ from models.ranker import Ranker
 from models.snapshot import Histories
 
 _SHOWN = ("release", "hybrid", "personal_frequency_filled", "personal_frequency", "tifu_knn", "als", "popularity")
-_SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -226,70 +222,3 @@ def calibrated(subject: Subject, truth: sp.csr_matrix) -> dict[str, Any]:
     rows, places = np.nonzero(lists != PAD)
     bought = np.asarray(truth[rows, lists[rows, places]]).ravel() > 0
     return {"objective": objective, **calibration(subject.scores[rows, places].astype(np.float64), bought).as_dict()}
-
-
-def sample_users(histories: Histories, truth: sp.csr_matrix) -> list[int]:
-    """A light, a middling and a heavy user who bought something afterwards, the same ones every time."""
-    active = np.flatnonzero(np.diff(truth.indptr) > 0)
-    order = active[np.argsort(histories.user_statistics["baskets"][active], kind="stable")]
-    return (
-        [int(order[(2 * place + 1) * len(order) // (2 * _SAMPLES)]) for place in range(_SAMPLES)] if len(order) else []
-    )
-
-
-def examples(subject: Subject, truth: sp.csr_matrix) -> list[dict[str, Any]]:
-    """Lists of sample users beside what they bought before and then bought; why their first items are there."""
-    titles = dict(zip(subject.products.item_ids, subject.products.titles, strict=True))
-    ids = subject.generators.items.ids.ids
-
-    def named(item: int) -> str:
-        return str(titles.get(str(ids[item])) or ids[item])
-
-    found = []
-    for user in sample_users(subject.histories, truth):
-        block = subject.histories.slice(user, user + 1)
-        bought = set(truth[user].indices.tolist())
-        habit = block.items[np.argsort(-block.statistics["purchases"], kind="stable")][:10]
-        shown = {
-            surface: [
-                {"title": named(item), "bought": item in bought, "known": item in set(block.items.tolist())}
-                for item in lists[user][:10][lists[user][:10] != PAD].tolist()
-            ]
-            for surface, lists in subject.lists.items()
-        }
-        found.append(
-            {
-                "user": str(subject.histories.user_ids[user]),
-                "baskets": int(block.user_statistics["baskets"][0]),
-                "usual": [named(item) for item in habit.tolist()],
-                "shown": shown,
-                "then_bought": len(bought),
-                "why": _explained(subject, block, subject.lists[HOME][user][:3], named),
-            }
-        )
-    return found
-
-
-def _explained(subject: Subject, block: Histories, items: IntArray, named: Any) -> list[dict[str, Any]]:
-    """SHAP values (LightGBM's own) of a user's first items: the six features that move each score most."""
-    candidates = assemble(subject.generators, block)
-    features = feature_matrix(candidates, block, subject.generators.items)
-    found = []
-    for item in items[items != PAD].tolist():
-        row = int(np.flatnonzero(candidates.items == item)[0])
-        contributions = subject.rankers[HOME].contributions(features[row : row + 1])[0]
-        order = np.argsort(-np.abs(contributions[:-1]), kind="stable")[:6]
-        found.append(
-            {
-                "title": named(item),
-                "features": [
-                    {
-                        "name": RANKER_FEATURES[at],
-                        "value": None if np.isnan(features[row, at]) else float(features[row, at]),
-                        "contribution": float(contributions[at]),
-                    }
-                    for at in order.tolist()
-                ],
-            }
-        )
-    return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.evaluate import surface_facts
 from jobs.evaluate.ceiling_facts import conclusion
+from jobs.evaluate.protocol_results import E1_CUT_WEEK, first_report_file, moment_report_file
 from jobs.evaluate.quality_page import TARGETS, calibration_words
 from jobs.evaluate.rows import NAMES, OURS_TOO, row_name
 from jobs.settings import ROOT, Settings
@@ -18,17 +19,49 @@ class QualityError(RuntimeError):
     """There is no report to write from, or no place to write it to."""
 
 
-def read_report(config: Settings) -> dict[str, Any]:
-    """Figures of the newest report.
+def read_first_report(config: Settings) -> dict[str, Any]:
+    """Figures of the report of E1's moment, the only one that the README's section is written from.
 
     Raises:
         QualityError: there is none yet.
     """
-    file = config.home / "quality" / "report.json"
+    found = _stored(first_report_file(config))
+    if found is None:
+        raise QualityError(
+            f"{first_report_file(config)} does not exist yet: E1 is only measured when the lists are as of the end of "
+            f"week {E1_CUT_WEEK}, by `python -m jobs.run evaluate.report_quality`"
+        )
+    return found
+
+
+def read_reports(config: Settings) -> dict[str, Any]:
+    """Figures of the report of E1's moment, under `moment` those of a newer moment; of any moment where E1 has none.
+
+    Raises:
+        QualityError: there is no report at all yet.
+    """
+    first, moment = _stored(first_report_file(config)), _stored(moment_report_file(config))
+    if first is None and moment is None:
+        raise QualityError(
+            f"no report in {first_report_file(config).parent} yet: run `python -m jobs.run evaluate.report_quality`"
+        )
+    if first is None or moment is None:
+        return first or moment or {}
+    return first | {"moment": moment} if moment["as_of"] > first["as_of"] else first
+
+
+def _stored(file: Path) -> dict[str, Any] | None:
     if not file.exists():
-        raise QualityError(f"{file} does not exist yet: run `python -m jobs.run evaluate.report_quality`")
+        return None
     found: dict[str, Any] = json.loads(file.read_text())
     return found
+
+
+def told(reports: Mapping[str, Any]) -> str:
+    """What `read_reports` found, for a terminal: the newest moment in a few sentences, then E1 as in the README."""
+    newest = reports.get("moment") or reports
+    parts = [newest["words"]] if "words" in newest else []
+    return "\n\n".join([*parts, *([markdown(reports)] if reports.get("e1") else [])])
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ NAMES = {
     "two_stage": "ours",
     "first_stage": "ours (first stage)",
     "release": "ours, as published",
+    "before": "ours, the lists before",
     "hybrid": "weighted hybrid",
     "popularity": "popularity",
     "popularity_by_users": "popularity by users",

@@ -28,7 +28,6 @@ def source_facts(
         shares: surface -> source -> share of the first places of the published lists.
     """
     rows = users_with_new(snapshot.histories, snapshot.items, snapshot.truth, at_most=USERS)
-    stored = sources_file(home)
     measured: dict[str, Any] = {"users": len(rows), "sources": {}, "hybrid": None, "history": None}
     if len(rows):
         histories, truth = snapshot.histories.take(rows), snapshot.truth[rows]
@@ -39,7 +38,17 @@ def source_facts(
         measured["hybrid"] = hybrid[HYBRID]
         own = measure_history(histories, snapshot.items, truth)
         measured["history"] = None if own is None else own.as_dict()
-    return measured | {
+    return kept_facts(shares, home) | measured
+
+
+def kept_facts(shares: Mapping[str, Mapping[str, float]], home: Path) -> dict[str, Any]:
+    """The same without a cut whose truth is known: shares, and what the weekly job has measured."""
+    stored = sources_file(home)
+    return {
+        "users": 0,
+        "sources": {},
+        "hybrid": None,
+        "history": None,
         "shares": {surface: dict(of) for surface, of in shares.items()},
         "validation": json.loads(stored.read_text()) if stored.exists() else None,
     }

@@ -7,10 +7,13 @@ run (parameters, metrics beside all baselines, native artefacts, input versions,
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jobs.catalog import GOLD
 from jobs.drift_log import retraining_reason
@@ -42,16 +45,29 @@ class TrainingError(RefusedError):
     """What was asked for cannot be trained."""
 
 
-def _metrics(judged: Judged, baselines: dict[str, Judged]) -> dict[str, float]:
-    found = {f"validation_{name}": value for name, value in judged.means().items()}
+def _metrics(
+    judged: Judged, baselines: Mapping[str, Judged], segments: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, float]:
+    rows = {"validation": judged}
     for baseline, one in baselines.items():
-        prefix = baseline if baseline == HYBRID else f"baseline_{baseline}"  # the hybrid is ours
+        rows[baseline if baseline == HYBRID else f"baseline_{baseline}"] = one  # the hybrid is ours
+    found: dict[str, float] = {}
+    for prefix, one in rows.items():
         found |= {f"{prefix}_{name}": value for name, value in one.means().items()}
+        for segment, mask in segments.items():  # the report of the day shows them
+            of = {surface: per_user.ndcg[mask] for surface, per_user in one.per_user.items()}
+            found |= {f"{prefix}_{name}_ndcg_at_20_of_{segment}": _mean(values) for name, values in of.items()}
     found |= {f"source_share_{name}": share for name, share in judged.source_shares.items()}
     found |= {f"coverage_{surface}": value for surface, value in judged.coverage.items()}
     found |= {f"popularity_share_{surface}": value for surface, value in judged.popularity_share.items()}
     found["cpu_ms_per_user"] = judged.cpu_ms_per_user
     return {name: value for name, value in found.items() if math.isfinite(value)}  # MLflow refuses NaN
+
+
+def _mean(values: NDArray[np.floating]) -> float:
+    """Over the users with truth; NaN without any."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime) -> bool:
@@ -147,7 +163,7 @@ def main(context: JobContext) -> None:
             Challenger(
                 folder=Path(folder),
                 facts=facts,
-                metrics=_metrics(judged, baselines),
+                metrics=_metrics(judged, baselines, evidence.segments),
                 tags=_tags(lake, refused, unjudged, as_of) | chosen.tags() | {"training_rows": f"{pairs_a_cut:.0f}"},
                 description=_described(evidence, refused, unjudged, as_of, reigning),
                 importance={surface: ranker.importance() for surface, ranker in rankers.items()},

@@ -8,47 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.domains import domain
 from features.domains.spec import DISCOVER, HOME, ListRules
 from features.ranking import GENERATORS
 from jobs.evaluate import quality_facts as facts
 from jobs.evaluate.arena import Arena
 from jobs.evaluate.drift_facts import list_drift
+from jobs.evaluate.example_lists import examples
 from jobs.evaluate.quality_page import page
 from jobs.evaluate.quality_readme import MARKERS, QualityError, markdown, write_readme
-from jobs.evaluate.report_quality import positions
+from jobs.evaluate.reported_lists import positions
 from jobs.evaluate.rows import row_name
 from jobs.evaluate.source_facts import source_facts, sources_file
 from jobs.evaluate.source_table import source_table
-from jobs.products import Products
 from models.baselines import bounds
 from models.drift import MOVED, QUIET
 from models.evaluation import ModelLists
-from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
-from models.log_training import cuts_in_time
 from models.protocols import global_time
-from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, Scorer, fit
-
-
-@pytest.fixture(scope="module")
-def log() -> InteractionLog:
-    random = np.random.default_rng(4)
-    rows: list[tuple[str, str, float]] = []
-    for user in range(60):
-        staples = random.choice(40, 4, replace=False)
-        for day in range(0, 140, int(random.integers(3, 9))):
-            bought = {*staples[random.random(4) < 0.7].tolist(), int(random.integers(40))}
-            rows += [(f"u{user:02d}", f"i{item:02d}", day * DAY_SECONDS + user) for item in sorted(bought)]
-    users, items, times = zip(*rows, strict=True)
-    return InteractionLog.from_columns(users, items, np.array(times))
-
-
-@pytest.fixture(scope="module")
-def snapshots(log: InteractionLog) -> list[LabelledSnapshot]:
-    return cuts_in_time(log, 140 * DAY_SECONDS, window_days=28, count=2, min_item_users=3)
+from models.two_stage import LabelledSnapshot
 
 
 @pytest.fixture(scope="module")
@@ -72,36 +50,6 @@ def arena(snapshots: list[LabelledSnapshot]) -> Arena:
     return Arena.of_snapshot(snapshots[-1])
 
 
-@pytest.fixture(scope="module")
-def subject(snapshots: list[LabelledSnapshot]) -> facts.Subject:
-    small = {"factors": 4, "regularization": 1.0, "alpha": 2.0, "iterations": 4, "random_state": 1}
-    trees = {"num_leaves": 7, "learning_rate": 0.2, "num_iterations": 15, "min_data_in_leaf": 10}
-    recipe = Recipe(
-        min_item_users=3, new_candidates=20, user_neighbours=10, recent_neighbours=10, item_neighbours=10, als=small,
-        als_wide=small, all_booster={**trees, "objective": "binary"}, new_booster={**trees, "objective": "lambdarank"},
-        sampled_negatives=1.0, sampled_history=1.0, num_threads=1,
-    )  # fmt: skip
-    now = snapshots[-1]
-    generators = Generators.fit(now.histories, now.items, recipe)
-    rankers = fit(snapshots[:1], recipe)
-    lists = Scorer(generators, rankers).rank(now.histories, k=40)
-    ids = now.items.ids.ids.tolist()
-    size = len(ids)
-    products = Products(
-        ids, [f"Title <{item}>" for item in ids], ["FUEL" if place == 0 else "GROCERY" for place in range(size)],
-        [f"c{place % 5}" for place in range(size)], [1.0] * size, [5] * size, [True] * size,
-    )  # fmt: skip
-    return facts.Subject(
-        histories=now.histories,
-        generators=generators,
-        rankers=rankers,
-        lists={surface: one.items for surface, one in lists.items()},
-        scores=lists[HOME].scores,
-        products=products,
-        rules=domain("retail").rules,
-    )
-
-
 SHARES = {HOME: {"history": 0.9, "als": 0.1}, DISCOVER: {"als": 1.0}}
 
 
@@ -118,7 +66,7 @@ def report(arena: Arena, subject: facts.Subject, snapshots: list[LabelledSnapsho
         "sources": SHARES,
         "source_quality": source_facts(subject.generators, snapshots[-1], SHARES, Path("nowhere")),
         "importance": {surface: one.importance() for surface, one in subject.rankers.items()},
-        "examples": facts.examples(subject, truth),
+        "examples": examples(subject, truth),
         "surfaces": {
             "cart": {
                 "units": 9, "ours": {"recall@10": 0.125}, "intervals": {"recall@10": [0.1, 0.15]},
