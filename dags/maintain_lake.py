@@ -1,4 +1,4 @@
-"""Small files compacted, files that no version needs removed, for every table of the batch application.
+"""Small files compacted, files that no version of the last week needs removed, for tables of the batch application.
 
 **What it does.** OPTIMIZE where small files have gathered, VACUUM with Delta's default retention of seven days. It
 changes no row and wakes nobody. Nightly at 03:00 New York time.

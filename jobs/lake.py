@@ -18,6 +18,7 @@ from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.catalog import TableSpec
+from jobs.change_feed import feed_is_whole
 from jobs.settings import Settings, settings
 
 _METADATA_CONF = "spark.databricks.delta.commitInfo.userMetadata"
@@ -26,9 +27,11 @@ _KEPT = {"delta.logRetentionDuration": "interval 3650 days"}
 """Windows, first loads and the proof by a rebuild are read from commits: Delta's own 30 days would take them away from
 a table that rests. Transaction ids of exactly-once appends never expire unless a property says so."""
 
-_QUIET = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "CLUSTER BY", "CREATE TABLE",
-                    "CREATE TABLE AS SELECT", "CREATE OR REPLACE TABLE"})  # fmt: skip
-"""Operations that change no rows."""
+_SAME_ROWS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "CLUSTER BY"})
+"""Operations after which a table holds the rows that it held before."""
+
+_QUIET = _SAME_ROWS | {"CREATE TABLE", "CREATE TABLE AS SELECT", "CREATE OR REPLACE TABLE"}
+"""Operations that change no rows that a reader could have to take in."""
 
 SEEN = "seen."
 """Before an input's name in a commit: the version out of which explicit windows took rows since the last open run. The
@@ -130,6 +133,20 @@ class Lake:
                 return oldest
         return oldest if self.has_rows(spec) else None  # an old log was cut off: what changed rows came before
 
+    def lasting_version(self, spec: TableSpec, version: int) -> int:
+        """The newest version with the rows of `version`: VACUUM leaves its files.
+
+        A data version may rest for weeks. Once OPTIMIZE has put others in their place, its own files go after a week.
+        """
+        found = self.delta(spec)
+        newest: int | None = None
+        for commit in newest_first(found) if found is not None else ():
+            number = int(commit["version"])
+            if number <= version:
+                return version if newest is None else newest
+            newest = (newest or number) if commit.get("operation") in _SAME_ROWS else None
+        return version
+
     def has_rows(self, spec: TableSpec) -> bool:
         """Whether the table holds any row, by its files and not by its history."""
         found = self.delta(spec)
@@ -139,7 +156,12 @@ class Lake:
         return any(count is None or count > 0 for count in counts)
 
     def rows_written(self, spec: TableSpec, after: int, upto: int) -> int | None:
-        """Rows that versions `(after, upto]` wrote, by what each commit says of itself; None where one does not say."""
+        """Rows that versions `(after, upto]` wrote, by what each commit says of itself.
+
+        None where one does not say, and where `changes` has to take every row of the table.
+        """
+        if not self.tells_changes(spec, after, upto):
+            return None
         found = self.delta(spec)
         rows = 0
         for commit in newest_first(found) if found is not None else ():
@@ -196,10 +218,10 @@ class Lake:
             nothing.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path(spec))
 
     def read(self, spark: SparkSession, spec: TableSpec, version: int | None = None) -> DataFrame:
-        """The table, at a version when one is given."""
+        """The table; when a version is given, the rows of that version, out of files that VACUUM leaves."""
         reader = spark.read.format("delta")
         if version is not None:
-            reader = reader.option("versionAsOf", version)
+            reader = reader.option("versionAsOf", self.lasting_version(spec, version))
         return reader.load(self.path(spec))
 
     def changes(
@@ -207,12 +229,12 @@ class Lake:
     ) -> DataFrame:
         """Rows that versions `(after, upto]` inserted or left updated; `after=None` is from the beginning.
 
-        Every row of `upto` where the log does not reach back to `after`: any of them may have changed.
+        Every row of `upto` where the feed has gone (`tells_changes`): any of them may have changed.
 
         Args:
-            with_former: also updated and deleted rows as they were before.
+            with_former: also updated and deleted rows as they were before, which a feed that has gone no longer tells.
         """
-        if after is None or not self._tells(spec, after + 1):
+        if after is None or not self.tells_changes(spec, after, upto):
             return self.read(spark, spec, upto)
         feed = (
             spark.read.format("delta")
@@ -225,13 +247,9 @@ class Lake:
             feed = feed.where("_change_type IN ('insert', 'update_postimage')")
         return feed.drop("_change_type", "_commit_version", "_commit_timestamp")
 
-    def _tells(self, spec: TableSpec, version: int) -> bool:
-        """Whether the log still holds the commit of a version."""
-        found = self.delta(spec)
-        if found is None or found.version() < version:
-            return True  # nothing was cut off: Spark says what is wrong
-        commits = found.history(found.version() - version + 1)
-        return bool(commits) and int(commits[-1]["version"]) <= version
+    def tells_changes(self, spec: TableSpec, after: int, upto: int) -> bool:
+        """Whether the change feed of versions `(after, upto]` is whole; VACUUM removes it, like an old log."""
+        return feed_is_whole(self.uri(spec), after, upto)
 
 
 def newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:

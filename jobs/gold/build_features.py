@@ -105,11 +105,13 @@ class _Builder:
         self._done("basket_features", begun)
 
     def _changed_users(self) -> DataFrame | None:
-        """Users whose events have changed since the baskets were written; None when that cannot be told, or when they
-        are too many to be sent to every task."""
+        """Users whose events have changed since the baskets were written; None when that cannot be told (a feed that
+        has gone named users who may have no event left), or when they are too many to be sent to every task."""
         before, events = self.lake.committed_inputs(GOLD["gold.basket_features"]), SILVER["events"]
         taken, newest = before.get(events.name), self.inputs[events.name]
         if taken is None or taken > newest or before.get(SIGNALS) != self.inputs[SIGNALS]:
+            return None
+        if not self.lake.tells_changes(events, taken, newest):
             return None
         moments = (datetime.fromtimestamp(before[c.AS_OF], UTC), self.plan.as_of)
         passed = F.col(c.EVENT_TIME).between(F.lit(min(moments)), F.lit(max(moments)))

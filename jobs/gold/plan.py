@@ -70,7 +70,8 @@ def plan_moments(context: JobContext, spark: SparkSession, as_of: datetime, inpu
         return Plan(as_of, windows, wanted, wanted, tuple(windows), count)
     earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
     if taken < newest:  # an empty day moves `as_of` alone
-        # A row that was corrected to a later time has left the moments between: where it was counts, too
+        # A row that was corrected to a later time has left the moments between: where it was counts, too. Where the
+        # feed has gone this is every row, and the oldest of them makes all moments stale.
         changed = lake.changes(spark, SILVER["events"], taken, newest, with_former=True)
         earliest = _earliest(changed, c.EVENT_TIME)
     built = moments_of(lake, users)

@@ -1,8 +1,9 @@
-"""maintain.optimize: small files compacted, files that no version needs removed; no row changes, nobody is woken.
+"""maintain.optimize: small files compacted, files that were replaced a week ago removed; no row changes, nobody wakes.
 
 Works on every table of the batch application (one writer process per table: the stream maintains its own).
-OPTIMIZE runs where at least `SMALL_FILES` files are small; VACUUM keeps Delta's default retention of seven days, so
-change feeds and time travel of the last week stay readable. Idempotent.
+OPTIMIZE runs where at least `SMALL_FILES` files are small; VACUUM keeps Delta's default retention of seven days: what
+was replaced longer ago cannot be read by its version, nor can a change feed of longer ago. Readers allow for both
+(`Lake.lasting_version`, `Lake.tells_changes`). Idempotent.
 """
 
 from dataclasses import asdict, dataclass

@@ -154,6 +154,21 @@ def make_shop(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 @pytest.fixture(scope="session")
+def lose_old_files(spark: Any) -> Callable[..., None]:
+    """OPTIMIZE, then VACUUM without any retention: what maintenance does to tables within a week, at once."""
+
+    def lose(lake: Any, *specs: Any) -> None:
+        session = spark.newSession()  # the check that forbids this stays on everywhere else
+        session.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+        session.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", "1")
+        for spec in specs:
+            session.sql(f"OPTIMIZE {lake.sql_name(spec)}").collect()
+            session.sql(f"VACUUM {lake.sql_name(spec)} RETAIN 0 HOURS").collect()
+
+    return lose
+
+
+@pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the stack's own MLflow server, its metadata in a SQLite file and its artefacts in a folder."""
     import os

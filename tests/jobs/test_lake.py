@@ -1,6 +1,7 @@
 """The lake: paths that survive odd folders, versions that count, commits that say what they hold."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,34 @@ def test_a_table_whose_last_change_is_no_longer_in_its_log_still_has_rows(lake: 
     forget(lake, before=2)
     assert lake.has_rows(SPEC)
     assert lake.data_version(SPEC) == 2  # the oldest version that can be read: whatever changed rows came before
+
+
+def test_a_version_that_rests_is_read_out_of_the_newest_one_with_its_rows(lake: Lake) -> None:
+    append(lake, 1.0)
+    append(lake, 2.0)
+    assert (lake.lasting_version(SPEC, 0), lake.lasting_version(SPEC, 1)) == (0, 1)
+    table = DeltaTable(lake.path(SPEC))
+    table.optimize.compact()
+    table.alter.set_table_properties({"delta.logRetentionDuration": "interval 30 days"})
+    assert (lake.lasting_version(SPEC, 0), lake.lasting_version(SPEC, 1)) == (0, 3)
+    append(lake, 3.0)
+    DeltaTable(lake.path(SPEC)).optimize.compact()
+    assert [lake.lasting_version(SPEC, version) for version in range(6)] == [0, 3, 3, 3, 5, 5]
+
+
+def test_a_feed_is_whole_while_its_files_are_there(lake: Lake) -> None:
+    for price in (1.0, 2.0, 3.0):
+        append(lake, price)
+    table = DeltaTable(lake.path(SPEC))
+    table.optimize.compact()
+    assert lake.tells_changes(SPEC, 0, 3)
+    table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    append(lake, 4.0)
+    newest = lake.data_version(SPEC)
+    assert newest is not None
+    assert not lake.tells_changes(SPEC, 1, newest)
+    assert lake.tells_changes(SPEC, 2, newest)  # versions 1 and 2 are what went
+    assert lake.tells_changes(SPEC, newest, newest)
 
 
 def test_an_empty_table_has_no_rows(lake: Lake) -> None:
@@ -202,6 +231,37 @@ def test_changes_that_the_log_no_longer_tells_may_be_any_row(session: Any, lake:
     insert(session, lake, 3.0)
     forget(lake, before=3)
     assert sorted(row["price"] for row in lake.changes(session, SPEC, 1, 3).collect()) == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.spark
+def test_what_vacuum_has_taken_is_read_out_of_later_files(
+    session: Any, lake: Lake, lose_old_files: Callable[..., None]
+) -> None:
+    def ids(rows: Any) -> list[str]:
+        return sorted(row["item_id"] for row in rows.collect())
+
+    lake.ensure(session, SPEC)
+    insert(session, lake, 1.0)
+    insert(session, lake, 2.0)
+    session.sql(f"UPDATE {lake.sql_name(SPEC)} SET price = 9 WHERE item_id = 'i1.0'")
+    assert ids(lake.changes(session, SPEC, 2, 3)) == ["i1.0"]
+    lose_old_files(lake, SPEC)
+    # The failure itself: neither the version nor its feed can be read by its number any more
+    reader = session.read.format("delta")
+    with pytest.raises(Exception, match=r"FILE_NOT_EXIST|does not exist"):
+        reader.option("versionAsOf", 3).load(lake.path(SPEC)).collect()
+    feed = session.read.format("delta").option("readChangeFeed", "true").option("startingVersion", 3)
+    with pytest.raises(Exception, match=r"FILE_NOT_EXIST|does not exist"):
+        feed.option("endingVersion", 3).load(lake.path(SPEC)).collect()
+    assert lake.data_version(SPEC) == 3  # nobody is woken
+    assert ids(lake.read(session, SPEC, 3)) == ["i1.0", "i2.0"]
+    assert ids(lake.changes(session, SPEC, 2, 3)) == ["i1.0", "i2.0"]  # any of them may have changed
+    assert lake.rows_written(SPEC, 0, 2) is None  # who asks whether a batch is small would carry the whole table
+    insert(session, lake, 4.0)
+    newest = lake.version(SPEC)
+    assert newest is not None
+    assert ids(lake.changes(session, SPEC, newest - 1, newest)) == ["i4.0"]
+    assert lake.rows_written(SPEC, newest - 1, newest) == 1
 
 
 @pytest.mark.spark
