@@ -1,7 +1,9 @@
 """Silver -> gold: interactions and the user, item, pair and basket features as of the current business day.
 
 **What it does.** Rebuilds the features as of the start of the business day (or of `end`) when silver has changed. The
-same day is replaced, never added to. It wakes when silver has changed, and once a day for the new `as_of`.
+same day is replaced, never added to. It wakes when a refinement has ended well with something new, or has found what
+one that was killed had committed (its retry does, or the next of the two an hour); and once a day for the new `as_of`,
+which also takes the tables that a refinement with a red gate did commit.
 
 **Backfill.** Trigger it with `end` = the moment the features may know nothing after.
 

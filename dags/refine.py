@@ -2,7 +2,8 @@
 
 **What it does.** Takes every bronze version since its own last commit, puts rejected rows into quarantine with their
 reasons, runs the Great Expectations suites on what is left and only then commits. It wakes when dumps or events have
-landed, and twice an hour in case a wake-up was lost.
+landed, and twice an hour in case a wake-up was lost. A run that finds nothing new is skipped, unless an earlier one was
+killed before it could wake `build_features`: then it is done, and does that.
 
 **Backfill.** Trigger it with `start` and `end` (ISO 8601) to refine that window again; the result is the same.
 

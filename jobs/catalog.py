@@ -60,6 +60,7 @@ class JobSpec:
 
     Attributes:
         slow_imports: modules that it needs and that take a second or more to import.
+        wakes: DAG of the stage that takes in what it writes (`jobs.freshness.STAGES`).
     """
 
     name: str
@@ -67,6 +68,7 @@ class JobSpec:
     writes: tuple[str, ...]
     summary: str
     slow_imports: tuple[str, ...] = ()
+    wakes: str = ""
 
     @property
     def module(self) -> str:
@@ -102,12 +104,14 @@ JOBS: dict[str, JobSpec] = {
             writes=(*(spec.name for spec in SILVER.values()), *(spec.name for spec in QUARANTINE.values())),
             summary="bronze -> typed, de-duplicated silver behind quality gates; rejects to quarantine",
             slow_imports=("great_expectations",),
+            wakes="build_features",
         ),
         JobSpec(
             name="gold.build_features",
-            reads=tuple(spec.name for spec in SILVER.values()),
+            reads=tuple(SILVER[name].name for name in ("events", "product_versions", "promotions")),
             writes=tuple(name for name in GOLD if name != "gold.topk"),
             summary="silver -> interactions, user / item / pair / basket features and popularity as of a business day",
+            wakes="publish_recommendations",
         ),
         JobSpec(
             name="train.fit_models",

@@ -9,8 +9,6 @@ import json
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from pyarrow import fs
-
 
 def feed_is_whole(uri: str, after: int, upto: int) -> bool:
     """Whether every commit and file is there that the feed of versions `(after, upto]` is read from.
@@ -20,6 +18,8 @@ def feed_is_whole(uri: str, after: int, upto: int) -> bool:
         after: last version that the reader holds.
         upto: last version that it wants.
     """
+    from pyarrow import fs  # a tenth of a second, and a run that finds nothing new reads no feed
+
     files, folder = fs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
     wanted: set[str] = set()
     for version in range(after + 1, upto + 1):

@@ -6,7 +6,7 @@ has changed rows since. Asset events may be lost, this cannot.
 
 from dataclasses import dataclass
 
-from jobs.catalog import TableSpec, table
+from jobs.catalog import TableSpec, job, table
 from jobs.lake import SEEN, Lake
 from jobs.releases import publisher, readable_release
 from jobs.settings import Settings
@@ -36,25 +36,40 @@ def _qualified(name: str) -> TableSpec | None:
         return None
 
 
+def _behind(lake: Lake, spec: TableSpec) -> tuple[str, ...]:
+    """Inputs that a table's newest commit names and that have got rows since."""
+    committed = lake.committed_inputs(spec)
+    behind = []
+    # Explicit windows take a part of an input: the rest of it waits for an open run
+    for source in dict.fromkeys(one.removeprefix(SEEN) for one in committed):
+        source_spec = _qualified(source)
+        newest = lake.data_version(source_spec) if source_spec else None
+        taken = committed.get(source)
+        if newest is not None and (taken is None or newest > taken):
+            behind.append(source)
+    return tuple(behind) if committed else ("nothing committed yet",)
+
+
 def stages(lake: Lake) -> list[Stage]:
     """The stages, each with what it has not taken in."""
-    found = []
-    for dag_id, name in STAGES:
-        spec = table(name)
-        version = lake.version(spec)
-        committed = lake.committed_inputs(spec)
-        behind = []
-        # Explicit windows take a part of an input: the rest of it waits for an open run
-        for source in dict.fromkeys(one.removeprefix(SEEN) for one in committed):
-            source_spec = _qualified(source)
-            newest = lake.data_version(source_spec) if source_spec else None
-            taken = committed.get(source)
-            if newest is not None and (taken is None or newest > taken):
-                behind.append(source)
-        if not committed:
-            behind.append("nothing committed yet")
-        found.append(Stage(dag_id, name, version, tuple(behind)))
-    return found
+    return [Stage(dag_id, name, lake.version(table(name)), _behind(lake, table(name))) for dag_id, name in STAGES]
+
+
+def writer_of(dag_id: str) -> str:
+    """The job whose commit stands for a stage."""
+    return table(dict(STAGES)[dag_id]).writer
+
+
+def untaken(lake: Lake, dag_id: str) -> tuple[str, ...]:
+    """Tables with rows that a stage could take in now and has not.
+
+    One that has never run could do so when there are rows in all that it reads.
+    """
+    spec = table(dict(STAGES)[dag_id])
+    if lake.committed_inputs(spec):
+        return _behind(lake, spec)
+    reads = [name for name in job(spec.writer).reads if name != spec.name]
+    return tuple(reads) if all(lake.data_version(table(name)) is not None for name in reads) else ()
 
 
 def release_stage(lake: Lake, config: Settings) -> Stage | None:

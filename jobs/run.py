@@ -22,7 +22,7 @@ from datetime import datetime
 from threading import Thread
 from typing import Any, NoReturn
 
-from jobs import clock
+from jobs import clock, doorbell
 from jobs.batch_metrics import record_report
 from jobs.catalog import ExitCode, JobSpec, UnknownNameError, job
 from jobs.lake import Lake
@@ -61,6 +61,24 @@ class JobContext:
         print(f"[{self.spec.name}] {message}", file=sys.stderr, flush=True)
 
 
+def end_without_news(context: JobContext, nothing: str) -> None:
+    """End a run that found nothing new: as done, and nothing written, when an earlier one has not woken the next stage.
+
+    Args:
+        context: of the run; its report says why it is done.
+        nothing: what the run found.
+
+    Raises:
+        NothingToDo: the next stage holds everything, cannot run yet, or knows already.
+    """
+    waiting = doorbell.unheard(context.config, context.lake, context.spec)
+    if not waiting:
+        raise NothingToDo(nothing)
+    detail = f"{nothing}; {context.spec.wakes} has not taken in {', '.join(waiting)}: it is woken again"
+    context.progress(detail)
+    context.report.update(detail=detail, rows_written=0)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.run", description=__doc__)
     parser.add_argument("job", nargs="+", help="job names as in jobs/catalog.py, for example silver.refine")
@@ -86,6 +104,7 @@ def run(context: JobContext) -> int:
     try:
         with lease(context.config, context.domain, context.spec.name, context.progress):
             importlib.import_module(context.spec.module).main(context)
+            doorbell.ring(context.config, context.lake, context.spec)
         context.report.setdefault("status", "done")
     except LeaseHeldError as held:
         context.report.update(status="busy", error=str(held))

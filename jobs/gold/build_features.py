@@ -30,7 +30,7 @@ from jobs.catalog import GOLD, SILVER, TableSpec
 from jobs.failpoints import failpoint
 from jobs.gold.plan import SIGNALS, Plan, plan_moments
 from jobs.lake import Lake, commit_metadata
-from jobs.run import JobContext, NothingToDo
+from jobs.run import JobContext, NothingToDo, end_without_news
 from jobs.session import connect
 
 _INPUTS = ("events", "product_versions", "promotions")
@@ -200,7 +200,8 @@ def main(context: JobContext) -> None:
     committed = {**known, c.AS_OF: int(as_of.timestamp())}
     current = all(lake.has_columns_of(GOLD[name]) for name in context.spec.writes)
     if current and lake.committed_inputs(GOLD["gold.user_features"]) == committed:
-        raise NothingToDo(f"features as of {as_of.isoformat()} hold all of silver already")
+        end_without_news(context, f"features as of {as_of.isoformat()} hold all of silver already")
+        return
     spark = connect(context.spec.name, context.domain, context.config)
     for name, value in _ENGINE.items():
         spark.conf.set(name, value)

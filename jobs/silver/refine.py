@@ -29,7 +29,7 @@ from jobs.catalog import SILVER
 from jobs.quality.docs import build_docs, store_results
 from jobs.quality.gate import Gate, GateFailedError, Verdict
 from jobs.quality.suites import row_columns
-from jobs.run import JobContext, NothingToDo
+from jobs.run import JobContext, end_without_news
 from jobs.session import connect
 from jobs.silver.batches import Scope, bronze_batch, changed, held
 from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, write_silver
@@ -365,7 +365,8 @@ def main(context: JobContext) -> None:
     """
     scope = scope_of(context)
     if scope.is_incremental and not any(taking(context.lake, table).new for table in INPUTS):
-        raise NothingToDo("silver holds every version of its inputs")
+        end_without_news(context, "silver holds every version of its inputs")
+        return
     name, config = context.spec.name, context.config
     spark = connect(name, context.domain, config)
     aside = scope.is_window or scope.replays(_ASIDE) or taking(context.lake, _ASIDE).new

@@ -10,7 +10,7 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from jobs.catalog import table
-from jobs.freshness import STAGES, release_stage, stages
+from jobs.freshness import STAGES, release_stage, stages, untaken
 from jobs.lake import Lake
 from jobs.settings import Settings
 from serving.online_store import Keys
@@ -70,6 +70,19 @@ def test_compaction_wakes_nobody(lake: Lake) -> None:
     DeltaTable(lake.path(table("bronze.events"))).optimize.compact()
     assert lake.version(table("bronze.events")) == 2
     assert behind(lake)["refine"] == ()
+
+
+def test_a_stage_that_never_ran_is_behind_when_all_that_it_reads_has_rows(lake: Lake) -> None:
+    for name in ("silver.events", "silver.product_versions"):
+        commit(lake, name)
+        assert untaken(lake, "build_features") == ()
+    commit(lake, "silver.promotions")
+    assert untaken(lake, "build_features") == ("silver.events", "silver.product_versions", "silver.promotions")
+    commit(lake, "gold.user_features", {"silver.events": 0, "silver.product_versions": 0, "silver.promotions": 0})
+    assert untaken(lake, "build_features") == ()
+    assert untaken(lake, "publish_recommendations") == ()  # gold is not whole: there is nothing to score
+    commit(lake, "silver.events")
+    assert untaken(lake, "build_features") == ("silver.events",)
 
 
 def test_a_stage_is_told_by_a_table_that_its_dag_writes() -> None:
