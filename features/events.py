@@ -7,7 +7,8 @@ cannot be.
 
 `from_json` alone is no validator: it reads the number 7 as the text "7", skips unknown fields, stops at the first value
 and takes single quotes and NaN. Hence fields are read as VARIANT (which keeps the JSON type), keys are listed apart,
-and the text is parsed inside brackets: anything after the object breaks the array.
+and the text is parsed as the first of two elements of an array: what stands after its object breaks the array, or
+(from a `]` on, which closes it) keeps the second element, a hash of the text, from being there.
 """
 
 from datetime import datetime
@@ -84,8 +85,12 @@ def _parsed(bronze: DataFrame) -> DataFrame:
         [F.octet_length(C.RAW) <= MAX_RAW_BYTES, F.is_valid_utf8(as_text), ~F.contains(as_text, F.lit("\x00"))]
     )
     texts = bronze.withColumn("_text", F.when(usable, F.trim(as_text)))
-    parsed = F.from_json(F.concat(F.lit("["), F.col("_text"), F.lit("]")), parse_schema(), _JSON_OPTIONS)
-    events = texts.withColumn("_list", parsed).withColumn("_event", F.when(F.size("_list") == 1, F.col("_list")[0]))
+    end = F.xxhash64("_text").cast("string")
+    marked = F.concat(F.lit("["), F.col("_text"), F.lit(',{"schema_version":"'), end, F.lit('"}]'))
+    found = F.col("_list")
+    last = F.try_variant_get(F.try_element_at(found, F.lit(2))["schema_version"], "$", "string")
+    parsed = texts.withColumn("_list", F.from_json(marked, parse_schema(), _JSON_OPTIONS))
+    events = parsed.withColumn("_event", F.when((F.size(found) == 2) & (last == end), found[0]))
     objects = events.withColumn("_text", F.when(F.col("_event").isNotNull(), F.col("_text")))
     return objects.withColumns(fields())
 
