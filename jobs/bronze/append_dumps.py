@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from features import columns as C
 from jobs.bronze.dump_files import EXTRA
 from jobs.bronze.staging import StagedGroup, engine_folder
-from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS
+from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS, PROMOTION_TYPES
 from jobs.lake import Lake
 from jobs.run import RefusedError
 
@@ -97,8 +97,13 @@ def _read(spark: SparkSession, group: StagedGroup, path: str) -> DataFrame:
     """Records of a group: file_number, source_row, raw, extra and the entity's columns."""
     wanted = DUMP_COLUMNS[group.entity]
     if group.is_parquet:
-        rows = spark.read.parquet(path).withColumns(
-            {C.SOURCE_ROW: F.col("_metadata.row_index") + 1, C.RAW: F.lit(None).cast("string")}
+        # Stated, or the first file's would count: integers come in widths, and another file's may not fit into it
+        types = {**PROMOTION_TYPES, EXTRA: "STRING"}
+        listed = ", ".join(f"{name} {types[name]}" for name in group.header)
+        rows = (
+            spark.read.schema(f"{listed}, {_FILE_NUMBER} INT")
+            .parquet(path)
+            .withColumns({C.SOURCE_ROW: F.col("_metadata.row_index") + 1, C.RAW: F.lit(None).cast("string")})
         )
         # Extra columns were folded into one when the file was staged
         as_json = F.col(EXTRA) if EXTRA in group.header else F.lit(None)

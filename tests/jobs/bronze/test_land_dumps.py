@@ -16,6 +16,7 @@ from jobs.failpoints import FailpointHit
 from jobs.run import NothingToDo
 
 pytestmark = pytest.mark.spark
+_BIGINT = pa.int64()
 ORDERS = "order_id,user_id,store_id,ordered_at\n"
 
 
@@ -23,13 +24,12 @@ def orders_key(day: str) -> str:
     return f"dumps/retail/orders/{day}/part-0000.csv.gz"
 
 
-def promotions(rows: int, week: int, **more: pa.Array) -> bytes:
+def promotions(rows: int, week: int, integers: pa.DataType = _BIGINT, **more: pa.Array) -> bytes:
     sink = io.BytesIO()
-    ids = pa.array(range(1, rows + 1), pa.int64())
+    ids = pa.array(range(1, rows + 1), integers)
     fixed = {"display_location": pa.array(["9"] * rows), "mailer_location": pa.array(["0"] * rows)}
-    pq.write_table(
-        pa.table({"product_id": ids, "store_id": ids, **fixed, "week": pa.array([week] * rows), **more}), sink
-    )
+    weeks = pa.array([week] * rows, integers)
+    pq.write_table(pa.table({"product_id": ids, "store_id": ids, **fixed, "week": weeks, **more}), sink)
     return sink.getvalue()
 
 
@@ -66,12 +66,15 @@ def test_a_day_of_every_kind_of_file(spark: Any, folder_store: Any, land: Any, j
     odd = "till,ordered_at,store_id,user_id,raw,order_id,source_row\n9,t7,330,h,x,7,5\n"
     folder_store.put_csv(orders_key("2017-01-07"), odd)
     folder_store.put("dumps/retail/promotions/2017-01-02/part-0000.parquet", promotions(3, 2))
+    # Other exporters write other integers, and none decides for the others
+    for day, integers in (("01", pa.int32()), ("03", pa.uint32()), ("04", pa.int8()), ("05", pa.uint16())):
+        folder_store.put(f"dumps/retail/promotions/2017-01-{day}/part-0000.parquet", promotions(1, 5, integers))
     folder_store.put("dumps/retail/readme.txt", b"hello")
 
     report = land()
 
-    assert report["files"] == {"landed": 4, "empty": 1, "refused": 4, "recovered": 0, "known_again": 0}
-    assert report["rows_written"] == {"orders": 6, "promotions": 3}
+    assert report["files"] == {"landed": 8, "empty": 1, "refused": 4, "recovered": 0, "known_again": 0}
+    assert report["rows_written"] == {"orders": 6, "promotions": 7}
     assert report["rows_ragged"] == 2
     context = job_context("bronze.land_dumps")
     orders = rows(spark, context, BRONZE_DUMPS["orders"])
@@ -87,10 +90,12 @@ def test_a_day_of_every_kind_of_file(spark: Any, folder_store: Any, land: Any, j
     assert orders[0].source_file == orders_key("2017-01-01")
     assert orders[0].source_size_bytes == len(folder_store.read(orders_key("2017-01-01")))
     promoted = rows(spark, context, BRONZE_DUMPS["promotions"])
-    assert [(row.product_id, row.week, row.source_row) for row in promoted] == [(1, 2, 1), (2, 2, 2), (3, 2, 3)]
+    assert [(row.product_id, row.week, row.source_row) for row in promoted] == [
+        (1, 5, 1), (1, 2, 1), (2, 2, 2), (3, 2, 3), (1, 5, 1), (1, 5, 1), (1, 5, 1),
+    ]  # fmt: skip
 
     ledger = {row.source_file: row for row in rows(spark, context, BRONZE_FILES)}
-    assert len(ledger) == 9
+    assert len(ledger) == 13
     assert ledger[orders_key("2017-01-03")].status == "empty"
     assert "lacks the column store_id" in ledger[orders_key("2017-01-04")].reason
     assert "not readable as gzip" in ledger[orders_key("2017-01-05")].reason
@@ -110,7 +115,7 @@ def test_a_day_of_every_kind_of_file(spark: Any, folder_store: Any, land: Any, j
     # Put there again with the same content the store may call it by another ETag: read once, remembered, nobody woken.
     listed = folder_store.list
     folder_store.list = lambda prefix: (replace(entry, etag=f"{entry.etag}-1") for entry in listed(prefix))
-    with pytest.raises(NothingToDo, match="9 files came again with the content that bronze holds"):
+    with pytest.raises(NothingToDo, match="13 files came again with the content that bronze holds"):
         land()
     folder_store.reads.clear()
     assert land() is None
