@@ -8,7 +8,8 @@ Every morning at 06:30 New York time, or whenever it is triggered. Without an in
 or trigger it with `start` and `end`. Landing a day twice changes nothing.
 
 **When it is red.** Read the last lines of the log: the error names file, row and cure. A file that cannot be read is
-refused with its reason in `bronze.files` and never stops the others; put the corrected file in its place and trigger.
+refused with its reason in `bronze.files` (`sluice quarantine list --table files`) and never stops the others; put the
+corrected file in its place and trigger.
 Object storage down: `make status`, then `make up`. A skipped run means that nothing new had arrived.
 """
 

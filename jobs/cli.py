@@ -268,12 +268,12 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Only rows rejected 
 def quarantine_list(
     table: TableOption = "", reason: ReasonOption = "", as_json: JsonFlag = False, domain: DomainOption = ""
 ) -> None:
-    """Rejected rows by table and reason, with samples."""
+    """Rejected rows by table and reason, with samples, and dump files that were refused whole (`--table files`)."""
     from dataclasses import asdict
 
-    from jobs.quarantine import list_quarantine
+    from jobs.quarantine import list_rejections
 
-    rows = [asdict(row) for row in list_quarantine(_domain(domain), settings(), table=table, reason=reason)]
+    rows = [asdict(row) for row in list_rejections(_domain(domain), settings(), table=table, reason=reason)]
     _print_json(rows) if as_json else _print_rows("Quarantine", rows)
 
 

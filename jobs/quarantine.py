@@ -15,9 +15,12 @@ from features import columns as C
 from jobs.catalog import QUARANTINE, job
 from jobs.lake import Lake
 from jobs.lease import lease
+from jobs.refused_files import refused_dumps
 from jobs.run import JobContext
 from jobs.settings import Settings
 
+FILES = "files"
+"""In the place of a table: dump files that were refused whole. A corrected file of the same name is their replay."""
 _SAMPLE_CHARACTERS = 120
 
 
@@ -100,6 +103,33 @@ def list_quarantine(domain: str, config: Settings, *, table: str = "", reason: s
         known = ", ".join(sorted({row.reason for row in found}))
         raise UnknownReasonError(f"rows of {table or 'all tables'} were rejected for {{{known}}}, none for {reason!r}")
     return chosen
+
+
+def list_rejections(domain: str, config: Settings, *, table: str = "", reason: str = "") -> list[Rejected]:
+    """What `list_quarantine` says of rows, and a line for the dump files that bronze refused whole.
+
+    Args:
+        domain: domain whose lake is read.
+        config: says where the lake is.
+        table: silver table name, or `files`; empty for all.
+        reason: one reason; empty for all. That of a file is `refused`, its detail says why.
+
+    Raises:
+        UnknownTableError: naming the tables that exist.
+        UnknownReasonError: naming the reasons that exist.
+    """
+    if table == FILES and reason not in ("", "refused"):
+        raise UnknownReasonError(f"files are rejected for {{refused}}, none for {reason!r}")
+    of_files = table == FILES or (not table and reason == "refused")
+    rows = [] if of_files else list_quarantine(domain, config, table=table, reason=reason)
+    if not of_files and (table or reason):
+        return rows
+    files = refused_dumps(Lake.of(domain, config))
+    waiting = [one for one in files if one.is_open]
+    for shown in (waiting or files)[-1:]:
+        counts = (len(waiting), len(files) - len(waiting))
+        rows.append(Rejected(FILES, "refused", *counts, shown.source_file, shown.reason, ""))
+    return rows
 
 
 def replay(domain: str, config: Settings, *, table: str = "", reason: str = "") -> dict[str, Any]:

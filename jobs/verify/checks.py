@@ -1,5 +1,6 @@
 """The checks that compare tables with tables; each can fail and a test shows it failing."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from features import columns as C
 from jobs.bronze.checkpoints import Stretch
 from jobs.catalog import BRONZE_DUMPS, BRONZE_EVENTS, BRONZE_FILES, QUARANTINE, SILVER, TableSpec
 from jobs.lake import Lake
+from jobs.refused_files import refused_dumps
 from jobs.silver.profile import Accounts
 
 EDGES = ("ingested_at",)
@@ -68,15 +70,19 @@ def unique_by_key(frame: DataFrame, spec: TableSpec) -> Check:
 
 
 def files_landed(spark: SparkSession, lake: Lake) -> list[Check]:
-    """Rows that the ledger says have landed are the rows that bronze has, per entity."""
+    """Rows that the ledger says have landed are the rows that bronze has, per entity; refused files are a warning."""
     if lake.version(BRONZE_FILES) is None:
         return [Check("landed.files", False, "a ledger of files", "no bronze.files table", "land dumps first")]
     ledger = lake.read(spark, BRONZE_FILES).where("status = 'landed'")
     landed = {row["entity"]: row["n"] for row in ledger.groupBy("entity").agg(F.sum("row_count").alias("n")).collect()}
+    waiting = Counter(one.entity for one in refused_dumps(lake) if one.is_open)
     checks = []
     for entity, spec in BRONZE_DUMPS.items():
         got = lake.read(spark, spec).count() if lake.version(spec) is not None else 0
-        checks.append(compare(f"landed.{entity}", landed.get(entity, 0), got, "rows of the ledger and rows of bronze"))
+        refused = waiting[entity] + waiting["unknown"]  # of a name that says no entity: it may have been this one
+        warning = f"; {refused} refused files hold rows that are not there: `sluice quarantine list --table files`"
+        detail = f"rows of the ledger and rows of bronze{warning if refused else ''}"
+        checks.append(compare(f"landed.{entity}", landed.get(entity, 0), got, detail))
     return checks
 
 
