@@ -41,6 +41,8 @@ class Recipe:
             factors then cost as much per user, and as much memory, among ten million users as among ten thousand.
         teaching_users: users of each cut that the rankers learn from, a keyed sample when more bought something: their
             rows (some 160 a user) lie in memory all at once, and a few hundred small trees have long seen enough.
+        training_cuts, training_baskets: past cuts to learn from; where the next basket is asked for, how many of each
+            user's last ones: a basket says less than four weeks (models/README.md has what more of them gain).
         user_block: users scored at once; bounds the memory of a worker (10 matrices of users x items). Fewer are where
             items are very many (`users_at_once`).
     """
@@ -58,6 +60,7 @@ class Recipe:
     sampled_negatives: float = 0.2
     sampled_history: float = 0.4
     training_cuts: int = 3
+    training_baskets: int = 8
     seed: int = 1
     num_threads: int = 2
     reference_users: int = 5_000

@@ -101,7 +101,7 @@ def measure_next_basket(table: Table, catalog: Catalog, recipe: Recipe, context:
     split = last_basket(table.log())
 
     def cuts(made: Recipe) -> Any:
-        return cuts_by_basket(split.known, count=made.training_cuts, catalog=catalog, recipe=made)
+        return cuts_by_basket(split.known, count=made.training_baskets, catalog=catalog, recipe=made)
 
     prepared = Prepared(split, cuts, 1, {"moment": "previous"}, [])
     request = Request("last-basket", interactions=Path("silver.events"), recipe=recipe)

@@ -110,7 +110,7 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
 
         def by_basket(made: Recipe) -> list[LabelledSnapshot]:
             return cuts_by_basket(
-                split.known, count=made.training_cuts, moment=request.moment, catalog=catalog, recipe=made
+                split.known, count=made.training_baskets, moment=request.moment, catalog=catalog, recipe=made
             )
 
         notes = table.notes + _without_baskets(request.interactions, table, log)
@@ -197,7 +197,7 @@ def _given(request: Request, catalog: Catalog) -> Prepared:
                 catalog=catalog,
                 recipe=made,
             )
-        return cuts_by_basket(split.known, count=made.training_cuts, catalog=catalog, recipe=made)
+        return cuts_by_basket(split.known, count=made.training_baskets, catalog=catalog, recipe=made)
 
     facts = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map), "test_rows": len(test)}
     return Prepared(split, cuts, 1, facts, both.notes)
