@@ -2,12 +2,17 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 RANKER_FOLDER = "ranker"
@@ -46,6 +51,7 @@ class Challenger:
         tags: on the run and on the version: the gate's verdict, `as_of`, versions of the inputs, the code's commit.
         importance: per surface the gain of each feature.
         description: what a person should read on the version's page.
+        factors: arrays of the first stage that the gate judged, logged as `candidates/factors.npz`.
     """
 
     folder: Path
@@ -54,6 +60,7 @@ class Challenger:
     tags: dict[str, str]
     importance: dict[str, dict[str, float]]
     description: str = ""
+    factors: Mapping[str, "NDArray[Any]"] = field(default_factory=dict)
 
 
 def model_name(domain: str) -> str:
@@ -228,6 +235,8 @@ def register(domain: str, config: Settings, challenger: Challenger) -> str:
         mlflow.set_tags(challenger.tags)
         mlflow.log_dict(challenger.importance, "importance.json")
         mlflow.log_artifacts(str(challenger.folder), artifact_path=RANKER_FOLDER)
+        if challenger.factors:
+            _log_factors(challenger.factors)
         booster = lightgbm.Booster(model_file=str(challenger.folder / "booster-home.txt"))
         # Explicit requirements: MLflow would otherwise spend seconds on guessing them.
         logged = mlflow.lightgbm.log_model(booster, name="booster", pip_requirements=["lightgbm"])
@@ -237,6 +246,17 @@ def register(domain: str, config: Settings, challenger: Challenger) -> str:
     registry.update_model_version(name, version.version, description=challenger.description)
     registry.set_registered_model_alias(name, CHALLENGER, version.version)
     return str(version.version)
+
+
+def _log_factors(factors: Mapping[str, "NDArray[Any]"]) -> None:
+    """Log `candidates/factors.npz` to the open run; scoring does not read it, for factors are fitted anew each day."""
+    import mlflow
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "factors.npz"
+        np.savez(file, **factors)  # type: ignore[arg-type]
+        mlflow.log_artifact(str(file), artifact_path="candidates")
 
 
 _ABOUT = """\

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from features.ranking import GENERATORS
 from models.als import ALSRecommender, folded_in, folded_in_per_weight
@@ -132,6 +133,13 @@ class Generators:
         manifest = {"format": _FORMAT, "recipe": self.recipe.as_dict(), "factors": sorted(self.factors)}
         manifest["reg_params"] = dict(self.reg_params)
         (directory / "generators.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+
+    def item_arrays(self) -> dict[str, NDArray[Any]]:
+        """Item ids and the item factors of each ALS, one row an item: the part of the first stage that names no user.
+
+        A user's factors follow from the items' by one exact least-squares step.
+        """
+        return {"item_ids": self.items.ids.ids, **{name: items for name, (_, items) in self.factors.items()}}
 
     @classmethod
     def load(cls, directory: Path) -> Self:

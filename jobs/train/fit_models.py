@@ -167,6 +167,7 @@ def main(context: JobContext) -> None:
                 tags=_tags(lake, refused, unjudged, as_of) | chosen.tags() | {"training_rows": f"{pairs_a_cut:.0f}"},
                 description=_described(evidence, refused, unjudged, as_of, reigning),
                 importance={surface: ranker.importance() for surface, ranker in rankers.items()},
+                factors=generators.item_arrays(),
             ),
         )
     if not refused:

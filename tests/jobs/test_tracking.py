@@ -37,6 +37,7 @@ def challenger(folder: Path, seed: int) -> Challenger:
         tags={"as_of": AS_OF.isoformat(), "gate": "passed"},
         importance={"home": {"purchases": 1.0}},
         description="what the gate said",
+        factors={"item_ids": np.array(["a", "b"]), "als": draw.normal(size=(2, 4)).astype(np.float32)},
     )
 
 
@@ -99,7 +100,11 @@ def test_a_run_holds_parameters_metrics_and_native_artefacts_alone(config: Setti
     assert run.data.tags["gate"] == "passed"
     assert run.data.metrics == {"validation_home_ndcg_at_20": 0.37}
     names = files(tracking.client(config), run.info.run_id)
-    assert {"importance.json", "ranker/booster-home.txt", "ranker/ranker.json"} <= set(names)
+    native = {"importance.json", "ranker/booster-home.txt", "ranker/ranker.json", "candidates/factors.npz"}
+    assert native <= set(names)
+    fetched = tracking.client(config).download_artifacts(run.info.run_id, "candidates/factors.npz", str(tmp_path))
+    with np.load(fetched, allow_pickle=False) as factors:
+        assert (factors["item_ids"].tolist(), factors["als"].shape) == (["a", "b"], (2, 4))
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
 
 
