@@ -24,7 +24,7 @@ HEADERS = {
 }
 BODY_LIMIT_BYTES = 16 * 1024
 """No address reads a body. What is not announced (chunked) is never read either: uvicorn stops taking it in."""
-HEAD_LIMIT_BYTES = 16 * 1024
+HEAD_LIMIT_BYTES = 64 * 1024
 """Address and headers; one that is not complete yet is counted by `serving.protocol`."""
 UNMATCHED = "unmatched"
 _QUIET = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})  # asked for every few seconds

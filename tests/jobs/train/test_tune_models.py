@@ -123,7 +123,7 @@ def test_files_of_ones_own_are_read_and_cut_as_an_evaluation_does(
         done = CliRunner().invoke(app, [*command, *more])
         assert done.exit_code == 0, done.output
     (in_time, first), (by_basket, second) = told
-    assert (len(in_time), len(by_basket)) == (3, 3)
+    assert (len(in_time), len(by_basket)) == (3, 8)
     assert (first.min_item_users, second.min_item_users) == (3, 1)
     assert min(in_time[-1].items.statistics["item_buyers"]) >= 3
     assert min(by_basket[-1].items.statistics["item_buyers"]) < 10
