@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jobs.marked_text import put_between
 from jobs.settings import ROOT, settings
 from models.base import FloatArray
 from models.index_choice import (
@@ -186,9 +187,7 @@ def _verdict(results: dict[str, Any]) -> str:
 
 def write_readme(results: dict[str, Any], readme: Path = README) -> None:
     """Put the table between its markers."""
-    text = readme.read_text()
-    start, end = (text.index(marker) for marker in MARKERS)
-    readme.write_text(f"{text[: start + len(MARKERS[0])]}\n{table_markdown(results)}\n{text[end:]}")
+    put_between(readme, MARKERS, table_markdown(results))
 
 
 def _show(results: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.marked_text import put_between
 from jobs.settings import ROOT
 
 _MARKERS = ("<!-- bench:start -->", "<!-- bench:end -->")
@@ -88,6 +89,4 @@ def table_markdown(results: dict[str, Any]) -> str:
 
 def write_readme(results: dict[str, Any], readme: Path = ROOT / "README.md") -> None:
     """Put the table between the README's markers."""
-    text = readme.read_text()
-    start, end = (text.index(marker) for marker in _MARKERS)
-    readme.write_text(f"{text[: start + len(_MARKERS[0])]}\n{table_markdown(results)}\n{text[end:]}")
+    put_between(readme, _MARKERS, table_markdown(results))

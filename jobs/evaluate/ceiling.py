@@ -28,6 +28,7 @@ from features.domains import domain
 from features.domains.spec import DISCOVER, HOME
 from jobs.evaluate.ceiling_facts import MEANINGS, VIEWS, conclusion, figure
 from jobs.evaluate.future import purchases_between
+from jobs.marked_text import put_between
 from jobs.settings import ROOT
 from jobs.shop.source import products, purchases
 from models.ceilings import expected_ndcg, oracle_scores, perfect_ranking, probabilities
@@ -40,7 +41,7 @@ from models.two_stage import TRAINED, LabelledSnapshot, fit
 
 COMMAND = "python -m jobs.evaluate.ceiling --readme"
 README = ROOT / "models" / "README.md"
-_START, _END = "<!-- ceiling: start -->", "<!-- ceiling: end -->"
+MARKERS = ("<!-- ceiling: start -->", "<!-- ceiling: end -->")
 _WINDOW_DAYS = 28.0
 _VIEWS = {HOME: "all", DISCOVER: "new"}
 
@@ -151,11 +152,7 @@ def write_readme(text: str, file: Path = README) -> None:
     Raises:
         ValueError: when the markers are not there.
     """
-    content = file.read_text()
-    if _START not in content or _END not in content:
-        raise ValueError(f"{file} lacks the markers {_START} and {_END}: put them back where the table goes")
-    head, tail = content.split(_START)[0], content.split(_END)[1]
-    file.write_text(f"{head}{_START}\n{text}\n{_END}{tail}")
+    put_between(file, MARKERS, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

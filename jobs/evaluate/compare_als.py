@@ -11,12 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jobs.evaluate.ceiling import read_log
+from jobs.marked_text import put_between
 from jobs.mllib_als import MLlibALSRecommender
 from jobs.settings import ROOT, Settings, settings
 from jobs.stack.java import java_home
@@ -95,13 +95,6 @@ def table(found: dict[str, Any], week: int, cut: LabelledSnapshot, config: Setti
     return "\n".join(lines)
 
 
-def write_readme(text: str, file: Path = README) -> None:
-    """Put the table between the file's markers."""
-    content = file.read_text()
-    start, end = content.index(MARKERS[0]) + len(MARKERS[0]), content.index(MARKERS[1])
-    file.write_text(f"{content[:start]}\n{text}\n{content[end:]}")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print JSON, and write the table when asked."""
     parser = argparse.ArgumentParser(prog="python -m jobs.evaluate.compare_als", description=__doc__)
@@ -118,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = compare(cut, recipe, {"implicit": ALSRecommender, "MLlib": lambda **own: MLlibALSRecommender(spark, **own)})
     print(json.dumps(found, indent=1))
     if given.readme:
-        write_readme(table(found, given.week, cut, config))
+        put_between(README, MARKERS, table(found, given.week, cut, config))
     return 0
 
 
