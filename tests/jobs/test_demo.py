@@ -1,7 +1,7 @@
 """The demo around the chain, with every server played: what it starts again, and what it refuses to show."""
 
-import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +13,14 @@ from jobs.settings import Settings
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Time that passes only while somebody sleeps."""
+    """Time that passes only while the demo sleeps: other threads of this process (a watcher that a test before left
+    behind, say) keep the real one, or they would spin and carry the demo's along."""
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(demo, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     return now
 
 
