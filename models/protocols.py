@@ -7,7 +7,7 @@
 Nothing of a truth ever reaches what is known; a test of the protocols holds them to that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -46,6 +46,18 @@ class Split:
         """Users of whom nothing is known that a list can hold, as a mask by user position."""
         unknown: NDArray[np.bool_] = np.bincount(self.known.users, minlength=len(self.known.user_map)) == 0
         return unknown
+
+    def in_usual_weights(self) -> "Split":
+        """The split with weights counted in their usual size, the median of the known rows.
+
+        No list hangs on the unit of the weights then; ALS's confidence does, and of a millionth its factors would fade
+        into numbers so small that processors take minutes over them.
+        """
+        usual = float(np.median(self.past.weights))
+        if usual == 1.0:
+            return self
+        known, past = (replace(log, weights=log.weights / usual) for log in (self.known, self.past))
+        return replace(self, known=known, past=past)
 
     def view(self, view: View) -> sp.csr_matrix:
         """All of the truth, what the user had bought before (`repeat`), or never had (`new`)."""

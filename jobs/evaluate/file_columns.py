@@ -15,6 +15,9 @@ _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (0.0, 1.0))
 """From this number on a time is in parts of a second: seconds reach 1e11 in the year 5138, milliseconds passed it in
 1973; micro- and nanoseconds likewise."""
 
+_SPREAD = 1e30
+"""Of weights: sums of 32-bit floats end at 1e38."""
+
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
@@ -170,7 +173,7 @@ def weights(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float6
     """A column of weights.
 
     Raises:
-        InputError: on weights that are no numbers, not finite or negative.
+        InputError: on weights that are no numbers, not finite, negative or out of all proportion.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -184,6 +187,12 @@ def weights(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float6
         raise InputError(
             f"{file}: expected finite weights of at least 0 in {name!r}, got {values[row]} at row {row} "
             f"({int(bad.sum())} such rows): fix or drop them"
+        )
+    counted = values[values > 0]
+    if len(counted) and counted.max() > _SPREAD * counted.min():
+        raise InputError(
+            f"{file}: expected weights at most {_SPREAD:g} times each other in {name!r}, got {counted.min():g} and "
+            f"{counted.max():g}: drop those that are out of proportion"
         )
     return values
 

@@ -106,7 +106,7 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
     facts: dict[str, Any] = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map)}
     if request.protocol == "last-basket":
         limits = {"min_baskets": request.min_baskets, "min_item_purchases": request.min_item_purchases}
-        split = last_basket(log, **limits, moment=request.moment)
+        split = last_basket(log, **limits, moment=request.moment).in_usual_weights()
 
         def by_basket(made: Recipe) -> list[LabelledSnapshot]:
             return cuts_by_basket(
@@ -117,6 +117,7 @@ def prepare(request: Request, catalog: Catalog) -> Prepared:
         return Prepared(split, by_basket, 1, {**facts, **limits, "moment": request.moment}, notes)
     cut = _cut(request, log)
     split = global_time(log, cut=cut, window_days=request.window_days, min_item_users=request.min_item_users)
+    split = split.in_usual_weights()
 
     def in_time(made: Recipe) -> list[LabelledSnapshot]:
         return cuts_in_time(
@@ -178,7 +179,7 @@ def _given(request: Request, catalog: Catalog) -> Prepared:
     log = both.log()
     # `log` sorts its rows, so the two parts are found again by building each on the shared maps.
     parts = [_on_maps(one, both) for one in (train, test)]
-    split = given_split(*parts)
+    split = given_split(*parts).in_usual_weights()
     span = float(parts[1].times.max() - parts[1].times.min())
     later = parts[1].times.min() > parts[0].times.max() and span > 0
     timed = len(np.unique(parts[0].times)) > 1

@@ -237,6 +237,28 @@ def test_rows_of_weight_zero_are_no_interactions(evaluate: Evaluate, write: Writ
     )
 
 
+@pytest.mark.parametrize("protocol", ["global-time", "last-basket", "given-split"])
+def test_the_unit_of_the_weights_is_nothing_to_learn(write: Write, columns: Columns, protocol: Any) -> None:
+    """Weights of a billionth made factors fade into subnormal numbers: minutes for what takes a second."""
+    from jobs.evaluate.requests import Request, prepare
+
+    sizes = np.arange(len(columns["ts"])) % 3 + 1.0
+    found = []
+    for unit in (1.0, 2.0**-30, 2.0**40):  # powers of two: nothing is rounded differently
+        file = Path(write({**columns, "weight": unit * sizes}))
+        split = prepare(Request(protocol, interactions=file, train=file, test=file), {}).split
+        assert np.median(split.past.weights) == 1.0
+        found.append((split.past.weights, split.known.weights))
+    assert all(np.array_equal(one, other) for one, other in zip(found[0], found[1], strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(found[0], found[2], strict=True))
+
+
+def test_weights_out_of_all_proportion(refused: Refused, write: Write, columns: Columns) -> None:
+    weights = [1e-20, 1e20, *[1.0] * (len(columns["ts"]) - 2)]
+    said = refused("--interactions", write(columns | {"weight": weights}))
+    assert "expected weights at most 1e+30 times each other in 'weight', got 1e-20 and 1e+20" in said
+
+
 def test_k_beyond_the_catalogue(evaluate: Evaluate, write: Write, columns: Columns) -> None:
     found = evaluate("--interactions", write(columns), "--k", "10", "--k", "50")
     assert noted(found, "k = [50] is more than the 30 items")
