@@ -60,6 +60,5 @@ CartQuery = Annotated[
     ),
 ]
 K = Annotated[int, Query(ge=1, le=MAX_K, description=f"How many items: {EXPECTED['k']}", examples=[20])]
-Surface = Annotated[
-    str, Query(min_length=1, max_length=32, description="Where the list is shown; the domain names its surfaces")
-]
+# No limits of its own: what it may be is the domain's to say, and so is the refusal
+Surface = Annotated[str, Query(description="Where the list is shown; the domain names its surfaces")]

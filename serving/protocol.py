@@ -24,9 +24,12 @@ class Protocol(HttpToolsProtocol):
 
     _head_bytes = 0
     """Bytes that came for a head that is not complete yet."""
+    _piece_bytes = 0
+    """Bytes of the longest head, or part of one, in what came last."""
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes; a head that grows beyond the limit is refused before it is complete (`Edge` counts others)."""
+        self._piece_bytes = max(map(len, data.split(b"\r\n\r\n")))
         super().data_received(data)
         scope = cast("dict[str, Any] | None", self.scope)  # none before the first head, without a method within one
         if scope is None or "method" in scope:
@@ -37,8 +40,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, too_large("head", HEAD_LIMIT_BYTES))
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn's answer to what is no HTTP."""
-        self._refuse(400, _NO_HTTP)
+        """uvicorn's answer to what is no HTTP, or has an address that its parser finds too long."""
+        if self._head_bytes + self._piece_bytes > HEAD_LIMIT_BYTES:
+            self._refuse(431, too_large("head", HEAD_LIMIT_BYTES))
+        else:
+            self._refuse(400, _NO_HTTP)
 
     def _refuse(self, status: int, detail: str) -> None:
         parts: Parts = self.config.app.state.parts  # type: ignore[union-attr]

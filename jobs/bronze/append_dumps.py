@@ -47,6 +47,8 @@ class FileRow:
     status: str
     reason: str | None
     etag: str
+    landing: int = 0
+    """How many times this very content had landed under this name before: a file that was put back lands again."""
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -72,7 +74,7 @@ def append_entity(
     spec = BRONZE_DUMPS[groups[0].entity]
     numbers = [number for group in groups for number in group.file_numbers]
     rows = [files[number] for number in numbers]
-    identity = hashlib.sha256(repr(sorted(row.identity for row in rows)).encode()).hexdigest()
+    identity = hashlib.sha256(repr(sorted((*row.identity, row.landing) for row in rows)).encode()).hexdigest()
     with ExitStack() as stack:
         frames = [_read(spark, group, stack.enter_context(engine_folder(lake, group))) for group in groups]
         provenance = spark.createDataFrame(

@@ -3,8 +3,8 @@
 Reads: `dumps/{domain}/…` of the bucket. Writes: bronze.{users, products, orders, order_items, promotions}, one row a
 record, and the ledger bronze.files, one row per file and content (landed | empty | refused with a reason), and
 one (known) when an object comes under another ETag with a content that was taken before.
-Idempotent: a file whose name and SHA-256 are in the ledger is not read again; an unchanged store is told from names,
-sizes and ETags without Spark. A file that cannot be read is refused and never stops the others.
+Idempotent: a file that is what the ledger last saw under its name is not landed again; an unchanged store is told from
+names, sizes and ETags without Spark. A file that cannot be read is refused and never stops the others.
 """
 
 import hashlib
@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from features import columns as C
 from features.domains import domain as domain_spec
 from features.domains.spec import Calendar
 from jobs.bronze.append_dumps import FileRow, append_entity, settled_files, wall_now, write_ledger
@@ -30,16 +31,31 @@ from jobs.objectstore import PARALLEL_REQUESTS, ObjectStore, StoredObject, open_
 from jobs.run import JobContext, NothingToDo
 
 _FILES_AT_ONCE = 256  # downloads held in memory
+_TAKEN = ("landed", "empty")
 # The largest first: Spark works on it while the others are still checked.
 _ORDER = ("promotions", "order_items", "products", "orders", "users")
 
 
 @dataclass
 class Ledger:
-    """What `bronze.files` holds, read without Spark."""
+    """What `bronze.files` holds, read without Spark.
 
-    objects: set[tuple[str, int, str]] = field(default_factory=set)  # name, size, ETag
-    contents: set[tuple[str, str]] = field(default_factory=set)  # name, SHA-256
+    The newest row of a name counts: a file that was corrected and is then put back as it was has changed twice.
+    """
+
+    objects: dict[str, tuple[int, str]] = field(default_factory=dict)  # by name: size, ETag
+    contents: dict[str, str] = field(default_factory=dict)  # by name: SHA-256
+    landings: Counter[tuple[str, str]] = field(default_factory=Counter)  # of a name and SHA-256
+
+    def add(self, name: str, size_bytes: int, etag: str, sha256: str, status: str) -> None:
+        """Take in a row; rows come in the order of their time."""
+        self.objects[name] = (size_bytes, etag)
+        self.contents[name] = sha256
+        self.landings[name, sha256] += status in _TAKEN
+
+    def has_object(self, entry: StoredObject) -> bool:
+        """Whether the object is, by size and ETag, what was last seen under its name."""
+        return self.objects.get(entry.key) == (entry.size_bytes, entry.etag)
 
 
 @dataclass
@@ -69,13 +85,13 @@ def read_ledger(lake: Lake) -> Ledger:
     found = lake.delta(BRONZE_FILES)
     if found is None:
         return Ledger()
-    columns = ["source_file", "source_size_bytes", "etag", "source_sha256"]
-    rows = DeltaTable(found.table_uri).to_pyarrow_table(columns=columns).to_pydict()
-    names = rows["source_file"]
-    return Ledger(
-        objects=set(zip(names, rows["source_size_bytes"], rows["etag"], strict=True)),
-        contents=set(zip(names, rows["source_sha256"], strict=True)),
-    )
+    columns = ["source_file", "source_size_bytes", "etag", "source_sha256", "status"]
+    table = DeltaTable(found.table_uri).to_pyarrow_table(columns=[*columns, C.INGESTED_AT]).sort_by(C.INGESTED_AT)
+    rows = table.to_pydict()
+    ledger = Ledger()
+    for row in zip(*(rows[name] for name in columns), strict=True):
+        ledger.add(*row)
+    return ledger
 
 
 def new_objects(ctx: JobContext, store: ObjectStore) -> list[StoredObject]:
@@ -86,8 +102,7 @@ def new_objects(ctx: JobContext, store: ObjectStore) -> list[StoredObject]:
     return [
         entry
         for entry in listed
-        if (entry.key, entry.size_bytes, entry.etag) not in ledger.objects
-        and (not (ctx.start or ctx.end) or _in_window(ctx, calendar, entry.key))
+        if not ledger.has_object(entry) and (not (ctx.start or ctx.end) or _in_window(ctx, calendar, entry.key))
     ]
 
 
@@ -147,12 +162,16 @@ def _append(
 def _recover(ctx: JobContext, spark: SparkSession, ledger: Ledger, ingested_at: datetime) -> int:
     """Write the ledger rows of landings that died after their commit; adds them to `ledger`."""
     left = [
-        row for entity in BRONZE_DUMPS for row in settled_files(ctx.lake, entity) if row.identity not in ledger.contents
+        row
+        for entity in BRONZE_DUMPS
+        for row in settled_files(ctx.lake, entity)
+        if ledger.landings[row.identity] <= row.landing
     ]
     if left:
-        write_ledger(spark, ctx.lake, left, ingested_at)
-        ledger.contents |= {row.identity for row in left}
-        ledger.objects |= {(row.source_file, row.source_size_bytes, row.etag) for row in left}
+        # Before what this run takes: one of these files may have changed again
+        write_ledger(spark, ctx.lake, left, ingested_at - timedelta(milliseconds=1))
+        for row in left:
+            ledger.add(row.source_file, row.source_size_bytes, row.etag, row.source_sha256, row.status)
         ctx.progress(f"{len(left)} files of an earlier run were landed and are now in the ledger")
     return len(left)
 
@@ -187,12 +206,13 @@ class _Stager:
     landing: Landing
 
     def take(self, objects: Sequence[StoredObject]) -> None:
-        """Read, check and stage objects whose name and content the ledger does not hold."""
+        """Read, check and stage objects whose content is not what the ledger last saw under their name."""
         for entry, content in _contents(self.store, objects):
             row = _ledger_row(self.domain, entry, content)
-            if row.identity in self.ledger.contents:
+            row = replace(row, landing=self.ledger.landings[row.identity])
+            if self.ledger.contents.get(entry.key) == row.source_sha256:
                 # Unless the ledger of an earlier run was completed just now, the object is new and its content is not
-                if (entry.key, entry.size_bytes, entry.etag) not in self.ledger.objects:
+                if not self.ledger.has_object(entry):
                     self.landing.known.append(replace(row, status="known"))
                 continue
             try:

@@ -35,7 +35,7 @@ BRONZE_FILES = TableSpec(
     columns="source_file STRING NOT NULL, entity STRING NOT NULL, business_date DATE, source_sha256 STRING NOT NULL, "
     "source_size_bytes BIGINT NOT NULL, row_count BIGINT NOT NULL, status STRING NOT NULL, reason STRING, "
     "etag STRING, ingested_at TIMESTAMP NOT NULL",
-    key=("source_file", "source_sha256", "etag"),
+    key=("source_file", "source_sha256", "etag", "ingested_at"),
     writer="bronze.land_dumps",
 )
 BRONZE_EVENTS = TableSpec(
@@ -67,7 +67,7 @@ def _bronze_dump(entity: str) -> TableSpec:
         # extra: columns beyond DUMP_COLUMNS as JSON; raw: a record whose number of fields is not the header's, which
         # then has no column values. source_row: line (Parquet: row) of the file, the header is line 1.
         columns=f"{as_it_came}, extra STRING, raw STRING, {_FILE_PROVENANCE}",
-        key=("source_file", "source_sha256", "source_row"),
+        key=("source_file", "source_sha256", "source_row", "ingested_at"),  # a file that was put back lands again
         writer="bronze.land_dumps",
         change_feed=True,
         layout_why="append-only and read by change feed: arrival order is the order it is read in",

@@ -163,9 +163,11 @@ def test_a_surface_that_the_domain_does_not_have_is_422(publish: Any, serve: Any
     publish()
     with serve() as api:
         answer = api.get("/v1/users/u1/recommendations", params={"surface": "cellar"})
+        empty = api.get("/v1/users/u1/recommendations", params={"surface": ""})
     assert answer.status_code == 422
     surfaces = ", ".join(domain("retail").surfaces)
     assert answer.json()["detail"] == f"surface must be one of {surfaces}, got 'cellar'"
+    assert (empty.status_code, empty.json()["detail"]) == (422, f"surface must be one of {surfaces}, got ''")
 
 
 def test_a_missing_user_id_is_named(publish: Any, serve: Any) -> None:

@@ -55,6 +55,7 @@ def _send(api: Any, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
         ([b"GET /health HTTP/1.1\r\nHost: a\r\n", *[b"x-more: " + b"x" * 30_000 + b"\r\n"] * 3], 431),
         ([b"GET /" + b"x" * 40_000, b"x" * 40_000], 431),
         ([b"GET /health HTTP/1.1\r\nHost: a\r\nx-more: " + b"x" * 70_000 + b"\r\n\r\n"], 431),
+        ([b"GET /health?" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n"], 431),
     ],
 )
 def test_it_is_a_problem_with_a_request_id_a_metric_and_a_line_in_the_log(
