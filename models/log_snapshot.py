@@ -49,6 +49,7 @@ def pair_columns(log: InteractionLog, as_of: NDArray[np.float64]) -> Columns:
     since = log.basket_age()
     order = np.lexsort((log.times, log.items, log.users))
     users, items, times, since = log.users[order], log.items[order], log.times[order], since[order]
+    weights = log.weights[order]  # a row of twice the weight counts twice, wherever how much counts
     age = (as_of[users] - times) / DAY_SECONDS
     first_of_pair = np.concatenate([[True], (users[1:] != users[:-1]) | (items[1:] != items[:-1])])
     starts = np.flatnonzero(first_of_pair)
@@ -61,15 +62,15 @@ def pair_columns(log: InteractionLog, as_of: NDArray[np.float64]) -> Columns:
     opens = _opens(age, gap, _WINDOW_DAYS)
     squares = np.where(first_of_pair, 0.0, gap * gap)
     found: Columns = {
-        PAIR_WEIGHT: total(log.weights[order] * 0.5 ** (age / _WEIGHT_HALF_LIFE_DAYS)),
+        PAIR_WEIGHT: total(weights * 0.5 ** (age / _WEIGHT_HALF_LIFE_DAYS)),
         "purchases": total(np.ones(len(age))),
         "last_days": age[ends],
         "first_days": age[starts],
         "previous_gap": gap[ends],
         "gap_square": np.where(ends > starts, total(squares), np.nan),
         "baskets_since": np.minimum.reduceat(since, starts),
-        **{f"decay_{days}d": total(0.5 ** (age / days)) for days in (7, 14, 28, 56, 112)},
-        "basket_decay": total(0.95**since),
+        **{f"decay_{days}d": total(weights * 0.5 ** (age / days)) for days in (7, 14, 28, 56, 112)},
+        "basket_decay": total(weights * 0.95**since),
         "in_last_5": total(since < 5),
         "in_last_15": total(since < 15),
         **{f"count_{days}d": total(age < days) for days in (14, 28, 56, 112)},

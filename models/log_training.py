@@ -21,6 +21,9 @@ from models.two_stage import LabelledSnapshot, looked_at, truth_matrix
 MIN_HISTORY_DAYS = 14.0
 """A cut with less history before it teaches nothing."""
 
+HELD_OUT = 0.2
+"""Share of a user's rows that a cut by chance asks for."""
+
 Catalog = Mapping[str, NDArray[Any]]
 
 
@@ -96,6 +99,34 @@ def cuts_by_basket(
         moments = latest_times(labels if moment == "next" else before)
         found.append(labelled(before, labels, moments, min_item_users=min_item_users, catalog=catalog, recipe=recipe))
     return found[::-1]
+
+
+def cuts_by_chance(
+    known: InteractionLog,
+    *,
+    count: int,
+    seed: int,
+    min_item_users: int = 1,
+    catalog: Catalog | None = None,
+    recipe: Recipe | None = None,
+) -> list[LabelledSnapshot]:
+    """Up to `count` cuts of a log whose order nobody knows: each holds out another fifth of what a user has, by chance.
+
+    Held out are whole baskets where users have several, rows otherwise: a published split without times was drawn so,
+    and then says how the items that were left out rank among all.
+    """
+    has_baskets = len(np.unique(known.baskets)) > len(np.unique(known.users))
+    units = np.unique(known.baskets, return_inverse=True)[1] if has_baskets else np.arange(len(known))
+    found: list[LabelledSnapshot] = []
+    for number in range(count):
+        drawn = np.random.default_rng([seed, number]).random(int(units.max(initial=-1)) + 1) < HELD_OUT
+        held_out = drawn[units]
+        labels, before = known.where(held_out), known.where(~held_out)
+        if len(before) and len(labels):
+            moments = latest_times(before)
+            cut = labelled(before, labels, moments, min_item_users=min_item_users, catalog=catalog, recipe=recipe)
+            found.append(cut)
+    return found
 
 
 def snapshot_to_rank(

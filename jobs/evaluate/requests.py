@@ -13,7 +13,7 @@ from jobs.evaluate.file_columns import InputError, seconds_of
 from jobs.evaluate.interactions_file import Table, read_table
 from models.baselines import BASELINES, Bound, bounds
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
-from models.log_training import cuts_by_basket, cuts_in_time
+from models.log_training import cuts_by_basket, cuts_by_chance, cuts_in_time
 from models.protocols import Moment, Split, given_split, global_time, last_basket, moment_text
 from models.recipe import Recipe, recipe
 from models.two_stage import LabelledSnapshot
@@ -183,10 +183,17 @@ def _given(request: Request, catalog: Catalog) -> Prepared:
     span = float(parts[1].times.max() - parts[1].times.min())
     later = parts[1].times.min() > parts[0].times.max() and span > 0
     timed = len(np.unique(parts[0].times)) > 1
+    # Where a row is all that a user did with an item (plays in a year), held-out rows teach that nothing repeats.
+    by_chance = train.baskets is not None or len(np.unique(parts[0].weights)) == 1
+    notes = list(both.notes)
+    if not timed and by_chance:
+        notes.append("train has no order: the ranker learnt from parts of it that were held out by chance")
 
     def cuts(made: Recipe) -> list[LabelledSnapshot]:
         if not timed:
-            return []
+            if not by_chance:
+                return []
+            return cuts_by_chance(split.known, count=made.training_cuts, seed=made.seed, catalog=catalog, recipe=made)
         if later:  # a split in time: train on windows as long as the test
             end, days = float(parts[1].times.min()), max(span / DAY_SECONDS, 1.0)
             return cuts_in_time(
@@ -201,7 +208,7 @@ def _given(request: Request, catalog: Catalog) -> Prepared:
         return cuts_by_basket(split.known, count=made.training_baskets, catalog=catalog, recipe=made)
 
     facts = {"rows": len(log), "users": len(log.user_map), "items": len(log.item_map), "test_rows": len(test)}
-    return Prepared(split, cuts, 1, facts, both.notes)
+    return Prepared(split, cuts, 1, facts, notes)
 
 
 def _on_maps(table: Table, both: Table) -> InteractionLog:

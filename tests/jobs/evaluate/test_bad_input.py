@@ -296,15 +296,38 @@ def test_unknown_users_and_items_of_a_test_file(evaluate: Evaluate, write: Write
     assert found["all"]["recall@30"] == 0.5
 
 
-def test_a_split_without_times_is_answered_by_the_first_stage(
-    evaluate: Evaluate, write: Write, columns: Columns
-) -> None:
-    del columns["ts"]
-    test = {"user": ["u1"], "item": ["i1"], "basket": ["a"]}
-    found = evaluate("--protocol", "given-split", "--train", write(columns), "--test", write(test, "test.parquet"))
-    assert found["model"] == "first_stage"
+def test_a_ranker_is_taught_by_a_split_without_times(evaluate: Evaluate, write: Write) -> None:
+    """Ratings: nothing is rated twice. Without a ranker our lists began with what each user had rated already."""
+    random = np.random.default_rng(2)
+    rated = [(user, item) for user in range(40) for item in random.choice(30, 14, replace=False) + 15 * (user % 2)]
+    held_out = random.random(len(rated)) < 0.2
+    files = []
+    for name, mask in (("train.parquet", ~held_out), ("test.parquet", held_out)):
+        users, items = np.array(rated)[mask].T
+        files.append(write({"user": users, "item": items}, name))
+    found = evaluate("--protocol", "given-split", "--train", files[0], "--test", files[1])
+    assert found["model"] == "two_stage"
     assert noted(found, "no time column")
+    assert noted(found, "the ranker learnt from parts of it that were held out by chance")
+    assert found["all"]["ndcg@20"] > max(one["all"]["ndcg@20"] for one in found["models"].values()) - 0.05
+    assert found["all"]["ndcg@20"] > 0.9 * found["new"]["ndcg@20"] > 0.2
+
+
+def test_weights_without_times_leave_the_first_stage(evaluate: Evaluate, write: Write) -> None:
+    """Plays in a year: a few favourites of each user, which are played again."""
+    rows: dict[str, list[Any]] = {"user": [], "item": [], "weight": []}
+    for user in range(20):
+        for place in range(12):
+            for name, value in zip(rows, (user, (user * 5 + place * 7) % 30, 200.0 if place < 3 else 4.0), strict=True):
+                rows[name].append(value)
+    again = {
+        name: [one for one, plays in zip(values, rows["weight"], strict=True) if plays > 100]
+        for name, values in rows.items()
+    }
+    found = evaluate("--protocol", "given-split", "--train", write(rows), "--test", write(again, "test.parquet"))
+    assert found["model"] == "first_stage"
     assert noted(found, "the first stage answers")
+    assert found["all"]["ndcg@10"] == found["models"]["personal_frequency_filled"]["all"]["ndcg@10"] == 1.0
 
 
 def test_equal_labels_leave_the_first_stage(evaluate: Evaluate, write: Write) -> None:
