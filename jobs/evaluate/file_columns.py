@@ -38,10 +38,15 @@ def ids(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.str_]:
         InputError: on ids that are absent, empty, fractional, not text or of a nested type.
     """
     column = _plain(file, name, column)
+    if isinstance(column.type, pa.UuidType):
+        text = [None if one is None else str(one) for one in column.to_pylist()]
+        column = pa.chunked_array([pa.array(text, pa.large_string())])
     if pa.types.is_nested(column.type):
         raise InputError(f"{file}: expected text or whole numbers in {name!r}, got {column.type}: flatten the column")
     if pa.types.is_floating(column.type):
         column = _whole(file, name, column)
+    if pa.types.is_decimal(column.type) and column.type.scale > 0:  # 7.00 is 7, as in the exports that write floats
+        column = _without_fraction(file, name, column)
     try:
         text = pc.cast(column, pa.large_string())
     except pa.ArrowInvalid as problem:
@@ -87,6 +92,16 @@ def _whole(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             f"({int(bad.sum())} such rows): write the ids as text or integers"
         )
     return pc.cast(column, pa.int64())
+
+
+def _without_fraction(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return pc.cast(column, pa.decimal128(38, 0))
+    except pa.ArrowInvalid as problem:
+        raise InputError(
+            f"{file}: expected text or whole numbers in {name!r}, got {column.type} with fractions ({problem}): write "
+            "the ids as text or integers"
+        ) from problem
 
 
 def seconds(file: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 """Names that a column is looked for under, in this order, compared in lower case with `_` for spaces."""
 
+_PARQUET = (".parquet", ".pq")
 REQUIRED = ("user", "item", "time")
 _CATALOG: Mapping[str, tuple[str, ...]] = {
     "item_id": SYNONYMS["item"],
@@ -79,7 +80,7 @@ class Table:
 
 
 def read_arrow(file: Path, names: Mapping[str, str] | None = None) -> pa.Table:
-    """A Parquet file (or a folder of them, as Spark writes it) or a CSV file.
+    """A Parquet file (or a folder that holds some, as Spark writes it) or a CSV file.
 
     Args:
         names: own names of the columns of interactions: a CSV's ids are read as text under any name.
@@ -88,12 +89,14 @@ def read_arrow(file: Path, names: Mapping[str, str] | None = None) -> pa.Table:
         InputError: no such file, another ending, not what its ending says, or two columns of one name.
     """
     kind = next((one for one in reversed(file.suffixes) if one.lower() not in (".gz", ".bz2", ".zst")), "").lower()
-    if not file.is_file() and not (file.is_dir() and kind in (".parquet", ".pq")):
+    if file.is_dir() and any(next(file.rglob(f"*{ending}"), None) for ending in _PARQUET):
+        kind = _PARQUET[0]  # whatever the folder is called
+    if not file.is_file() and not (file.is_dir() and kind in _PARQUET):
         raise InputError(f"{file}: expected a Parquet or CSV file, got nothing there: check the path")
-    if kind not in (".parquet", ".pq", ".csv", ".tsv", ".txt"):
+    if kind not in (*_PARQUET, ".csv", ".tsv", ".txt"):
         raise InputError(f"{file}: expected .parquet or .csv, got {kind or 'no ending'!r}: convert the file first")
     try:
-        rows = _read_parquet(file) if kind in (".parquet", ".pq") else _read_csv(file, names or {})
+        rows = _read_parquet(file) if kind in _PARQUET else _read_csv(file, names or {})
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
         told = " ".join(str(problem).split())[:300]
         raise InputError(f"{file}: expected a readable {kind} file, got {told}: write it anew") from problem

@@ -35,6 +35,8 @@ class Bounds:
         max_popularity_share: share of places that the most popular 1 % take.
         max_lift, max_gap_closed: home nDCG over the best baseline's, and the part of the baseline's gap to a perfect
             list that is closed; more is a leak until somebody shows otherwise.
+        max_gain, gain_from_lift: home nDCG over the champion's, asked where it is so far over the best baseline's: a
+            leak that strong baselines hide from `max_lift`; a bad champion keeps no good challenger out.
         min_overlap: share of the champion's places that stay; below it users would not know their shop again.
         min_segment_users: smaller segments are not judged, their intervals say nothing; `not_judged` names them.
         max_bytes, max_cpu_ms_per_user: budgets of the rankers' text and of ranking one user.
@@ -47,6 +49,8 @@ class Bounds:
     max_popularity_share: float = 0.85
     max_lift: float = 1.4
     max_gap_closed: float = 0.7
+    max_gain: float = 1.15
+    gain_from_lift: float = 1.2
     min_overlap: float = 0.3
     min_segment_users: int = 30
     max_bytes: int = 64 * 2**20
@@ -150,10 +154,7 @@ def _trained_before_the_cut(evidence: Evidence, bounds: Bounds) -> Iterator[Refu
 
 def _plausible_lift(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
     ours = evidence.challenger.per_user[HOME].mean()["ndcg"]
-    name, best = max(
-        ((name, one.per_user[HOME].mean()["ndcg"]) for name, one in evidence.baselines.items() if name != HYBRID),
-        key=lambda pair: pair[1],
-    )
+    name, best = _best_baseline(evidence)
     closed = (ours - best) / max(1.0 - best, 1e-9)
     if best > 0 and (ours / best > bounds.max_lift or closed > bounds.max_gap_closed):
         yield Refusal(
@@ -161,6 +162,25 @@ def _plausible_lift(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
             f"home ndcg@20 {ours:.4f} is {ours / best:.2f} times the best baseline's ({name}, {best:.4f}), at most "
             f"{bounds.max_lift}, and closes {closed:.0%} of its gap to 1, at most {bounds.max_gap_closed:.0%}: look "
             "for a feature that sees the future",
+        )
+
+
+def _best_baseline(evidence: Evidence) -> tuple[str, float]:
+    homes = {name: one.per_user[HOME].mean()["ndcg"] for name, one in evidence.baselines.items() if name != HYBRID}
+    return max(homes.items(), key=lambda pair: pair[1])
+
+
+def _plausible_gain(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    if evidence.champion is None:
+        return
+    ours, theirs = (one.per_user[HOME].mean()["ndcg"] for one in (evidence.challenger, evidence.champion))
+    name, best = _best_baseline(evidence)
+    if ours > bounds.max_gain * theirs and ours > bounds.gain_from_lift * best:
+        yield Refusal(
+            "plausible_gain",
+            f"home ndcg@20 {ours:.4f} is {ours / max(theirs, 1e-9):.2f} times the champion's ({theirs:.4f}), at most "
+            f"{bounds.max_gain}, and more than {bounds.gain_from_lift} times the best baseline's ({name}, {best:.4f}): "
+            "look for a feature that sees the future",
         )
 
 
@@ -264,6 +284,7 @@ _RULES: tuple[Callable[[Evidence, Bounds], Iterator[Refusal]], ...] = (
     _usual_rows,
     _trained_before_the_cut,
     _plausible_lift,
+    _plausible_gain,
     _finite,
     _distinct_scores,
     _untied,

@@ -1,11 +1,17 @@
 """Every bad input of an evaluation: refused with what is wrong and the cure, or a fallback that the result states."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from jobs.evaluate.file_columns import InputError
 
 Evaluate = Callable[..., Any]
 Refused = Callable[..., str]
@@ -108,6 +114,22 @@ def test_windows_and_times_that_make_no_cut(refused: Refused, write: Write, colu
 )
 def test_ids_that_are_none_are_refused_not_merged(refused: Refused, write: Write, users: list[Any], said: str) -> None:
     assert said in refused("--interactions", write({"user": users, "item": ["x", "y"], "ts": [1.0, 2.0]}))
+
+
+def test_ids_and_folders_as_other_tools_write_them(write: Write, tmp_path: Path) -> None:
+    from jobs.evaluate.interactions_file import read_table
+
+    number = UUID(int=7)
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([number.bytes] * 2, pa.binary(16)))
+    folder = tmp_path / "export"  # no ending says what it holds
+    folder.mkdir()
+    decimals = pa.array([Decimal("7.00"), Decimal("8.00")])
+    pq.write_table(pa.table({"user": uuids, "item": decimals, "ts": [1.0, 2.0]}), folder / "part-0.parquet")
+    found = read_table(folder)
+    assert found.users.tolist() == [str(number)] * 2
+    assert found.items.tolist() == ["7", "8"]
+    with pytest.raises(InputError, match=r"'item', got decimal128\(2, 1\) with fractions"):
+        read_table(Path(write({"user": ["a"], "item": pa.array([Decimal("7.5")]), "ts": [1.0]})))
 
 
 def test_columns_of_one_name(refused: Refused, tmp_path: Path) -> None:

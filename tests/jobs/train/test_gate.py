@@ -118,6 +118,13 @@ def test_a_lift_that_cannot_be_is_refused(baselines: dict[str, Judged]) -> None:
     assert _rules(_judged(0.6, 0.06), None, baselines) == ["plausible_lift"]
 
 
+def test_a_gain_over_the_champion_that_cannot_be_is_refused(baselines: dict[str, Judged]) -> None:
+    """Less than `plausible_lift` allows over the baselines; a bad champion keeps no good challenger out."""
+    assert _rules(_judged(0.44, 0.06), _judged(0.37, 0.06), baselines) == ["plausible_gain"]
+    assert _rules(_judged(0.44, 0.06), _judged(0.43, 0.06), baselines) == []
+    assert _rules(_judged(0.38, 0.06), _judged(0.1, 0.02), baselines) == []
+
+
 def test_slow_models_are_refused(baselines: dict[str, Judged]) -> None:
     assert _rules(replace(_judged(0.38, 0.06), cpu_ms_per_user=900.0), None, baselines) == ["latency_budget"]
 
