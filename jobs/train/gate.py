@@ -230,25 +230,32 @@ def _not_below(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
 
 
 def _segments_not_below(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
-    """The floor of a segment is the champion there, without one the baseline."""
-    for surface, rival in _RIVALS.items():
-        other = evidence.champion or evidence.baselines[rival]
-        name = "champion" if evidence.champion else rival
-        for segment, mask in evidence.segments.items():
-            if _with_truth(evidence, surface, mask) < bounds.min_segment_users:
-                continue  # `not_judged` says so
-            yield from _compared(
-                evidence.challenger, other, surface, f"{surface}_{segment}_not_below_{name}", mask=mask
-            )
+    """The floor of a segment is the champion there, without one the baseline.
+
+    The intervals are wider by the number of segments that are asked (Bonferroni): each by itself at 95 %, six would
+    refuse one in seven challengers that are as good.
+    """
+    judged = [
+        (surface, segment)
+        for surface in _RIVALS
+        for segment, mask in evidence.segments.items()
+        if _with_truth(evidence, surface, mask) >= bounds.min_segment_users  # of the others `not_judged` tells
+    ]
+    for surface, segment in judged:
+        rival = "champion" if evidence.champion else _RIVALS[surface]
+        rule, mask = f"{surface}_{segment}_not_below_{rival}", evidence.segments[segment]
+        other, level = evidence.champion or evidence.baselines[rival], 1 - 0.05 / len(judged)
+        yield from _compared(evidence.challenger, other, surface, rule, mask, level=level)
 
 
 def _compared(
-    challenger: Judged, other: Judged, surface: str, rule: str, mask: NDArray[np.bool_] | None = None
-) -> Iterator[Refusal]:
+    challenger: Judged, other: Judged, surface: str, rule: str, mask: NDArray[np.bool_] | None = None,
+    *, level: float = 0.95,
+) -> Iterator[Refusal]:  # fmt: skip
     ours, theirs = challenger.per_user[surface].ndcg, other.per_user[surface].ndcg
     if mask is not None:
         ours, theirs = ours[mask], theirs[mask]
-    low, high = bootstrap_interval(ours, baseline=theirs)
+    low, high = bootstrap_interval(ours, baseline=theirs, level=level)
     if not high >= 0:
         yield Refusal(
             rule,

@@ -149,6 +149,18 @@ def test_a_segment_that_loses_is_named_though_the_mean_gains(baselines: dict[str
     assert not_judged(evidence) == []
 
 
+def test_several_segments_are_not_asked_as_one(baselines: dict[str, Judged]) -> None:
+    """A difference that is below 0 by chance in one of fifty: enough for one question, not when six are asked."""
+    champion, challenger = _judged(0.38, 0.06), _judged(0.38, 0.06)
+    challenger.per_user[HOME].ndcg[:100] += np.random.default_rng(2).normal(-0.0022, 0.01, 100)
+    challenger.per_user[HOME].ndcg[100:] += 0.01
+    one, other = np.arange(USERS) < 100, np.arange(USERS) >= 100
+    asked_once = Evidence(challenger, champion, baselines, segments={"light": one})
+    assert [found.rule for found in refusals(asked_once)] == ["home_light_not_below_champion"]
+    parts = {"light": one, "cold": other, "heavy": other}
+    assert refusals(Evidence(challenger, champion, baselines, segments=parts)) == []
+
+
 def test_a_segment_that_is_too_small_on_one_surface_says_on_which(baselines: dict[str, Judged]) -> None:
     challenger = _judged(0.38, 0.06)
     challenger.per_user[DISCOVER].ndcg[:5] = np.nan  # five of them bought nothing new
