@@ -46,6 +46,25 @@ def _write(config: Settings, event_now: datetime, seed: str | None) -> None:
     temporary.replace(path)
 
 
+def _read(config: Settings) -> tuple[datetime, datetime, str | None]:
+    """The event anchor, the wall anchor, the seed.
+
+    Raises:
+        ClockError: the file is torn or holds something else, naming it and the cure.
+    """
+    path = _state_file(config)
+    try:
+        state = json.loads(path.read_text())
+        anchors = (parse_moment(state["event_anchor"]), parse_moment(state["wall_anchor"]))
+        return *anchors, state.get("seed")
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise ClockError(
+            f"{path} is no state of the clock ({type(problem).__name__}: {problem}): expected an object with "
+            "event_anchor, wall_anchor and seed. Put a copy back; or remove the file, and the clock starts anew at "
+            f"SLUICE_CLOCK_START={config.clock_start}"
+        ) from None
+
+
 def now(config: Settings | None = None) -> datetime:
     """Event-time now, aware, UTC."""
     config = config or settings()
@@ -54,8 +73,8 @@ def now(config: Settings | None = None) -> datetime:
     path = _state_file(config)
     if not path.exists():
         _write(config, parse_moment(config.clock_start), config.clock_start)
-    state = json.loads(path.read_text())
-    return parse_moment(state["event_anchor"]) + (_wall() - parse_moment(state["wall_anchor"]))
+    event_anchor, wall_anchor, _ = _read(config)
+    return event_anchor + (_wall() - wall_anchor)
 
 
 def advance_to(moment: datetime, config: Settings | None = None) -> datetime:
@@ -71,15 +90,18 @@ def advance_to(moment: datetime, config: Settings | None = None) -> datetime:
 
 
 def _seed(config: Settings) -> str | None:
-    path = _state_file(config)
-    seed: str | None = json.loads(path.read_text()).get("seed") if path.exists() else None
-    return seed
+    return _read(config)[2] if _state_file(config).exists() else None
 
 
 def unused_start(config: Settings) -> str | None:
     """Why `SLUICE_CLOCK_START` does not count and what to do; None when the clock was seeded with it, or not yet."""
-    seed = _seed(config)
-    if config.clock == "wall" or seed is None or parse_moment(seed) == parse_moment(config.clock_start):
+    if config.clock == "wall":
+        return None
+    try:
+        seed = _seed(config)
+    except ClockError as problem:
+        return str(problem)
+    if seed is None or parse_moment(seed) == parse_moment(config.clock_start):
         return None
     return (
         f"SLUICE_CLOCK_START={config.clock_start} is not used: the clock of {config.home} was seeded with {seed} and "

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import IO
 
 from jobs.batch_metrics import record
-from jobs.settings import Settings
+from jobs.settings import Settings, unusable_home
 
 _POLL_SECONDS = 0.5
 
@@ -43,16 +43,24 @@ def _holder(lock: IO[str]) -> str:
     return f"process {said}" if said.isdigit() else "another process"
 
 
+def _lock_file(config: Settings, domain: str, job: str) -> IO[str]:
+    folder = config.home / "run" / "jobs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / f"{domain}.{job}.lock").open("a+")
+    except OSError as problem:
+        raise unusable_home(config.home, problem) from None
+
+
 @contextmanager
 def lease(config: Settings, domain: str, job: str, say: Callable[[str], None] = _to_standard_error) -> Iterator[None]:
     """Be the one process of a job in a domain while the block runs.
 
     Raises:
         LeaseHeldError: after `lease_wait_seconds`, naming the process that is at work.
+        SettingsError: when this user may not write to the home.
     """
-    folder = config.home / "run" / "jobs"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{domain}.{job}.lock").open("a+") as lock:
+    with _lock_file(config, domain, job) as lock:
         if not _taken(lock):
             _wait(config, domain, job, lock, say)
         lock.truncate(0)

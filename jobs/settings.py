@@ -60,6 +60,15 @@ class SettingsError(ValueError):
     """A setting has a value that it cannot have."""
 
 
+def unusable_home(home: Path, problem: OSError) -> SettingsError:
+    """What to say of a home that this user may not read or write."""
+    return SettingsError(
+        f"SLUICE_HOME={home}: this user cannot use it ({problem.strerror or problem}: {problem.filename or home}): "
+        "expected a folder that this user may make, read and write; one that another user's stack has made is that "
+        "user's alone. Change it in the environment or in .env"
+    )
+
+
 class Settings(BaseSettings):
     """Where everything is and how large it may be. One instance per process: `settings()`."""
 
@@ -219,8 +228,9 @@ def settings() -> Settings:
     """The settings of this process: environment, then `.env`, then file secrets, then defaults.
 
     Raises:
-        SettingsError: naming each setting whose value is refused, and why.
+        SettingsError: naming each setting whose value is refused, and why; a home whose secrets this user may not read.
     """
+    first = None
     try:
         first = Settings()
         secrets = first.home / "secrets"
@@ -228,3 +238,7 @@ def settings() -> Settings:
     except ValidationError as problem:
         cure = "Change it in the environment or in .env; .env.example lists every setting with its forms"
         raise SettingsError(f"{in_words(problem)}. {cure}") from None
+    except OSError as problem:
+        if first is None:
+            raise
+        raise unusable_home(first.home, problem) from None

@@ -91,10 +91,26 @@ def fingerprint(config: Settings) -> dict[str, str]:
     return chosen
 
 
+def _started_with(config: Settings) -> dict[str, str]:
+    """Fingerprint of the stack that runs; empty when none is known: a torn file counts as nothing."""
+    try:
+        known = json.loads((config.home.resolve() / "run" / "settings.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _has_other_supervisor(config: Settings) -> bool:
+    """Whether the stack's supervisor lives where these settings do not look for it."""
+    lives = any(one.service == SUPERVISOR and processes.find(one) for one in processes.recorded(config.home))
+    moved = ("host", "port_supervisor")
+    here = fingerprint(config)
+    return lives and any(_started_with(config).get(name, here[name]) != here[name] for name in moved)
+
+
 def _refuse_other_settings(config: Settings) -> None:
     """A running stack keeps the settings it was started with: starting beside them would be half of each."""
-    path = config.home.resolve() / "run" / "settings.json"
-    running = json.loads(path.read_text()) if path.exists() else {}
+    running = _started_with(config)
     changed = {
         name: (running[name], value) for name, value in fingerprint(config).items() if running.get(name, value) != value
     }
@@ -163,7 +179,7 @@ def _begin(config: Settings, wanted: Sequence[Service], console: Console, *, for
     """Bring supervisord and the wanted services into being; does not wait for readiness."""
     report = StackReport(0.0)
     alive = supervision.is_alive(config)
-    if alive:
+    if alive or _has_other_supervisor(config):
         _refuse_other_settings(config)
     else:
         report.ended, _ = _end_in_order(config)

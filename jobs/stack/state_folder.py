@@ -8,7 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
-from jobs.settings import Settings, SettingsError
+from jobs.settings import Settings, unusable_home
 from jobs.stack.credentials import write_private
 from jobs.stack.launch import private_folder
 
@@ -38,10 +38,7 @@ def claim(config: Settings) -> Path:
     try:
         return _claim(home)
     except OSError as problem:
-        raise SettingsError(
-            f"SLUICE_HOME={home}: nothing can be written there ({problem.strerror or problem}): expected a folder that "
-            "this user may make and write. Change it in the environment or in .env"
-        ) from None
+        raise unusable_home(home, problem) from None
 
 
 def _claim(home: Path) -> Path:

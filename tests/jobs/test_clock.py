@@ -47,3 +47,14 @@ def test_another_start_than_the_seed_is_said_to_be_unused(tmp_path) -> None:
     assert said.startswith("SLUICE_CLOCK_START=2017-06-01T00:00:00Z is not used: the clock of")
     assert "was seeded with 2017-11-27T05:00:00Z" in said
     assert "make clean" in said
+
+
+@pytest.mark.parametrize("torn", ["", '{"event_anch', "[]", '{"event_anchor": "2017-11-27", "wall_anchor": "x"}'])
+def test_a_torn_state_is_named_with_its_cure(tmp_path, torn: str) -> None:
+    config = Settings(home=tmp_path)
+    (tmp_path / "clock.json").write_text(torn)
+    for use in (clock.now, lambda config: clock.advance_to(datetime(2017, 12, 1, tzinfo=UTC), config)):
+        with pytest.raises(clock.ClockError, match=r"clock\.json is no state of the clock.*remove the file"):
+            use(config)
+    assert "clock.json is no state of the clock" in (clock.unused_start(config) or "")
+    assert clock.unused_start(Settings(home=tmp_path, clock="wall")) is None

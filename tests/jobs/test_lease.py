@@ -14,7 +14,7 @@ from jobs.batch_metrics import metrics_file, read
 from jobs.catalog import NO_RETRY, ExitCode
 from jobs.lease import LeaseHeldError, lease
 from jobs.run import main
-from jobs.settings import ROOT, Settings, settings
+from jobs.settings import ROOT, Settings, SettingsError, settings
 
 JOB = "silver.refine"
 _HOLD = f"""
@@ -94,3 +94,9 @@ def test_a_replay_is_a_run_of_refine(
     monkeypatch.setattr(quarantine, "list_quarantine", lambda *_, **__: [row])
     with pytest.raises(LeaseHeldError, match=f"process {holder.pid} "):
         quarantine.replay("retail", config)
+
+
+def test_a_home_that_cannot_be_written_is_named(config: Settings) -> None:
+    (config.home / "run").write_text("a file where a folder has to be")
+    with pytest.raises(SettingsError, match=r"SLUICE_HOME=.*cannot use it"), lease(config, "retail", JOB):
+        pass

@@ -123,3 +123,12 @@ def test_a_proxy_never_stands_before_the_own_services(monkeypatch: pytest.Monkey
 def test_a_machine_without_git_has_no_known_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     assert code_commit() == "unknown"
+
+
+def test_a_home_of_another_user_is_named(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(SettingsError, match=r"SLUICE_HOME=.*cannot use it \(Permission denied: .*another user"):
+        settings()

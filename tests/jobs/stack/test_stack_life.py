@@ -77,6 +77,14 @@ def test_life(config: Settings) -> None:
     with pytest.raises(StackError, match="SLUICE_PORT_REDIS was"):
         up(monkey, PART, console=QUIET)
 
+    elsewhere = Settings(home=config.home, port_supervisor=config.port_supervisor + 1)
+    with pytest.raises(StackError, match="SLUICE_PORT_SUPERVISOR was"):
+        up(elsewhere, PART, console=QUIET)
+    assert _counts(config) == dict.fromkeys([*PART, supervision.NAME], 1), "nothing of the running stack was ended"
+
+    (config.home / "run" / "settings.json").write_text('{"port_re')  # torn by a power cut
+    assert up(config, PART, console=QUIET).started == []
+
     assert _publisher(config).get("rec:test") == b"kept"
     with psycopg.connect(config.postgres_dsn("shop")) as connection:
         assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
