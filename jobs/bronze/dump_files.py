@@ -25,6 +25,11 @@ _KEY = re.compile(r"dumps/([^/]+)/([^/]+)/(\d{4}-\d{2}-\d{2})/part-\d{4,}\.(csv\
 EXTRA = "extra"
 _NAMED_ROWS = 3  # of ragged rows, in a reason
 _BOM = b"\xef\xbb\xbf"
+MAX_COLUMNS = 1_000
+"""The engine's planning is quadratic in columns: with 21,000 it was at work for hours, and no other file landed."""
+MAX_BYTES = 1 << 30
+"""Of one unpacked file, which is held in memory; a larger day comes in parts."""
+_DEFLATE_RATIO = 1032  # no byte of deflate unpacks to more
 
 
 class RefusedFile(ValueError):
@@ -117,13 +122,26 @@ def _decompress(key: str, content: bytes) -> bytes:
     if not content:
         raise RefusedFile(f"{key}: the file has 0 bytes, not even a header: export it again and put it in its place")
     try:
-        return gzip.decompress(content)
+        body = _unpacked(content)
     except EOFError:
         raise RefusedFile(
             f"{key}: the gzip stream ends early ({len(content):,} bytes came): upload the whole file again"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise RefusedFile(f"{key}: not readable as gzip ({error}): compress the CSV with gzip") from None
+    if len(body) > MAX_BYTES:
+        raise RefusedFile(
+            f"{key}: unpacks to more than {MAX_BYTES:,} bytes: export it in several parts (part-0000, part-0001, …)"
+        )
+    return body
+
+
+def _unpacked(content: bytes) -> bytes:
+    """All of a gzip, or the first `MAX_BYTES` + 1 bytes of one that is larger."""
+    if len(content) * _DEFLATE_RATIO <= MAX_BYTES:
+        return gzip.decompress(content)
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+        return packed.read(MAX_BYTES + 1)
 
 
 def _check_utf8(key: str, body: bytes) -> None:
@@ -144,6 +162,11 @@ def _header(key: str, line: bytes, columns: Sequence[str]) -> tuple[str, ...]:
             f"{key}: row 1 is not a header ({error}; it has {len(line):,} bytes): expected {','.join(columns)} and "
             "lines that end in a line feed; export it again"
         ) from None
+    if len(header) > MAX_COLUMNS:
+        raise RefusedFile(
+            f"{key}: row 1 has {len(header):,} columns, at most {MAX_COLUMNS:,} are taken: expected the header "
+            f"{','.join(columns)}, and lines that end in a line feed; export it again"
+        )
     missing = [name for name in columns if name not in header]
     if missing:
         raise RefusedFile(

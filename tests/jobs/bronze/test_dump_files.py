@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.bronze import dump_files
 from jobs.bronze.dump_files import RefusedFile, inspect_csv, inspect_parquet, parse_key
 from jobs.catalog import DUMP_COLUMNS, PROMOTION_TYPES
 
@@ -115,6 +116,20 @@ def test_what_has_no_line_feed_is_refused_and_stops_nobody(body: str) -> None:
 
 def test_a_column_named_twice_is_refused() -> None:
     assert "names a column twice" in refusal(gzip.compress(b"order_id,user_id,store_id,ordered_at,Store_Id\n"))
+
+
+def test_more_columns_than_the_engine_can_plan_are_refused() -> None:
+    """21,000 of them kept the engine busy for hours, and the files beside this one waiting."""
+    names = ",".join(f"c{number}" for number in range(2_000))
+    assert "2,004 columns, at most 1,000" in refusal(gzip.compress(f"{HEADER.strip()},{names}\n".encode()))
+
+
+def test_a_file_that_unpacks_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = gzip.compress(HEADER.encode() + b"1,a,330,t\n" * 100)
+    monkeypatch.setattr(dump_files, "MAX_BYTES", len(HEADER) + 1_000)
+    assert inspect_csv(KEY, fitting, 7, COLUMNS).row_count == 100
+    monkeypatch.setattr(dump_files, "MAX_BYTES", len(HEADER) + 999)
+    assert "unpacks to more than 1,036 bytes" in refusal(fitting)
 
 
 def test_no_bytes_not_gzip_and_cut_off_are_refused() -> None:
