@@ -7,10 +7,10 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from features.clean_rules import (
-    EARLIEST,
     Cleaned,
     Rule,
     bad_ids,
+    before_1970,
     broken_text,
     in_future,
     mark,
@@ -36,7 +36,7 @@ def clean_orders(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned
         *bad_ids("order_id", "user_id", optional=("store_id",)),
         Rule("missing_time", text("ordered_at").isNull()),
         typed("ordered_at", ordered_at),
-        Rule("bad_time", ordered_at < F.lit(EARLIEST), F.col("ordered_at")),
+        before_1970("ordered_at"),
         in_future(ordered_at, F.col("ordered_at"), domain=domain, now=now),
     ]
     marked = mark(prepared, rules)

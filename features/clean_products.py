@@ -15,6 +15,7 @@ from features.clean_rules import (
     Cleaned,
     Rule,
     bad_ids,
+    before_1970,
     broken_text,
     flags,
     in_future,
@@ -67,6 +68,7 @@ def clean_products(bronze: DataFrame, *, domain: Domain, now: datetime) -> Clean
         Rule("negative_stock", whole_number("stock") < 0, F.col("stock")),
         typed("is_active", truth("is_active")),
         typed("updated_at", moment("updated_at")),
+        before_1970("updated_at"),
         in_future(moment("updated_at"), F.col("updated_at"), domain=domain, now=now),
     ]
     marked = mark(prepared, rules)

@@ -30,6 +30,9 @@ MAX_AMOUNT = 100_000
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event of a shop lies before it: a moment that does is a broken clock."""
 
+MOMENT = "^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([T ]|$)"
+"""How the text of a moment begins: a cast alone reads "12:30" as half past twelve of whatever day it runs on."""
+
 QUARANTINE_COLUMNS = (
     C.SOURCE_KEY, C.REASON, C.DETAIL, C.RAW, C.SOURCE_FILE, C.EVENT_TIME, C.INGESTED_AT,
 )  # fmt: skip
@@ -81,11 +84,15 @@ def prepare(
     Inside a CASE Spark computes a repeated cast again each time; a projection of its own is six times cheaper here.
     """
     trimmed = frame.withColumns({f"_t_{name}": F.expr(f"nullif(trim(`{name}`), '')") for name in texts})
-    casts = {"_n_": (numbers, "DOUBLE"), "_i_": (integers, "INT"), "_m_": (moments, "TIMESTAMP")}
+    casts = {"_n_": (numbers, "DOUBLE"), "_i_": (integers, "INT"), "_b_": (truths, "BOOLEAN")}
     typed_columns = {
         f"{prefix}{name}": F.expr(f"try_cast(`_t_{name}` AS {kind})")
-        for prefix, (names, kind) in {**casts, "_b_": (truths, "BOOLEAN")}.items()
+        for prefix, (names, kind) in casts.items()
         for name in names
+    }
+    typed_columns |= {
+        f"_m_{name}": F.expr(f"try_cast(if(`_t_{name}` RLIKE '{MOMENT}', `_t_{name}`, NULL) AS TIMESTAMP)")
+        for name in moments
     }
     return trimmed.withColumns(typed_columns) if typed_columns else trimmed
 
@@ -106,7 +113,7 @@ def whole_number(name: str) -> Column:
 
 
 def moment(name: str) -> Column:
-    """Text as a UTC timestamp; null when it is not one. A text without a zone is UTC."""
+    """Text as a UTC timestamp; null when it is not one. A text without a zone is UTC, a date its first moment."""
     return F.col(f"_m_{name}")
 
 
@@ -125,8 +132,10 @@ def is_bad_id(column: Column) -> Column:
 
 
 def too_large(name: str, value: Column, limit: float) -> Rule:
-    """`out_of_range` for a number above its limit."""
-    return Rule("out_of_range", value > limit, F.concat(F.lit(f"{name} above {limit:,}: "), value.cast("string")))
+    """`out_of_range` for a number beyond its limit, on either side of 0: discounts may be negative."""
+    return Rule(
+        "out_of_range", F.abs(value) > limit, F.concat(F.lit(f"{name} beyond {limit:,}: "), value.cast("string"))
+    )
 
 
 def bad_ids(*names: str, optional: Sequence[str] = ()) -> list[Rule]:
@@ -161,6 +170,11 @@ def numbers(*names: str, negative: dict[str, str] | None = None) -> list[Rule]:
 def typed(name: str, value: Column) -> Rule:
     """`wrong_type` where there is text but no value of the type."""
     return Rule("wrong_type", text(name).isNotNull() & value.isNull(), _quoted(name))
+
+
+def before_1970(name: str) -> Rule:
+    """`bad_time` for a moment that is a broken clock's."""
+    return Rule("bad_time", moment(name) < F.lit(EARLIEST), F.col(name))
 
 
 def in_future(value: Column, detail: Column, *, domain: Domain, now: datetime) -> Rule:

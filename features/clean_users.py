@@ -9,6 +9,7 @@ from features import columns as C
 from features.clean_rules import (
     Cleaned,
     bad_ids,
+    before_1970,
     broken_text,
     in_future,
     mark,
@@ -36,6 +37,7 @@ def clean_users(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned:
         *broken_text(bronze, RAW_COLUMNS),
         *bad_ids("user_id"),
         typed("updated_at", moment("updated_at")),
+        before_1970("updated_at"),
         in_future(moment("updated_at"), F.col("updated_at"), domain=domain, now=now),
     ]
     marked = mark(prepared, rules)

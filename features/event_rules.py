@@ -24,6 +24,7 @@ def fields() -> dict[str, Column]:
     for name, inner in _leaves().items():
         if inner is not None:
             found[f"_json_{name}"] = F.get_json_object("_text", f"$.{name}")
+            found[f"_keys_of_{name}"] = F.json_object_keys(F.get_json_object("_text", f"$.{name}"))
         for place in [name] if inner is None else [f"{name}.{leaf}" for leaf in inner]:
             value = F.col(f"_event.{place}")
             found[_column("kind", place)] = F.schema_of_variant(value)
@@ -93,8 +94,8 @@ def _text_rules(place: str, rule: dict[str, Any]) -> list[Rule]:
     return rules
 
 
-def _field_rules(place: str, rule: dict[str, Any], *, required: bool) -> list[Rule]:
-    """Spark conditions for one field of the contract.
+def _field_rules(place: str, rule: dict[str, Any], *, keys: Column, required: bool) -> list[Rule]:
+    """Spark conditions for one field of the contract; `keys` are those of the object that it is in.
 
     Raises:
         ValueError: when the schema file uses a form that this compiler does not know.
@@ -108,7 +109,9 @@ def _field_rules(place: str, rule: dict[str, Any], *, required: bool) -> list[Ru
     types = rule.get("type", [])
     types = [types] if isinstance(types, str) else types
     nullable = nullable or "null" in types
-    rules = []
+    # There and not readable: an object that names a key twice has no VARIANT, and must not pass for absent
+    is_named = F.array_contains(keys, place.rsplit(".", 1)[-1])
+    rules = [Rule("wrong_type", is_named & kind_of(place).isNull(), F.lit(place))]
     if required:
         rules.append(Rule("missing_field", kind_of(place).isNull(), F.lit(place)))
     if not nullable:
@@ -136,20 +139,21 @@ def rules_of_version(version: int) -> list[Rule]:
     for name, rule in schema["properties"].items():
         if "properties" in rule:
             continue
-        rules += _field_rules(name, rule, required=name in schema["required"])
+        rules += _field_rules(name, rule, keys=F.col("_keys"), required=name in schema["required"])
     extra = F.array_except("_keys", F.array(*map(F.lit, schema["properties"])))
     rules.append(Rule("unknown_field", F.size(extra) > 0, F.array_join(extra, ",")))
     for name, rule in schema["properties"].items():
         if "properties" not in rule:
             continue
-        json = F.col(f"_json_{name}")
+        json, keys = F.col(f"_json_{name}"), F.col(f"_keys_of_{name}")
         has = F.array_contains("_keys", name)
         rules.append(Rule("wrong_type", has & json.isNotNull() & ~json.startswith("{"), F.lit(name)))
         rules.append(Rule("wrong_type", F.col(f"_event.{name}").isNull() & has & json.isNotNull(), F.lit(name)))
-        extra = F.array_except(F.json_object_keys(json), F.array(*map(F.lit, rule["properties"])))
+        extra = F.array_except(keys, F.array(*map(F.lit, rule["properties"])))
         rules.append(Rule("unknown_field", F.size(extra) > 0, F.array_join(extra, ",")))
         for field, inner_rule in rule["properties"].items():
-            rules += _field_rules(f"{name}.{field}", inner_rule, required=field in rule.get("required", []))
+            place, required = f"{name}.{field}", field in rule.get("required", [])
+            rules += _field_rules(place, inner_rule, keys=keys, required=required)
     return rules
 
 

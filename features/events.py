@@ -24,6 +24,7 @@ from features.clean_rules import (
     MAX_AMOUNT,
     MAX_QUANTITY,
     MAX_RAW_CHARACTERS,
+    MOMENT,
     Cleaned,
     Rule,
     all_of,
@@ -75,7 +76,8 @@ def kafka_source_key() -> Column:
 
 def claimed_time() -> Column:
     """Event time that a raw record states, for windows; null when it states none that is one."""
-    return F.try_to_timestamp(F.get_json_object(F.col(C.RAW).cast("string"), "$.ts"))
+    stated = F.get_json_object(F.col(C.RAW).cast("string"), "$.ts")
+    return F.try_to_timestamp(F.when(stated.rlike(MOMENT), stated))
 
 
 def _parsed(bronze: DataFrame) -> DataFrame:

@@ -41,6 +41,8 @@ def _open(url: str) -> SparkSession:
     try:
         spark.interruptAll()
         spark.conf.set("spark.sql.session.timeZone", "UTC")
+        # Nanoseconds, Spark's own choice, end in 2262: readers without Spark failed on tables with a later moment
+        spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
     except Exception:
         # A session that failed stays the process's active one, and `F.col` of any later session asks the active one.
         spark.stop()

@@ -76,6 +76,7 @@ def test_products(bronze):
         ({"updated_at": "2017-11-27T05:04:59Z"}, None),  # within the tolerance of five minutes
         ({"updated_at": "2017-11-27T05:05:01Z"}, "future_event"),
         ({"updated_at": "9999-12-31T23:59:59Z"}, "future_event"),
+        ({"updated_at": "0001-01-01T00:00:00Z"}, "bad_time"),
         ({"title": "a\x00b"}, "nul_byte"),
         ({"title": "a\ufffdb"}, "invalid_utf8"),
         ({"raw": "1,2,3"}, "ragged_row"),
@@ -92,8 +93,9 @@ def test_products(bronze):
 
 def test_users_and_orders(bronze):
     given = [{}, {"user_id": "a/b"}, {"updated_at": "x"}, {"updated_at": "9999-12-31T23:59:59Z"}]
+    given.append({"updated_at": "1969-12-31T23:59:59Z"})
     users = clean_users(bronze("users", given), domain=RETAIL, now=NOW)
-    assert reasons(users) == [None, "bad_id", "wrong_type", "future_event"]
+    assert reasons(users) == [None, "bad_id", "wrong_type", "future_event", "bad_time"]
     rows = [
         ({}, None),
         ({"store_id": ""}, None),
@@ -105,6 +107,11 @@ def test_users_and_orders(bronze):
         ({"ordered_at": "2017-11-27T05:05:01Z"}, "future_event"),
         ({"ordered_at": "9999-12-31T23:59:59Z"}, "future_event"),
         ({"ordered_at": "0001-01-01T00:00:00Z"}, "bad_time"),
+        ({"ordered_at": "12:30"}, "wrong_type"),  # of no day: a cast takes the day on which it runs
+        ({"ordered_at": "T15:00"}, "wrong_type"),
+        ({"ordered_at": "2017"}, "wrong_type"),
+        ({"ordered_at": "2017-11-20"}, None),
+        ({"ordered_at": "+12017-11-14T15:00:00Z"}, "wrong_type"),
     ]
     orders = clean_orders(bronze("orders", [row for row, _ in rows]), domain=RETAIL, now=NOW)
     assert reasons(orders) == [reason for _, reason in rows]
@@ -123,6 +130,7 @@ def test_order_items_take_user_and_time_from_their_order(bronze, spark):
         ({"order_id": "o9"}, "order_unknown", None),
         ({"quantity": "-1"}, "negative_quantity", None),
         ({"sales_value": "-1"}, "negative_price", None),
+        ({"retail_disc": "-1e300"}, "out_of_range", None),
         ({"sales_value": ""}, "missing_value", None),
         ({"quantity": "1,5"}, "wrong_type", None),
         ({"quantity": "1e12"}, "out_of_range", None),

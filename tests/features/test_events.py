@@ -100,6 +100,7 @@ BEYOND = {
     "price 1e300": (context(price=1e300), "out_of_range"),
     "future": (event(ts="2017-11-27T05:05:01Z"), "future_event"),
     "null value": (None, "empty"),
+    "object that names a key twice": (context(referrer="x").replace(b'"x"', b'{"a": 1, "a": 2}'), "wrong_type"),
 }
 
 
