@@ -326,7 +326,9 @@ def main() -> NoReturn:
     sys.path.insert(0, str(ROOT))
     reach_own_services_directly()
     code = answer(sys.argv[1:])
-    if "jobs.session" in sys.modules:  # a command opened a session of Spark Connect
+    # A session of Spark Connect was opened, or a table read by threads that are not Python's: one of them that comes
+    # back into an interpreter which is ending aborts the process ("terminate called …", 134, its answer complete)
+    if {"jobs.session", "deltalake"} & sys.modules.keys():
         from jobs.run import leave
 
         leave(code)

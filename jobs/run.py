@@ -179,7 +179,9 @@ def exit_code(ending: BaseException) -> int:
 def leave(code: int) -> NoReturn:
     """End the process at once, what was written flushed.
 
-    The channel of a Connect session that was closed on the server blocks the interpreter's end for ever (grpc 1.85).
+    The channel of a Connect session that was closed on the server blocks the interpreter's end for ever (grpc 1.85),
+    and a thread of Arrow's that comes back into an interpreter which is ending aborts the process (two reads of 14 on
+    a busy machine).
     """
     logging.shutdown()
     sys.stdout.flush()

@@ -180,10 +180,11 @@ def test_wrong_input_is_an_object_too(
     assert capsys.readouterr().out == ""
 
 
-def test_a_process_ends_whose_spark_session_was_closed_under_it() -> None:
-    """The channel of a closed session blocks the interpreter's end; here a thread that never ends stands for it."""
+@pytest.mark.parametrize("used", ["sys.modules['jobs.session'] = types.ModuleType('s')", "import deltalake"])
+def test_a_process_ends_whose_foreign_threads_do_not(used: str) -> None:
+    """The channel of a session that was closed, Arrow's readers of tables; a thread that never ends stands for them."""
     script = (
-        "import sys, threading, types; from jobs import cli; sys.modules['jobs.session'] = types.ModuleType('s'); "
+        f"import sys, threading, types; from jobs import cli; {used}; "
         "threading.Thread(target=threading.Event().wait).start(); sys.argv[1:] = ['bench', 'nothing']; cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=30, check=False)
