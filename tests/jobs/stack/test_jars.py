@@ -2,12 +2,14 @@
 
 import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from jobs.settings import Settings, settings
+from jobs.settings import ROOT, Settings, settings
 from jobs.stack import jars
 from jobs.stack.state_folder import claim, foreign
 
@@ -81,6 +83,12 @@ def test_fetching_by_hand_first_leaves_a_home_that_is_sluices_own(
     claim(settings())
     assert (own_home / "home").stat().st_mode & 0o777 == 0o700
     assert foreign(own_home / "home") == []
+
+
+def test_the_package_leaves_it_to_be_run_by_itself() -> None:
+    """`python -m jobs.stack.jars` of the README warned of "unpredictable behaviour"."""
+    asked = "import sys, jobs.stack; sys.exit('jobs.stack.jars' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=False).returncode == 0
 
 
 def test_no_repository_address_is_written_down() -> None:
