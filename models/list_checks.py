@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import PAD, IntArray
+from models.base import PAD, IntArray, places_of
 from models.snapshot import Histories
 from models.trending import BEFORE_DAYS, NOW_DAYS, rise
 
@@ -17,6 +17,8 @@ _ONE_PURPOSE_ITEMS = 3
 _YOUNG_DAYS = 28.0
 _THIN_SHARE = 0.1
 """Of the median user's number of items: accounts that were aged and dressed with a few purchases stay this thin."""
+_COPIED_PAIRS = 8
+"""Oldest pairs of item and time that two accounts do not share by chance, days being the coarsest times."""
 _OVER_OTHERS = 5.0
 MIN_SUSPECTS = 30
 _FEWEST_SUSPECTS = 10
@@ -55,8 +57,8 @@ class PushedItem:
     Attributes:
         item: position.
         exposure: share of the established users' lists that hold it; 1 when everybody may be shown it.
-        suspects: its buyers with at most three items or a tenth of the usual number, or without a purchase older than
-            four weeks.
+        suspects: its buyers with at most three items or a tenth of the usual number, without a purchase older than
+            four weeks, or with another's purchases before.
         suspect_share: the largest part that they have in its buyers, its recent purchases and its rise.
         to_all: whether everybody may be shown it, whatever their own list holds.
     """
@@ -73,7 +75,7 @@ class Suspicion:
     """What the histories of a moment give away before any list is looked at.
 
     Attributes:
-        suspicious: mask of the users who came for little, or lately.
+        suspicious: mask of the users who came for little, or lately, or whose history is a copy of another's.
         items: positions that suspicious users buy out of all proportion, ascending.
         suspects, shares: per such item, how many of its buyers are suspicious, and the largest part that they have in
             its buyers, its recent purchases and its rise.
@@ -122,12 +124,34 @@ def suspicion(
 
 
 def _came_for_little_or_lately(histories: Histories, owners: IntArray, bought: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mask of the users of at most three items, or a tenth of the usual number, or whose purchases are all young."""
+    """Mask of the users of at most three items, or a tenth of the usual number, of young purchases alone, or copied."""
     distinct = np.bincount(owners, minlength=len(histories))
     oldest = np.zeros(len(histories))
     np.maximum.at(oldest, owners, np.nan_to_num(histories.statistics["first_days"][bought]))
     few = max(_ONE_PURPOSE_ITEMS, _THIN_SHARE * float(np.median(distinct)) if len(distinct) else 0.0)
-    return (distinct <= few) | (oldest < _YOUNG_DAYS)
+    return (distinct <= few) | (oldest < _YOUNG_DAYS) | _copies(histories, bought, distinct)
+
+
+def _copies(histories: Histories, bought: NDArray[np.bool_], distinct: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask of the users whose oldest purchases are another's, item by item at the same times.
+
+    The one of them with the fewest items is the original: a copy bought something on top.
+    """
+    owners, items = histories.owners[bought], histories.items[bought]
+    first = histories.statistics["first_days"][bought]
+    # Pairs are ordered by user and item: a stable sort by user and age is ordered by item where ages are equal.
+    order = np.argsort(owners * (float(first.max(initial=0.0)) + 1.0) - first, kind="stable")
+    users = np.flatnonzero(distinct >= _COPIED_PAIRS)
+    rows = order[
+        (places_of(owners[order], len(histories)) < _COPIED_PAIRS) & (distinct >= _COPIED_PAIRS)[owners[order]]
+    ]
+    pairs = np.stack([items[rows].astype(np.float64), first[rows].astype(np.float64)], axis=1)
+    _, group = np.unique(pairs.reshape(len(users), 2 * _COPIED_PAIRS), axis=0, return_inverse=True)
+    by_size = np.lexsort((users, distinct[users], group.ravel()))
+    again = np.diff(group.ravel()[by_size], prepend=-1) == 0
+    found = np.zeros(len(histories), dtype=np.bool_)
+    found[users[by_size[again]]] = True
+    return found
 
 
 def pushed_items(

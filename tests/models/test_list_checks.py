@@ -61,6 +61,20 @@ def test_fakes_of_every_make_up_are_found() -> None:
     assert found([*established(), *fakes(12, 120)]) == [f"i{ITEMS - 1}"]  # dressed and aged, but thin
 
 
+def test_fakes_that_copy_customers_are_found() -> None:
+    """As old as anybody's and as full: that two histories are the same gives one of them away."""
+    rows = established()
+    for fake in range(60):
+        rows += [(f"fake{fake}", item, time) for user, item, time in established() if user == f"u{fake % 40}"]
+        rows.append((f"fake{fake}", f"i{ITEMS - 1}", (TODAY - 1 - fake % 9) * DAY_SECONDS))
+    assert found(rows) == [f"i{ITEMS - 1}"]
+    users, items, times = zip(*rows, strict=True)
+    log = InteractionLog.from_columns(users, items, np.array(times))
+    histories, table = snapshot_of(log, TODAY * DAY_SECONDS, min_item_users=1)
+    suspects = histories.user_ids[suspicion(histories, width=len(table)).suspicious]
+    assert suspects.tolist() == sorted(f"fake{fake}" for fake in range(60))  # and not those who were copied
+
+
 def test_what_established_users_take_to_is_no_attack() -> None:
     rows = established()
     hit = [(f"u{user}", f"i{ITEMS - 1}", (TODAY - 3) * DAY_SECONDS) for user in range(60)]
