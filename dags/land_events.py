@@ -4,7 +4,8 @@
 appends it to Delta. Every ten minutes, or whenever it is triggered. Nothing is parsed here: bad records are bytes
 like any other, and silver puts them into quarantine with a reason.
 
-**Backfill.** Not by date: offsets in the checkpoint say what is next. The first line of a run's log says how many
+**Backfill.** Not by date: offsets in the checkpoint say what is next, and `airflow backfill create` would make 144 runs
+a day that find nothing, each before whatever else waits for the engine. The first line of a run's log says how many
 records are left, `sluice verify` (`kafka.landed`) how far the topic and the checkpoint have come.
 
 **When it is red.** "Offsets lost" means that the topic was recreated or its retention passed the checkpoint: the error

@@ -5,7 +5,8 @@ reasons, runs the Great Expectations suites on what is left and only then commit
 landed, and twice an hour in case a wake-up was lost. A run that finds nothing new is skipped, unless an earlier one was
 killed before it could wake `build_features`: then it is done, and does that.
 
-**Backfill.** Trigger it with `start` and `end` (ISO 8601) to refine that window again; the result is the same.
+**Backfill.** Trigger it with `start` and `end` (ISO 8601) to refine that window again; the result is the same. Not by
+`airflow backfill create`: it makes a run for every half hour of the schedule, each of them over its whole day.
 
 **When it is red.** A gate failed: the error names suite, expectation, column and what was seen; Data Docs shows all.
 Nothing of that table was committed, the last good version stays, and there is no second attempt: it would end the same.
