@@ -93,8 +93,34 @@ def spark(spark_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
         .config("spark.sql.warehouse.dir", str(warehouse))
         .getOrCreate()
     )
+    _remember_names_of_the_jvm()
     yield session
     session.stop()
+
+
+def _remember_names_of_the_jvm() -> None:
+    """`F.col` asks the JVM for `functions`, and in it for `col`, at each call; the first is looked for in 300 jars.
+
+    Two tests of `silver.refine` ask 14,000 times for the same few names. Job code runs on Spark Connect, without this.
+    """
+    from py4j.java_gateway import JavaClass, JavaMember, JavaPackage, JVMView
+
+    def kept(ask: Callable[[Any, str], Any], *kinds: type) -> Callable[[Any, str], Any]:
+        found: dict[tuple[str, str], Any] = {}  # one JVM a process, and its classes do not change
+
+        def get(self: Any, name: str) -> Any:
+            key = (self.__dict__.get("_fqn", ""), name)
+            if key not in found:
+                answer = ask(self, name)
+                if not isinstance(answer, kinds):
+                    return answer
+                found[key] = answer
+            return found[key]
+
+        return get
+
+    JVMView.__getattr__ = kept(JVMView.__getattr__, JavaClass, JavaPackage)
+    JavaClass.__getattr__ = kept(JavaClass.__getattr__, JavaMember)
 
 
 # Releases: a real Redis, and inputs of known content ------------------------------------------------

@@ -237,7 +237,7 @@ def main(context: JobContext) -> None:
     model_version, ranker = _model(context)
     with _refusing(model_version):
         number = ranker_number(ranker)
-    version = lake.version(GOLD["gold.user_features"])
+    version = lake.data_version(GOLD["gold.user_features"])  # maintenance moves files: that makes no list anew
     inputs = {
         "gold.user_features": int(version or 0),
         c.AS_OF: int(as_of.timestamp()),
