@@ -29,6 +29,7 @@ from jobs.settings import Settings
 from jobs.shop import source
 from jobs.shop.database import ShopDatabaseError, connect
 from jobs.shop.dump_keys import business_days, day_bounds, dump_key, local_day
+from jobs.shop.load import load_fingerprint
 
 Progress = Callable[[str], None]
 _GZIP_LEVEL = 3  # level 6 is 10 % smaller and takes twice as long
@@ -110,7 +111,7 @@ def write_dumps(
 
     Raises:
         ShopDatabaseError: when nothing is loaded, or the database does not answer.
-        ValueError: when another number of weeks is loaded than `weeks`.
+        ValueError: when another number of weeks is loaded than `weeks`, or other stores than the settings say.
         ObjectStoreError: when object storage does not answer.
     """
     started = time.monotonic()
@@ -119,6 +120,11 @@ def write_dumps(
         run = _Export(config, connection, store or open_store(config), report, progress)
         if weeks is not None and run.weeks != weeks:
             raise ValueError(f"the shop's database holds {run.weeks} weeks, not {weeks}: load {weeks} weeks first")
+        if run.load[0] != load_fingerprint(run.load[1], source.DUMP_WEEKS, config.shop_stores):
+            raise ValueError(
+                "the shop's database was loaded from another history, or for another SLUICE_SHOP_STORES than "
+                f"{config.shop_stores}: run `python -m jobs.shop load --weeks {run.weeks}` first"
+            )
         if rewrite:
             run.known.clear()
         run.write_tables(run.loaded_days() if days is None else days)
@@ -226,7 +232,8 @@ class _Export:
         self.report.files_unchanged += len(weeks) - len(open_weeks)
         if open_weeks:
             self.progress(f"dumps: promotions of {len(open_weeks)} weeks to write")
-            self._record(self._write_all(_promotion_files(open_weeks)))
+            region = source.region(self.calendar, self.config.shop_stores)
+            self._record(self._write_all(_promotion_files(open_weeks, region)))
 
     def _is_done(self, key: str) -> bool:
         return key in self.known and key in self.present and self.present[key][0] == self.known[key]
@@ -286,8 +293,8 @@ def export_csv(
         return text, cursor.rowcount
 
 
-def _promotion_files(weeks: dict[int, str]) -> Iterator[DumpFile]:
-    for week, rows in source.promotions(min(weeks), max(weeks)):
+def _promotion_files(weeks: dict[int, str], region: source.Region | None) -> Iterator[DumpFile]:
+    for week, rows in source.promotions(min(weeks), max(weeks), region):
         if week in weeks:
             sink = io.BytesIO()
             plain = rows.replace_schema_metadata(None)

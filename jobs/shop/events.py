@@ -73,7 +73,8 @@ def send_events(
         raise ValueError(f"weeks must be {source.EVENT_WEEKS}-{source.HISTORY_WEEKS}, got {weeks}")
     started = time.monotonic()
     calendar = domain_spec(config.domain).calendar
-    rows = source.purchases(calendar, source.DUMP_WEEKS + 1, source.HISTORY_WEEKS)
+    region = source.region(calendar, config.shop_stores)
+    rows = source.purchases(calendar, source.DUMP_WEEKS + 1, source.HISTORY_WEEKS, region)
     horizon = (until or clock.now(config)).replace(tzinfo=None)
     due = rows.filter(pc.less(rows["transaction_timestamp"], pa.scalar(horizon, rows["transaction_timestamp"].type)))
     report = EventReport(held_back=rows.num_rows - due.num_rows)

@@ -48,8 +48,8 @@ class LoadReport:
 def load_shop(config: Settings, weeks: int = source.HISTORY_WEEKS, progress: Progress = print) -> LoadReport:
     """Load the dump weeks among the last `weeks` weeks of history: 48 gives weeks 1-46, 8 gives weeks 41-46.
 
-    Prices and titles always come from the whole history before the end of week 46, so that a smaller load has the
-    same catalog.
+    Prices and titles always come from the whole history before the end of week 46, so that a smaller load, of fewer
+    weeks or of `SLUICE_SHOP_STORES`, has the same catalog.
 
     Raises:
         ValueError: when `weeks` is not 3-48.
@@ -64,20 +64,25 @@ def load_shop(config: Settings, weeks: int = source.HISTORY_WEEKS, progress: Pro
         applied = migrate(connection)
         if applied:
             progress(f"shop: schema migrated to version {applied[-1]}")
-        fingerprint = load_fingerprint(report.first_week, report.last_week)
+        fingerprint = load_fingerprint(report.first_week, report.last_week, config.shop_stores)
         if _loaded_fingerprint(connection) == fingerprint:
             report.status, report.rows = "unchanged", _count(connection)
         else:
-            _replace(connection, spec, report, fingerprint, progress)
+            history = source.purchases(spec.calendar, 1, source.DUMP_WEEKS)
+            progress(f"shop: read {history.num_rows:,} purchases of weeks 1-{source.DUMP_WEEKS}")
+            region = source.region(spec.calendar, config.shop_stores)
+            tables = build_tables(spec, history, report.first_week, region)
+            _replace(connection, tables, report, fingerprint, progress)
     report.seconds = round(time.monotonic() - started, 2)
     progress(f"shop: {report.status}, {_told(report.rows)} in {report.seconds} s")
     return report
 
 
-def load_fingerprint(first_week: int, last_week: int) -> str:
-    """What decides whether two loads are the same: the package's files, the rules of `generate`, the weeks."""
+def load_fingerprint(first_week: int, last_week: int, stores: int = 0) -> str:
+    """What decides whether two loads are the same: the package's files, the rules of `generate`, weeks and stores."""
     sizes = [source.package_file(name).stat().st_size for name in ("transactions", "products", "demographics")]
-    return hashlib.sha256(repr((seed.VERSION, seed.SEED, sizes, first_week, last_week)).encode()).hexdigest()
+    stated = (seed.VERSION, seed.SEED, sizes, first_week, last_week, *([stores] if stores else []))
+    return hashlib.sha256(repr(stated).encode()).hexdigest()
 
 
 def _loaded_fingerprint(connection: "psycopg.Connection[tuple[object, ...]]") -> object:
@@ -98,14 +103,11 @@ def _told(rows: dict[str, int]) -> str:
 
 def _replace(
     connection: "psycopg.Connection[tuple[object, ...]]",
-    spec: Domain,
+    tables: dict[str, pa.Table],
     report: LoadReport,
     fingerprint: str,
     progress: Progress,
 ) -> None:
-    history = source.purchases(spec.calendar, 1, source.DUMP_WEEKS)
-    progress(f"shop: read {history.num_rows:,} purchases of weeks 1-{source.DUMP_WEEKS}")
-    tables = build_tables(spec, history, report.first_week)
     with connection.transaction():
         for table, (name, _) in _FOREIGN_KEYS.items():
             _run(connection, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
@@ -123,18 +125,27 @@ def _replace(
         )
 
 
-def build_tables(spec: Domain, history: pa.Table, first_week: int) -> dict[str, pa.Table]:
-    """The shop's tables from history rows; orders and items of `first_week` and later, users and products of all."""
+def build_tables(
+    spec: Domain, history: pa.Table, first_week: int, region: source.Region | None = None
+) -> dict[str, pa.Table]:
+    """The shop's tables from history rows; orders and items of `first_week` and later, users and products of all.
+
+    Args:
+        region: whose households become users; the catalog and its prices are of everybody's purchases.
+    """
     from jobs.shop.generate import build_products, build_users
 
     start = spec.calendar.week_start(first_week)
-    moment = history["transaction_timestamp"]
-    kept = history.filter(pc.greater_equal(moment, pa.scalar(start.replace(tzinfo=None), moment.type)))
+    own = history
+    if region is not None:
+        own = own.filter(pc.is_in(own["household_id"], pa.array(region.households)))
+    moment = own["transaction_timestamp"]
+    kept = own.filter(pc.greater_equal(moment, pa.scalar(start.replace(tzinfo=None), moment.type)))
     kept = kept.append_column("ordered_at", pc.cast(kept["transaction_timestamp"], pa.timestamp("s", tz="UTC")))
     if not kept.num_rows:
         raise ValueError(f"history has no purchase at or after the start of week {first_week} ({start.isoformat()})")
     first_day = spec.calendar.day_start(cast("datetime", pc.min(kept["ordered_at"]).as_py()))
-    users = build_users(history["household_id"].to_pandas().drop_duplicates(), source.demographics().to_pandas())
+    users = build_users(own["household_id"].to_pandas().drop_duplicates(), source.demographics().to_pandas())
     columns = ["product_id", "quantity", "sales_value"]
     products = build_products(
         source.products().to_pandas(), history.select(columns).to_pandas(), quantity_not_count=spec.quantity_not_count

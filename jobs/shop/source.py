@@ -5,7 +5,9 @@ evaluator's truth: they have one other reader, `jobs.evaluate.future`. Weeks are
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,8 +43,36 @@ def package_file(name: str) -> Path:
     return folder / f"{name}.parquet"
 
 
-def purchases(calendar: Calendar, first_week: int, last_week: int) -> pa.Table:
-    """Purchase rows of weeks `[first_week, last_week]` in order of time, basket and product.
+@dataclass(frozen=True)
+class Region:
+    """Some stores, and the households that shop there more often than elsewhere."""
+
+    stores: tuple[int, ...]
+    households: tuple[int, ...]
+
+
+@cache
+def region(calendar: Calendar, stores: int) -> Region | None:
+    """The `stores` stores with most households of their own, by all baskets of the dump weeks; None (0) is all.
+
+    A household belongs to the store of most of its baskets (ties: the lower number), so a region is the same whatever
+    weeks are loaded of it. It may buy elsewhere too.
+    """
+    if not stores:
+        return None
+    rows = purchases(calendar, 1, DUMP_WEEKS).group_by(["household_id", "store_id", "basket_id"]).aggregate([])
+    visits = rows.group_by(["household_id", "store_id"]).aggregate([("basket_id", "count")])
+    by = [("household_id", "ascending"), ("basket_id_count", "descending"), ("store_id", "ascending")]
+    own = visits.sort_by(by).group_by("household_id", use_threads=False).aggregate([("store_id", "first")])
+    sizes = own.group_by("store_id_first").aggregate([("household_id", "count")])
+    largest = sizes.sort_by([("household_id_count", "descending"), ("store_id_first", "ascending")])[:stores]
+    chosen = largest["store_id_first"]
+    inside = own.filter(pc.is_in(own["store_id_first"], chosen))["household_id"]
+    return Region(tuple(chosen.to_pylist()), tuple(sorted(inside.to_pylist())))
+
+
+def purchases(calendar: Calendar, first_week: int, last_week: int, of: Region | None = None) -> pa.Table:
+    """Purchase rows of weeks `[first_week, last_week]` in order of time, basket and product, of a region's households.
 
     Returns:
         Columns of the package's `transactions` file, `transaction_timestamp` in UTC without a zone; one row per
@@ -55,7 +85,10 @@ def purchases(calendar: Calendar, first_week: int, last_week: int) -> pa.Table:
         raise SourceError(f"weeks must lie in 1-{HISTORY_WEEKS} and ascend, got {first_week}-{last_week}")
     start, end = _naive(calendar.week_start(first_week)), _naive(calendar.week_end(last_week))
     moment = pc.field("transaction_timestamp")
-    rows = pq.read_table(package_file("transactions"), filters=(moment >= start) & (moment < end))
+    wanted = (moment >= start) & (moment < end)
+    if of is not None:
+        wanted = wanted & pc.field("household_id").isin(of.households)
+    rows = pq.read_table(package_file("transactions"), filters=wanted)
     order = [("transaction_timestamp", "ascending"), ("basket_id", "ascending"), ("product_id", "ascending")]
     return rows.sort_by(order)
 
@@ -74,8 +107,9 @@ def demographics() -> pa.Table:
     return pq.read_table(package_file("demographics"))
 
 
-def promotions(first_week: int, last_week: int) -> Iterator[tuple[int, pa.Table]]:
-    """Promotion rows of each week `[first_week, last_week]`, one table per week, in the file's own order.
+def promotions(first_week: int, last_week: int, of: Region | None = None) -> Iterator[tuple[int, pa.Table]]:
+    """Promotion rows of each week `[first_week, last_week]` in a region's stores, one table per week, in the file's own
+    order.
 
     The file is one sorted row group of 20.9M rows: it is read in batches and cut where the week changes, so that
     memory holds one week.
@@ -88,8 +122,10 @@ def promotions(first_week: int, last_week: int) -> Iterator[tuple[int, pa.Table]
     file = pq.ParquetFile(package_file("promotions"), read_dictionary=["display_location", "mailer_location"])
     pending: list[pa.RecordBatch] = []
     week = 0
+    stores = None if of is None else pa.array(of.stores)
     for batch in file.iter_batches(_PROMOTION_BATCH_ROWS):
-        for number, part in _runs_of_weeks(batch):
+        kept = batch if stores is None else batch.filter(pc.is_in(batch["store_id"], stores))
+        for number, part in _runs_of_weeks(kept):
             if number < week:
                 raise SourceError(f"promotions must be sorted by week, got week {number} after week {week}")
             if number != week and pending:

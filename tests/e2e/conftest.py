@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WEEKS = "12"
+STORES = "16"
+"""618 of 2,469 households and a seventh of the promotions: enough for every gate."""
 PORTS = (
     "api", "airflow", "mlflow", "docs", "postgres", "kafka", "kafka_controller", "redis", "objectstore", "spark",
     "supervisor",
@@ -75,7 +77,8 @@ def _fresh(home: Path, ports: list[int]) -> Platform:
     (home / "lib").symlink_to(Path(os.environ["SLUICE_JARS_HOME"]).resolve() / "lib")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "AIRFLOW"))}
     named = {f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, ports, strict=True)}
-    return Platform(home, {**kept, **named, "SLUICE_HOME": str(home), "COLUMNS": "160"})
+    slice_ = {"SLUICE_SHOP_STORES": STORES}
+    return Platform(home, {**kept, **named, **slice_, "SLUICE_HOME": str(home), "COLUMNS": "160"})
 
 
 @pytest.fixture

@@ -150,6 +150,22 @@ def test_a_load_does_nothing_twice_and_says_what_is_generated(shop: Settings) ->
         assert connection.execute("SELECT count(*) FROM order_items WHERE product_id = '6'").fetchone() == (1,)
 
 
+def test_a_smaller_shop_has_the_same_catalog_and_is_not_mixed_with_the_whole(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch, folder_store: Any
+) -> None:
+    monkeypatch.setattr(source, "region", lambda _, stores: source.Region((330,), (900,)) if stores else None)
+    load_shop(shop, 48, quiet)
+    small = shop.model_copy(update={"shop_stores": 1})
+    with pytest.raises(ValueError, match=r"for another SLUICE_SHOP_STORES than 1: run `python -m jobs.shop load"):
+        write_dumps(small, store=folder_store, progress=quiet)
+    report = load_shop(small, 48, quiet)
+    assert (report.status, report.rows) == ("loaded", {"users": 1, "products": 2, "orders": 1, "order_items": 2})
+    with connect(shop) as connection:  # prices are of everybody's purchases
+        found = connection.execute("SELECT price FROM products ORDER BY 1").fetchall()
+        assert [float(str(row[0])) for row in found] == [0.74, 0.74]
+    assert load_shop(shop, 48, quiet).rows["users"] == 2
+
+
 def test_a_load_that_fails_leaves_the_shop_as_it_was(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     load_shop(shop, 48, quiet)
     tables = load.build_tables

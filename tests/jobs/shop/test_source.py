@@ -52,6 +52,19 @@ def test_promotions_come_week_by_week() -> None:
         assert rows.num_rows > 300_000
 
 
+def test_a_smaller_shop_is_some_stores_their_households_and_promotions() -> None:
+    assert source.region(CALENDAR, 0) is None
+    two = source.region(CALENDAR, 2)
+    assert two is not None
+    assert (two.stores, len(two.households)) == ((367, 356), 117)  # 65 and 52 households shop mostly there
+    rows = source.purchases(CALENDAR, 47, 48, two)
+    assert set(rows["household_id"].to_pylist()) <= set(two.households)
+    assert len(pc.unique(rows["store_id"])) > 2  # households of a store buy elsewhere too
+    for week, promoted in source.promotions(47, 48, two):
+        assert promoted.num_rows > 0
+        assert (pc.unique(promoted["week"]).to_pylist(), set(promoted["store_id"].to_pylist())) == ([week], {367, 356})
+
+
 def test_the_future_starts_where_history_ends() -> None:
     future = purchases_between(CALENDAR.week_start(49), CALENDAR.week_end(52))
     assert future.num_rows == 118_101
