@@ -120,12 +120,15 @@ class Airflow:
         return {str(error["filename"]): str(error["stack_trace"]) for error in answer["import_errors"]}
 
     def runs(self, dag_ids: Sequence[str], *, since: datetime | None = None, limit: int = 100) -> list[DagRun]:
-        """Newest runs of some DAGs first, in one call; only those queued at or after `since` when it is given."""
+        """Newest runs of some DAGs first, in one call; only those queued at or after `since` when it is given.
+
+        Runs of a backfill are not among them: who asked for it follows it, and may cancel it.
+        """
         answer = self._call("GET", "/dags/~/dagRuns", params={"order_by": "-run_after", "limit": limit})
         found = [
             DagRun(str(run["dag_id"]), str(run["dag_run_id"]), str(run["state"]), _moment(run.get("queued_at")))
             for run in answer["dag_runs"]
-            if run["dag_id"] in dag_ids
+            if run["dag_id"] in dag_ids and run.get("run_type") != "backfill"
         ]
         return [run for run in found if since is None or (run.queued_at and run.queued_at >= since)]
 
