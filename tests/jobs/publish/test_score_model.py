@@ -43,7 +43,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> dict[str, Any]:
         raise Fitted(str(ranker))
 
     monkeypatch.setattr(Lake, "committed_inputs", committed)
-    monkeypatch.setattr(Lake, "version", lambda lake, spec: 7)
+    monkeypatch.setattr(Lake, "data_version", lambda lake, spec: 7)
     monkeypatch.setattr(jobs.tracking, "version_by_alias", lambda *_: state["champion"])
     monkeypatch.setattr(
         jobs.tracking, "local_model", lambda *given: SimpleNamespace(ranker=own_home / given[-1].run_id)
