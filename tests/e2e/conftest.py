@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 WEEKS = "12"
 STORES = "16"
-"""618 of 2,469 households and a seventh of the promotions: enough for every gate."""
+"""618 of 2,469 households and a seventh of the promotions: enough for every gate. Drills take the whole shop: a kill in
+the middle of a write needs a write that lasts."""
 PORTS = (
     "api", "airflow", "mlflow", "docs", "postgres", "kafka", "kafka_controller", "redis", "objectstore", "spark",
     "supervisor",
@@ -72,13 +73,12 @@ class Platform:
         return str(answer.json()["release_id"])
 
 
-def _fresh(home: Path, ports: list[int]) -> Platform:
+def _fresh(home: Path, ports: list[int], **settings: str) -> Platform:
     """A platform that was never started, on ports of its own, with the jars of this checkout."""
     (home / "lib").symlink_to(Path(os.environ["SLUICE_JARS_HOME"]).resolve() / "lib")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "AIRFLOW"))}
     named = {f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, ports, strict=True)}
-    slice_ = {"SLUICE_SHOP_STORES": STORES}
-    return Platform(home, {**kept, **named, **slice_, "SLUICE_HOME": str(home), "COLUMNS": "160"})
+    return Platform(home, {**kept, **named, **settings, "SLUICE_HOME": str(home), "COLUMNS": "160"})
 
 
 @pytest.fixture
@@ -100,7 +100,8 @@ def fresh_platform(
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]) -> Iterator[Platform]:
     """The demo on a slice, run by its command; everything is stopped at the end."""
-    one = _fresh(tmp_path_factory.mktemp("platform"), free_ports(len(PORTS)))
+    home = tmp_path_factory.mktemp("platform")
+    one = _fresh(home, free_ports(len(PORTS)), SLUICE_SHOP_STORES=STORES)
     try:
         done = one.command("demo", "--weeks", one.weeks, timeout=1200)
         (one.home / "demo.txt").write_text(done.stdout + done.stderr)
