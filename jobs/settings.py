@@ -84,10 +84,11 @@ class Settings(BaseSettings):
     lake_uri: LakeUri = Field("", description="Root of the lake as a URI (file://, s3a://); default: <home>/lake")
     domain: DomainName = Field("retail", description="Domain that commands work on when --domain is not given")
 
-    # Clock
     shop_stores: Annotated[int, Field(ge=0)] = Field(
         0, description="Make the shop smaller: its N largest stores, their households and promotions; 0: all of them"
     )
+
+    # Clock
     clock: Literal["seeded", "wall"] = Field(
         "seeded", description="Event-time now: 'seeded' starts at clock_start and runs on, 'wall' is the wall clock"
     )

@@ -24,13 +24,14 @@ class Protocol(HttpToolsProtocol):
 
     _head_bytes = 0
     """Bytes that came for a head that is not complete yet."""
-    _piece_bytes = 0
-    """Bytes of the longest head, or part of one, in what came last."""
+    _newest = b""
+    """What came last, while it is taken in."""
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes; a head that grows beyond the limit is refused before it is complete (`Edge` counts others)."""
-        self._piece_bytes = max(map(len, data.split(b"\r\n\r\n")))
+        self._newest = data
         super().data_received(data)
+        self._newest = b""
         scope = cast("dict[str, Any] | None", self.scope)  # none before the first head, without a method within one
         if scope is None or "method" in scope:
             self._head_bytes = 0
@@ -41,7 +42,8 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to what is no HTTP, or has an address that its parser finds too long."""
-        if self._head_bytes + self._piece_bytes > HEAD_LIMIT_BYTES:
+        longest = max(map(len, self._newest.split(b"\r\n\r\n")))  # here alone: what is well-formed need not pay for it
+        if self._head_bytes + longest > HEAD_LIMIT_BYTES:
             self._refuse(431, too_large("head", HEAD_LIMIT_BYTES))
         else:
             self._refuse(400, _NO_HTTP)
