@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from jobs.catalog import GOLD
 from jobs.lake import Lake
 
+_BASKETS = GOLD["gold.basket_features"]
+
 NEWEST_BASKETS = 1_000_000
 """Baskets that bought-together lists are counted over: bounds memory and time, and lets old habits go."""
 
@@ -38,11 +40,10 @@ def read_baskets(lake: Lake, as_of: datetime) -> Baskets:
     """
     import pyarrow.compute as pc
 
-    dataset = lake.dataset(GOLD["gold.basket_features"])
-    wanted = _newest(dataset, pc.field("event_time") < pc.scalar(as_of))
+    wanted = _newest(lake, pc.field("event_time") < pc.scalar(as_of))
     numbers: dict[str, int] = {}
     codes, lengths = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
-    for batch in dataset.to_batches(columns=["item_ids"], filter=wanted):
+    for batch in lake.batches(_BASKETS, ["item_ids"], wanted):
         lists = batch.column(0)
         encoded = lists.flatten().dictionary_encode()
         places = [numbers.setdefault(one, len(numbers)) for one in encoded.dictionary.to_pylist()]
@@ -51,13 +52,13 @@ def read_baskets(lake: Lake, as_of: datetime) -> Baskets:
     return Baskets(list(numbers), np.concatenate(codes), np.cumsum(np.concatenate(lengths)))
 
 
-def _newest(dataset: Any, before: Any) -> Any:
+def _newest(lake: Lake, before: Any) -> Any:
     """The filter of the newest `NEWEST_BASKETS` among those that pass `before`; ties go to the lower session id."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names = ["event_time"]
-    parts = [batch.column(0).cast(pa.int64()).to_numpy() for batch in dataset.to_batches(columns=names, filter=before)]
+    batches = lake.batches(_BASKETS, ["event_time"], before)
+    parts = [batch.column(0).cast(pa.int64()).to_numpy() for batch in batches]
     times = np.concatenate(parts) if parts else np.empty(0, np.int64)
     too_many = len(times) - NEWEST_BASKETS
     if too_many <= 0:
@@ -65,6 +66,6 @@ def _newest(dataset: Any, before: Any) -> Any:
     last = np.partition(times, too_many)[too_many]
     moment = pc.field("event_time")
     at = pa.scalar(int(last), pa.timestamp("us", tz="UTC"))
-    tied = dataset.to_table(columns=["session_id"], filter=before & (moment == at))["session_id"].to_pylist()
+    tied = lake.rows(_BASKETS, ["session_id"], before & (moment == at))["session_id"].to_pylist()
     places = NEWEST_BASKETS - int((times > last).sum())
     return before & ((moment > at) | ((moment == at) & pc.field("session_id").isin(sorted(tied)[:places])))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from features.ranking import PAIR_STATISTICS, USER_FEATURES
 from jobs.catalog import GOLD, SILVER, TableSpec
-from jobs.lake import Lake, LakeError
+from jobs.lake import Lake, LakeError, shared_text
 from jobs.settings import Settings
 from models.segments import segments_of
 from models.snapshot import PAIR_WEIGHT, Histories, ItemTable, reference_users
@@ -30,11 +30,13 @@ def columns_at(
     names: list[str] | None = None,
     *,
     users: NDArray[Any] | None = None,
+    where: Any = None,
 ) -> dict[str, NDArray[Any]]:
     """Columns of a gold table at one moment, as numpy arrays of one length.
 
     Args:
         users: read the rows of these users alone; no other row is held.
+        where: a pyarrow expression that the rows have to meet besides.
 
     Raises:
         LakeError: when the table holds no row of that moment, naming the job that builds it.
@@ -44,10 +46,18 @@ def columns_at(
     wanted = pc.field("as_of") == pc.scalar(as_of)
     if users is not None:
         wanted &= pc.field("user_id").isin(users.tolist())
-    rows = lake.rows(spec, names, wanted)
-    if rows.num_rows == 0:
+    rows = lake.rows(spec, names, wanted if where is None else wanted & where)
+    if rows.num_rows == 0 and (where is None or not lake.dataset(spec).count_rows(wanted)):
         raise LakeError(f"{spec.name} holds nothing as of {as_of.isoformat()}: run `python -m jobs.run {spec.writer}`")
-    return {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    del rows
+    return {name: _array(columns.pop(name)) for name in list(columns)}  # not all of them twice at a time
+
+
+def _array(column: Any) -> NDArray[Any]:
+    import pyarrow as pa
+
+    return shared_text(column) if pa.types.is_string(column.type) else column.to_numpy(zero_copy_only=False)
 
 
 def count_users(lake: Lake, as_of: datetime) -> int:
@@ -83,14 +93,15 @@ def read_histories(
     Args:
         at_most: read no more users than that, `models.snapshot.reference_users` of all: memory does not grow with them.
     """
+    import pyarrow.compute as pc
+
     of_pairs, of_users = GOLD["gold.pair_features"], GOLD["gold.user_features"]
     chosen = None if at_most is None else _reference_ids(lake, as_of, at_most, seed=seed)
-    pairs = columns_at(lake, of_pairs, as_of, ["user_id", "item_id", PAIR_WEIGHT, *PAIR_STATISTICS], users=chosen)
+    names = ["user_id", "item_id", PAIR_WEIGHT, *PAIR_STATISTICS]
+    pairs = columns_at(lake, of_pairs, as_of, names, users=chosen, where=pc.field("purchases") > 0)
     users = columns_at(lake, of_users, as_of, ["user_id", *USER_FEATURES], users=chosen)
-    bought = np.asarray(pairs["purchases"], dtype=np.float32) > 0
     everybody = 0 if chosen is None else count_users(lake, as_of)
-    bought_pairs = {name: values[bought] for name, values in pairs.items()}
-    return Histories.from_columns(bought_pairs, users, items, everybody=everybody, as_of=as_of)
+    return Histories.from_columns(pairs, users, items, everybody=everybody, as_of=as_of)
 
 
 def _reference_ids(lake: Lake, as_of: datetime, at_most: int, *, seed: int) -> NDArray[Any] | None:
@@ -99,9 +110,8 @@ def _reference_ids(lake: Lake, as_of: datetime, at_most: int, *, seed: int) -> N
 
     if count_users(lake, as_of) <= at_most:
         return None
-    rows = lake.dataset(GOLD["gold.user_features"])
     kept = np.empty(0, dtype=object)
-    for batch in rows.to_batches(columns=["user_id"], filter=pc.field("as_of") == pc.scalar(as_of)):
+    for batch in lake.batches(GOLD["gold.user_features"], ["user_id"], pc.field("as_of") == pc.scalar(as_of)):
         kept = np.concatenate([kept, batch.column(0).to_numpy(zero_copy_only=False)])
         places = reference_users(kept, at_most, seed=seed)
         kept = kept if places is None else kept[places]

@@ -74,7 +74,7 @@ def _scratch(ctx: JobContext) -> Path:
 def read_inputs(ctx: JobContext, as_of: datetime, versions: dict[str, int | str]) -> ReleaseInputs:
     """Everything of one as_of, read from the lake and the parts folder."""
     lake = ctx.lake
-    topk, model_version = stored_topk(lake, as_of, scratch=_scratch(ctx), threads=ctx.config.spark_cores)
+    topk, model_version = stored_topk(lake, as_of, scratch=_scratch(ctx))
     folder = parts_folder(ctx.config, ctx.domain, as_of)
     made_with = lake.committed_inputs(table("gold.topk")).get("ranker")
     parts = release_inputs.read_parts(folder, read_segments(lake), made_with=made_with)

@@ -150,10 +150,11 @@ def read_bought_cold(lake: Lake, as_of: datetime, known: list[str]) -> dict[str,
         return {}
     moment = (pc.field("as_of") == pc.scalar(as_of)) & (pc.field("purchases") > 0)
     cold = ~pc.is_in(pc.field("item_id"), pa.array(known, pa.string()))
-    rows = lake.rows(spec, ["user_id", "item_id"], moment & cold)
     found: dict[str, list[str]] = {}
-    for user, item in zip(rows["user_id"].to_pylist(), rows["item_id"].to_pylist(), strict=True):
-        found.setdefault(user, []).append(item)
+    items: dict[str, str] = {}  # one text per item, not one per row
+    for batch in lake.batches(spec, ["user_id", "item_id"], moment & cold):
+        for user, item in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            found.setdefault(user, []).append(items.setdefault(item, item))
     return found
 
 

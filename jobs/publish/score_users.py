@@ -280,7 +280,7 @@ def _written(lake: Lake) -> dict[str, Any]:
     rows = users = 0
     # what is bought again is history by definition: it says nothing of the candidate sources
     shares: Counter[str] = Counter()
-    for batch in lake.dataset(GOLD["gold.topk"]).to_batches(columns=[c.SURFACE, c.SOURCE, c.RANK]):
+    for batch in lake.batches(GOLD["gold.topk"], [c.SURFACE, c.SOURCE, c.RANK]):
         lists = pa.table(batch)
         first = pc.and_(pc.equal(lists[c.RANK], 1), pc.equal(lists[c.SURFACE], HOME))
         rows, users = rows + len(lists), users + (pc.sum(first).as_py() or 0)

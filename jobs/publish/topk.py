@@ -1,31 +1,26 @@
 """gold.topk as the publisher reads it: whole, or in blocks of users that memory does not grow with.
 
-Read with delta-rs, without Spark: a session would cost more than the read. What has to be in order and does not fit is
-sorted by DuckDB, on disk where it must.
+Read with delta-rs, without Spark: a session would cost more than the read.
 """
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.catalog import table
-from jobs.lake import Lake, LakeError
+from jobs.lake import Lake, LakeError, shared_text
+from jobs.publish.user_parts import part_bounds, parted
 
 REBUILD = "`python -m jobs.run gold.build_features --end {0}`, then `publish.score_users --end {0}`, then this"
 _COLUMNS = ["user_id", "surface", "item_id", "score", "source"]
-_ROWS_AT_ONCE = 500_000
-"""Rows of a block: some 1,700 users of three surfaces, 30 MB."""
-_SORT_MEMORY = "256MB"
-"""What the sort may hold before it spills."""
+_ROWS_AT_ONCE = 100_000
+"""Rows of a block: some 350 users of three surfaces, 6 MB."""
 
 
 @dataclass(frozen=True)
@@ -70,71 +65,28 @@ class StoredTopK:
     """gold.topk of one as_of, read anew in blocks each time that it is asked for.
 
     Attributes:
-        scratch: an existing folder on disk that the sort may spill to.
+        bounds: the users that blocks begin with, but for the first block (`user_parts.part_bounds`).
+        scratch: an existing folder on disk, where rows wait while they are brought into order.
     """
 
     lake: Lake
     as_of: datetime
     rows: int
     source_names: list[str]
+    bounds: list[str]
     scratch: Path
-    threads: int = 2
 
     def blocks(self) -> Iterator[TopK]:
-        """Whole users in order of id, the lists of each by surface; blocks of about half a million rows."""
-        names = ", ".join(_COLUMNS)
-        with _connected(self.scratch, self.threads) as connection:
-            connection.register("lists", _scan(self.lake, self.as_of, [*_COLUMNS, "rank"]))
-            ordered = f"SELECT {names} FROM lists ORDER BY user_id, surface, rank"  # noqa: S608 - names of this module
-            held: list[pa.RecordBatch] = []
-            for batch in connection.sql(ordered).to_arrow_reader(_ROWS_AT_ONCE):
-                begins = _last_user(batch)
-                if begins == 0:  # more of the same user
-                    held.append(batch)
-                    continue
-                yield _block([*held, batch.slice(0, begins)])
-                held = [batch.slice(begins)]
-            if held:
-                yield _block(held)
+        """Whole users in order of id, the lists of each by surface; blocks of about `_ROWS_AT_ONCE` rows."""
+        order = [(name, "ascending") for name in ("user_id", "surface", "rank")]
+        for rows in parted(_scan(self.lake, self.as_of, [*_COLUMNS, "rank"]), self.bounds, self.scratch):
+            yield _block(rows.sort_by(order).select(_COLUMNS))
 
 
-@contextmanager
-def _connected(scratch: Path, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    with tempfile.TemporaryDirectory(dir=scratch) as spill:
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": _SORT_MEMORY,
-            "threads": threads,
-            "temp_directory": spill,
-        }
-        with duckdb.connect(":memory:", config=config) as connection:
-            yield connection
-
-
-def _last_user(batch: pa.RecordBatch) -> int:
-    """Where the last user of a sorted batch begins."""
-    users = batch.column("user_id")
-    low, high, last = 0, batch.num_rows - 1, users[batch.num_rows - 1].as_py()
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if users[middle].as_py() == last else (middle + 1, high)
-    return low
-
-
-def _block(batches: list[pa.RecordBatch]) -> TopK:
-    rows = pa.Table.from_batches(batches)
-    text = {name: _shared_text(rows[name]) for name in ("user_id", "surface", "item_id", "source")}
+def _block(rows: pa.Table) -> TopK:
+    text = {name: shared_text(rows[name]) for name in ("user_id", "surface", "item_id", "source")}
     scores = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
     return TopK(text["user_id"], text["surface"], text["item_id"], scores, text["source"])
-
-
-def _shared_text(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A text column as one object per distinct text: eight bytes a row, where a text of its own takes seventy."""
-    encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    words: NDArray[Any] = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    found: NDArray[Any] = words[encoded.indices.to_numpy(zero_copy_only=False)]
-    return found
 
 
 def _scan(lake: Lake, as_of: datetime, columns: list[str]) -> Any:
@@ -142,10 +94,7 @@ def _scan(lake: Lake, as_of: datetime, columns: list[str]) -> Any:
     import pyarrow.compute as pc
 
     moment = pc.field("as_of") == pc.scalar(as_of)
-    scanner = lake.dataset(table("gold.topk")).scanner(
-        columns=columns, filter=moment, batch_readahead=2, fragment_readahead=1
-    )
-    return scanner.to_reader()
+    return lake.batches(table("gold.topk"), columns, moment)
 
 
 def shown_to(lake: Lake, as_of: datetime, item_ids: list[str], *, places: int) -> dict[tuple[str, str], set[str]]:
@@ -182,21 +131,23 @@ def _one_version(lake: Lake, as_of: datetime, versions: list[str]) -> str:
     return versions[0]
 
 
-def stored_topk(lake: Lake, as_of: datetime, *, scratch: Path, threads: int = 2) -> tuple[StoredTopK, str]:
+def stored_topk(lake: Lake, as_of: datetime, *, scratch: Path) -> tuple[StoredTopK, str]:
     """Lists of one as_of where they lie, and the model version they carry.
 
     Args:
-        scratch: an existing folder on disk that a sort may spill to.
+        scratch: an existing folder on disk, where rows may wait.
 
     Raises:
         LakeError: no rows, or lists of several model versions.
     """
-    with _connected(scratch, threads) as connection:
-        connection.register("lists", _scan(lake, as_of, ["source", "model_version"]))
-        counted = connection.execute("SELECT source, model_version, count(*) FROM lists GROUP BY ALL").fetchall()
-    version = _one_version(lake, as_of, sorted({row[1] for row in counted}))
-    sources = sorted({row[0] for row in counted})
-    return StoredTopK(lake, as_of, sum(row[2] for row in counted), sources, scratch, threads), version
+    rows, users, sources, versions = 0, set[str](), set[str](), set[str]()
+    for batch in _scan(lake, as_of, ["user_id", "source", "model_version"]):
+        rows += batch.num_rows
+        for found, column in zip((users, sources, versions), batch.columns, strict=True):
+            found.update(column.unique().to_pylist())
+    version = _one_version(lake, as_of, sorted(versions))
+    bounds = part_bounds(users, -(-rows // _ROWS_AT_ONCE))
+    return StoredTopK(lake, as_of, rows, sorted(sources), bounds, scratch), version
 
 
 def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:
@@ -210,4 +161,4 @@ def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:
     rows = _scan(lake, as_of, [*_COLUMNS, "rank", "model_version"]).read_all()
     version = _one_version(lake, as_of, pc.unique(rows["model_version"]).to_pylist())
     rows = rows.sort_by([(name, "ascending") for name in ("surface", "user_id", "rank")])
-    return _block(rows.select(_COLUMNS).to_batches()), version
+    return _block(rows.select(_COLUMNS)), version
