@@ -39,7 +39,11 @@ logs: ## Follow the logs (SERVICE=kafka follows one)
 demo: setup ## Everything: set up, start, run the pipeline on the real data, show lists and links (WEEKS=12 is smaller)
 	@$(VENV) -m jobs.cli demo --weeks $(WEEKS)
 
-test: setup lint types imports unit ## Linters, types, import rules and all tests
+# mypy has one core for a minute: beside the tests, and what it found is said at their end.
+test: setup lint imports ## Linters, types, import rules and all tests
+	@log=$$(mktemp); $(VENV) -m mypy >"$$log" 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory unit; unit=$$?; \
+	wait $$types; types=$$?; cat "$$log"; rm -f "$$log"; exit $$((unit + types))
 
 lint: ## ruff: rules and format
 	@$(IS_SET_UP); $(VENV) -m ruff check .

@@ -3,10 +3,11 @@
 Works on every table of the batch application (one writer process per table: the stream maintains its own).
 OPTIMIZE runs where at least `SMALL_FILES` files are small; VACUUM keeps Delta's default retention of seven days: what
 was replaced longer ago cannot be read by its version, nor can a change feed of longer ago. Readers allow for both
-(`Lake.lasting_version`, `Lake.tells_changes`). Idempotent.
+(`Lake.lasting_version`, `Lake.tells_changes`). A table that is younger than that holds nothing to remove. Idempotent.
 """
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deltalake import DeltaTable
@@ -19,6 +20,8 @@ from jobs.session import connect
 
 SMALL_FILES = 8
 SMALL_BYTES = 16 * 1024 * 1024
+RETENTION = timedelta(days=7)
+"""Delta's own default; files are aged by the wall clock."""
 
 
 @dataclass
@@ -41,6 +44,13 @@ def small_files(lake: Lake, spec: TableSpec) -> tuple[int, int]:
     return len(sizes), sum(size < SMALL_BYTES for size in sizes)
 
 
+def is_older_than(lake: Lake, spec: TableSpec, age: timedelta) -> bool:
+    """Whether a table was made longer ago than that; a table that does not say when may have been."""
+    found = lake.delta(spec)
+    made = None if found is None else found.metadata().created_time
+    return made is None or datetime.now(UTC) - datetime.fromtimestamp(made / 1000, UTC) >= age
+
+
 def maintain(spark: SparkSession, lake: Lake, spec: TableSpec, *, vacuum: bool = True) -> Maintained | None:
     """Compact and clean one table; None when it does not exist."""
     if lake.version(spec) is None:
@@ -52,7 +62,7 @@ def maintain(spark: SparkSession, lake: Lake, spec: TableSpec, *, vacuum: bool =
         spark.sql(f"OPTIMIZE {lake.sql_name(spec)}").collect()
         done.optimized = True
         done.files_after, _ = small_files(lake, spec)
-    if vacuum:
+    if vacuum and is_older_than(lake, spec, RETENTION):
         # No RETAIN clause on purpose: below the default Delta would have to switch its own safety check off
         spark.sql(f"VACUUM {lake.sql_name(spec)}").collect()
         done.vacuumed = True

@@ -12,7 +12,7 @@ from features.clean_users import clean_users
 from features.domains import domain
 from jobs.catalog import BRONZE_DUMPS
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
 RETAIL = domain("retail")

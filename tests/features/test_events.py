@@ -10,7 +10,7 @@ from features import event_schema
 from features.domains import domain
 from features.events import MAX_RAW_BYTES, clean_events, purchases
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
 GOOD = {"event_id": "e1", "user_id": "u1", "event_type": "view", "product_id": "p1", "ts": "2017-11-20T05:00:00Z",

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,30 @@ def job_context() -> Callable[..., Any]:
         return JobContext(spec=job(name), domain="retail", config=settings(), **fields)
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_of_the_catalog_are_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty table of the catalog is one commit that Spark takes half a second for: later lakes get a copy of it."""
+    from jobs.catalog import TABLES
+    from jobs.lake import Lake
+
+    made, ensure = tmp_path_factory.mktemp("tables"), Lake.ensure
+
+    def copying(self: Any, spark: Any, *specs: Any, replace: bool = False) -> None:
+        for spec in specs:
+            table, kept = Path(self.path(spec)), made / spec.name
+            is_new = TABLES.get(spec.name) is spec and not table.exists()
+            if is_new and kept.exists():
+                shutil.copytree(kept, table)
+                continue
+            ensure(self, spark, spec, replace=replace)
+            if is_new:
+                shutil.copytree(table, kept)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lake, "ensure", copying)
+        yield
 
 
 # From purchases to lists, on the local session ------------------------------------------------------------

@@ -163,6 +163,7 @@ def insert(session: Any, lake: Lake, *prices: float) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_tables_are_made_once_with_their_layout(session: Any, lake: Lake) -> None:
     lake.ensure(session, SPEC)
     lake.ensure(session, SPEC)
@@ -175,6 +176,7 @@ def test_tables_are_made_once_with_their_layout(session: Any, lake: Lake) -> Non
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_changes_are_the_rows_of_the_versions_asked_for(session: Any, lake: Lake) -> None:
     def ids(after: int | None, upto: int) -> list[str]:
         changed = lake.changes(session, SPEC, after, upto)
@@ -194,6 +196,7 @@ def test_changes_are_the_rows_of_the_versions_asked_for(session: Any, lake: Lake
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_the_log_is_kept_for_years_in_new_and_in_older_tables(session: Any, lake: Lake) -> None:
     properties = "'delta.enableChangeDataFeed'='true'"
     session.sql(f"CREATE TABLE {lake.sql_name(SPEC)} ({SPEC.columns}) USING delta TBLPROPERTIES ({properties})")
@@ -213,6 +216,7 @@ def test_the_log_is_kept_for_years_in_new_and_in_older_tables(session: Any, lake
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_changes_can_also_say_how_rows_read_before(session: Any, lake: Lake) -> None:
     lake.ensure(session, SPEC)
     insert(session, lake, 1.0, 2.0)
@@ -224,6 +228,7 @@ def test_changes_can_also_say_how_rows_read_before(session: Any, lake: Lake) -> 
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_changes_that_the_log_no_longer_tells_may_be_any_row(session: Any, lake: Lake) -> None:
     lake.ensure(session, SPEC)
     insert(session, lake, 1.0)
@@ -234,6 +239,7 @@ def test_changes_that_the_log_no_longer_tells_may_be_any_row(session: Any, lake:
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_what_vacuum_has_taken_is_read_out_of_later_files(
     session: Any, lake: Lake, lose_old_files: Callable[..., None]
 ) -> None:
@@ -265,6 +271,7 @@ def test_what_vacuum_has_taken_is_read_out_of_later_files(
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_a_commit_carries_its_inputs_and_the_next_one_does_not(session: Any, lake: Lake) -> None:
     lake.ensure(session, SPEC)
     with commit_metadata(session, "silver.refine", {"bronze.files": 4}):
@@ -279,6 +286,7 @@ def test_a_commit_carries_its_inputs_and_the_next_one_does_not(session: Any, lak
 
 
 @pytest.mark.spark
+@pytest.mark.covered
 def test_a_table_starts_anew_when_its_columns_have_changed(session: Any, lake: Lake) -> None:
     lake.ensure(session, SPEC)
     with commit_metadata(session, "silver.refine", {"bronze.files": 4}):

@@ -15,7 +15,7 @@ from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES
 from jobs.failpoints import FailpointHit
 from jobs.run import NothingToDo
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
 _BIGINT = pa.int64()
 ORDERS = "order_id,user_id,store_id,ordered_at\n"
 

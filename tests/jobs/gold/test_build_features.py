@@ -81,6 +81,7 @@ def shop(make_shop: Callable[..., Any]) -> Any:
     return shop
 
 
+@pytest.mark.covered
 def test_every_moment_holds_what_was_known_then(shop: Any) -> None:
     pairs = shop.rows("gold.pair_features", "as_of", "user_id", "item_id")
     assert {key: row["purchases"] for key, row in pairs.items()} == {
@@ -135,6 +136,7 @@ def publish(shop: Any) -> None:
         shop.session.sql(f"ALTER TABLE {shop.lake.sql_name(GOLD['gold.topk'])} SET TBLPROPERTIES ('written'='yes')")
 
 
+@pytest.mark.covered
 def test_a_second_run_writes_nothing_and_wakes_only_who_was_not_woken(shop: Any) -> None:
     before = shop.gold_versions()
     # As if the first run had been killed after its last commit: done, not skipped, or nobody would make lists of it
@@ -147,6 +149,7 @@ def test_a_second_run_writes_nothing_and_wakes_only_who_was_not_woken(shop: Any)
     assert shop.gold_versions() == before
 
 
+@pytest.mark.covered
 def test_a_late_row_changes_the_moments_after_it_and_ends_as_if_it_had_come_in_time(
     shop: Any, make_shop: Callable[..., Any]
 ) -> None:
@@ -216,6 +219,7 @@ def test_a_row_corrected_to_a_later_time_makes_the_moments_between_stale(
     assert _Builder(context, shop.session, plan, newest_inputs(shop))._changed_users() is None
 
 
+@pytest.mark.covered
 def test_other_event_weights_build_all_moments_anew(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, tomorrow = domain("retail"), NOW + timedelta(days=1)
     before = shop.rows("gold.pair_features", "as_of", "user_id", "item_id")
@@ -232,6 +236,7 @@ def test_other_event_weights_build_all_moments_anew(shop: Any, monkeypatch: pyte
         shop.run("gold.build_features", end=tomorrow)
 
 
+@pytest.mark.covered
 def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_shop: Callable[..., Any]) -> None:
     shop = make_shop()
     with pytest.raises(NothingToDo, match=r"no rows yet in silver\.events, silver\.product_versions, silver\.promot"):

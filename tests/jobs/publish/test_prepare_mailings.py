@@ -22,7 +22,7 @@ from jobs.publish import prepare_mailings
 from jobs.publish.mailing_inputs import week_of
 from jobs.run import NothingToDo
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
 MONDAY = datetime(2017, 11, 27, 5, tzinfo=UTC)
 DAY = "2017-11-27"
 KINDS = {

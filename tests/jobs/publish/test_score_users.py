@@ -30,7 +30,7 @@ from jobs.tracking import (
 from models.ranker import load_rankers
 from models.recipe import Recipe
 
-pytestmark = [pytest.mark.spark, pytest.mark.services, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.covered, pytest.mark.services, pytest.mark.timeout(900)]
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
 CUTS = (datetime(2017, 10, 2, 4, tzinfo=UTC), datetime(2017, 10, 30, 4, tzinfo=UTC))
 USERS, ITEMS = 200, 40

@@ -13,7 +13,7 @@ from jobs.scale.seed_baskets import SeedBaskets
 from jobs.scale.skew import BEST_SELLER, skewed, task_shares
 from jobs.scale.statistics import describe
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
 
 START, END = datetime(2017, 10, 2, 4, tzinfo=UTC), datetime(2017, 11, 27, 5, tzinfo=UTC)
 HOUSEHOLDS, BASKETS, TYPES = 40, 10, 5

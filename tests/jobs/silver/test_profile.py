@@ -8,7 +8,7 @@ from jobs.silver import profile
 from jobs.silver.profile import Accounts, against, batch_figures, count_rows, shares
 from jobs.silver.promotions import count_promotions
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
 
 EVENTS = (
     "event_id string, user_id string, item_id string, business_date date, price double, flags array<string>, week int"

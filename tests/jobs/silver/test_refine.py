@@ -19,6 +19,7 @@ def by_id(rows, name="event_id"):
     return {row[name]: row for row in rows}
 
 
+@pytest.mark.covered
 def test_a_day_with_every_kind_of_row(bench):
     odd = [{"product_id": "gas", "department": "fuel"}, {"product_id": "n", "product_category": ""}]
     bench.land("products", [{}, *odd, {"product_id": "bad", "price": "-1"}])
@@ -69,6 +70,7 @@ def test_a_day_with_every_kind_of_row(bench):
     assert bench.versions() == before
 
 
+@pytest.mark.covered
 def test_late_rows_end_as_if_they_had_come_in_time(bench, other_bench, lose_old_files):
     def products(bench):
         later = {"product_category": "new", "updated_at": "2017-11-20T00:00:00Z"}
@@ -265,6 +267,7 @@ def catalog(share_without_price, *, price="2"):
     return [{"product_id": f"p{n}", "price": "" if n % 10 < share_without_price * 10 else price} for n in range(1000)]
 
 
+@pytest.mark.covered
 def test_the_gate_refuses_a_bad_catalog_and_keeps_the_last_good_version(bench):
     bench.land("products", catalog(0))
     bench.land("orders", [{}])

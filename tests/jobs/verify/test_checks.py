@@ -24,7 +24,7 @@ from jobs.verify.checks import (
 from jobs.verify.rebuild import scratch_lake
 from jobs.verify.runner import guarded, quarantine_countable
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
 
 
