@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from jobs.catalog import TableSpec
-from jobs.lake import Lake, commit_metadata
+from jobs.lake import Lake, commit_metadata, shared_text
 from jobs.settings import Settings
 
 SPEC = TableSpec(
@@ -95,6 +96,20 @@ def test_a_table_whose_last_change_is_no_longer_in_its_log_still_has_rows(lake: 
     forget(lake, before=2)
     assert lake.has_rows(SPEC)
     assert lake.data_version(SPEC) == 2  # the oldest version that can be read: whatever changed rows came before
+
+
+def test_equal_texts_are_one_object_and_what_is_missing_stays_missing() -> None:
+    found = shared_text(pa.chunked_array([["milk", None], ["milk", ""], []], pa.string()))
+    assert found.tolist() == ["milk", None, "milk", ""]
+    assert found[0] is found[2]
+    assert shared_text(pa.chunked_array([], pa.string())).tolist() == []
+
+
+def test_batches_are_the_rows_that_are_asked_for(lake: Lake) -> None:
+    append(lake, 1.0, 2.0)
+    append(lake, 3.0)
+    batches = lake.batches(SPEC, ["price"], pc.field("price") > 1)
+    assert sorted(row["price"] for batch in batches for row in batch.to_pylist()) == [2.0, 3.0]
 
 
 def test_a_version_that_rests_is_read_out_of_the_newest_one_with_its_rows(lake: Lake) -> None:

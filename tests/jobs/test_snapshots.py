@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import write_deltalake
 
 from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
-from jobs.lake import Lake
+from jobs.catalog import GOLD
+from jobs.lake import Lake, LakeError
 from jobs.settings import Settings
-from jobs.snapshots import count_users, read_histories, read_items
+from jobs.snapshots import columns_at, count_users, read_histories, read_items
 from models.snapshot import reference_users
 
 AS_OF = datetime(2017, 11, 27, 5, tzinfo=UTC)
@@ -61,6 +63,14 @@ def test_a_sample_reads_what_everybody_would_be_cut_to(lake: Lake) -> None:
     assert (found.everybody, found.as_of, found.share_of_all) == (len(USERS), AS_OF, 5 / len(USERS))
     assert found.take(np.array([1, 0])).share_of_all == 2 / len(USERS)
     assert (whole.everybody, whole.share_of_all, everybody.share_of_all) == (0, 1.0, 1.0)
+
+
+def test_a_moment_whose_rows_all_fail_a_condition_is_there_and_empty(lake: Lake) -> None:
+    nothing = pc.field("purchases") > 1e6
+    found = columns_at(lake, GOLD["gold.pair_features"], AS_OF, ["user_id", "purchases"], where=nothing)
+    assert [len(values) for values in found.values()] == [0, 0]
+    with pytest.raises(LakeError, match="holds nothing as of 2017-11-28"):
+        columns_at(lake, GOLD["gold.pair_features"], AS_OF + timedelta(days=1), ["user_id"], where=nothing)
 
 
 def test_training_reads_a_sample_of_many_users_and_their_labels(lake: Lake, own_home: Path) -> None:
