@@ -92,7 +92,7 @@ class Lake:
         return self.batches(spec, columns, where).read_all()
 
     def batches(self, spec: TableSpec, columns: Sequence[str] | None = None, where: Any = None) -> Any:
-        """Rows of the table as a reader of Arrow batches, two ahead: pyarrow by itself reads 64, which grows with the
+        """Rows of the table as a reader of Arrow batches, a few ahead: pyarrow by itself reads 64, which grows with the
         table until they are hundreds of megabytes.
 
         Args:
@@ -103,7 +103,7 @@ class Lake:
             LakeError: the table does not exist yet, naming its writer.
         """
         named = None if columns is None else list(columns)
-        scanner = self.dataset(spec).scanner(columns=named, filter=where, batch_readahead=2, fragment_readahead=1)
+        scanner = self.dataset(spec).scanner(columns=named, filter=where, batch_readahead=2, fragment_readahead=2)
         return scanner.to_reader()
 
     def dataset(self, spec: TableSpec) -> Any:

@@ -12,8 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+
+# An example that takes long says that the machine is busy, and a timing never fails a test.
+hypothesis.settings.register_profile("sluice", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("sluice")
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
