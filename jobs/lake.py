@@ -103,8 +103,8 @@ class Lake:
             LakeError: the table does not exist yet, naming its writer.
         """
         named = None if columns is None else list(columns)
-        scanner = self.dataset(spec).scanner(columns=named, filter=where, batch_readahead=2, fragment_readahead=2)
-        return scanner.to_reader()
+        ahead = {"batch_size": 32_768, "batch_readahead": 2, "fragment_readahead": 1}
+        return self.dataset(spec).scanner(columns=named, filter=where, **ahead).to_reader()
 
     def dataset(self, spec: TableSpec) -> Any:
         """The table as an Arrow data set, for what is not read at once.

@@ -21,6 +21,9 @@ class InteractionError(ValueError):
     """Interactions that no model can be fitted on."""
 
 
+_IDS_AT_ONCE = 50_000
+
+
 class IdMap:
     """Ids <-> positions, in sorted order of ids, so that equal data gives equal positions."""
 
@@ -38,11 +41,13 @@ class IdMap:
 
     def positions(self, ids: Sequence[str] | NDArray[Any]) -> NDArray[np.int64]:
         """Position of each id, -1 for an id that is not in the map."""
-        asked = np.asarray(ids, dtype=np.str_)
-        if len(self.ids) == 0 or len(asked) == 0:
-            return np.full(len(asked), -1, dtype=np.int64)
-        found = np.minimum(np.searchsorted(self.ids, asked), len(self.ids) - 1)
-        return np.where(self.ids[found] == asked, found, -1).astype(np.int64)
+        asked = np.asarray(ids)
+        places = np.full(len(asked), -1, dtype=np.int64)
+        for start in range(0, len(asked) if len(self.ids) else 0, _IDS_AT_ONCE):
+            block = np.asarray(asked[start : start + _IDS_AT_ONCE], dtype=np.str_)  # four bytes a letter
+            found = np.minimum(np.searchsorted(self.ids, block), len(self.ids) - 1)
+            places[start : start + len(block)] = np.where(self.ids[found] == block, found, -1)
+        return places
 
 
 @dataclass(frozen=True)

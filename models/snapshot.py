@@ -170,8 +170,8 @@ class Histories:
         if len(known) != len(names):
             raise ModelError(f"user features must hold one row per user, got {len(names)} rows of {len(known)} users")
         names_of_pairs = (*PAIR_STATISTICS, *((PAIR_WEIGHT,) if PAIR_WEIGHT in pairs else ()))
-        owner = known.positions(np.asarray(pairs["user_id"], dtype=np.str_))
-        position = items.ids.positions(np.asarray(pairs["item_id"], dtype=np.str_))
+        owner = known.positions(pairs["user_id"])
+        position = items.ids.positions(pairs["item_id"])
         kept = np.flatnonzero((owner >= 0) & (position >= 0))
         kept = kept[np.lexsort((position[kept], owner[kept]))]
         keys = owner[kept] * max(len(items), 1) + position[kept]
