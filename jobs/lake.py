@@ -35,6 +35,8 @@ _SAME_ROWS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPER
 _QUIET = _SAME_ROWS | {"CREATE TABLE", "CREATE TABLE AS SELECT", "CREATE OR REPLACE TABLE"}
 """Operations that change no rows that a reader could have to take in."""
 
+_AHEAD = {"batch_size": 32_768, "batch_readahead": 2}
+
 SEEN = "seen."
 """Before an input's name in a commit: the version out of which explicit windows took rows since the last open run. The
 input's own version says nothing about them: `sluice verify` compares with this one, and counts what waits in bronze."""
@@ -92,8 +94,10 @@ class Lake:
         return self.batches(spec, columns, where).read_all()
 
     def batches(self, spec: TableSpec, columns: Sequence[str] | None = None, where: Any = None) -> Any:
-        """Rows of the table as a reader of Arrow batches, a few ahead: pyarrow by itself reads 64, which grows with the
-        table until they are hundreds of megabytes.
+        """Rows of the table as a reader of Arrow batches, a file after the other.
+
+        A scan of many files by pyarrow runs ahead of whoever reads it, by up to a gigabyte: this holds a file at most,
+        however large the table is.
 
         Args:
             columns: names in order; all when None.
@@ -102,9 +106,16 @@ class Lake:
         Raises:
             LakeError: the table does not exist yet, naming its writer.
         """
-        named = None if columns is None else list(columns)
-        ahead = {"batch_size": 32_768, "batch_readahead": 2, "fragment_readahead": 1}
-        return self.dataset(spec).scanner(columns=named, filter=where, **ahead).to_reader()
+        import pyarrow as pa
+
+        dataset = self.dataset(spec)
+        wanted = {"columns": None if columns is None else list(columns), "filter": where}
+
+        def of_files() -> Iterator[Any]:
+            for file in dataset.get_fragments(filter=where):
+                yield from file.scanner(schema=dataset.schema, **wanted, **_AHEAD).to_reader()
+
+        return pa.RecordBatchReader.from_batches(dataset.scanner(**wanted).projected_schema, of_files())
 
     def dataset(self, spec: TableSpec) -> Any:
         """The table as an Arrow data set, for what is not read at once.

@@ -1,5 +1,6 @@
 """Gold tables of one moment -> the arrays that the models work on. Read with delta-rs: no session, no JVM."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,18 +87,25 @@ def read_items(lake: Lake, as_of: datetime, *, min_users: int) -> ItemTable:
 
 
 def read_histories(
-    lake: Lake, as_of: datetime, items: ItemTable, *, at_most: int | None = None, seed: int = 1
+    lake: Lake,
+    as_of: datetime,
+    items: ItemTable,
+    *,
+    at_most: int | None = None,
+    seed: int = 1,
+    statistics: Iterable[str] = PAIR_STATISTICS,
 ) -> Histories:
     """Users with a purchase before a moment, with the pairs of recommendable items.
 
     Args:
+        statistics: those of pairs that are wanted; the others are not read.
         at_most: read no more users than that, `models.snapshot.reference_users` of all: memory does not grow with them.
     """
     import pyarrow.compute as pc
 
     of_pairs, of_users = GOLD["gold.pair_features"], GOLD["gold.user_features"]
     chosen = None if at_most is None else _reference_ids(lake, as_of, at_most, seed=seed)
-    names = ["user_id", "item_id", PAIR_WEIGHT, *PAIR_STATISTICS]
+    names = ["user_id", "item_id", PAIR_WEIGHT, *statistics]
     pairs = columns_at(lake, of_pairs, as_of, names, users=chosen, where=pc.field("purchases") > 0)
     users = columns_at(lake, of_users, as_of, ["user_id", *USER_FEATURES], users=chosen)
     everybody = 0 if chosen is None else count_users(lake, as_of)

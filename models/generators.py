@@ -26,6 +26,9 @@ from models.scoring import unit_rows
 from models.snapshot import PAIR_WEIGHT, Floats, Histories, Ints, ItemTable, reference_users
 from models.user_knn import inverse_user_frequency, neighbour_weights
 
+FITTED_ON = ("purchases", "first_days", "decay_28d", "decay_56d", "decay_112d")
+"""Statistics of pairs that `Generators.fit` looks at, beside their weight."""
+
 _FORMAT = 1
 _AFFINITY_PRIOR = 50.0  # purchases' worth of the average shopper's taste mixed into a user's
 _DENSE_UP_TO = 30  # users per neighbour: measured, a term of the sparse product costs as much as 38 of the dense one

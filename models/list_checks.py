@@ -10,6 +10,9 @@ from models.base import PAD, IntArray, places_of
 from models.snapshot import Histories
 from models.trending import BEFORE_DAYS, NOW_DAYS, rise
 
+SUSPECTED_ON = ("purchases", "first_days", f"decay_{NOW_DAYS}d", f"decay_{BEFORE_DAYS}d")
+"""Statistics of pairs that `suspicion` looks at."""
+
 COLD_BASKETS = 5
 """Users with fewer baskets are cold."""
 

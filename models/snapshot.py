@@ -157,7 +157,8 @@ class Histories:
         """From columns of gold.pair_features and gold.user_features of one as_of.
 
         Args:
-            pairs: with `PAIR_WEIGHT` where generators are to be fitted; users who are scored need none.
+            pairs: with `PAIR_WEIGHT` where generators are to be fitted; users who are scored need none. Statistics that
+                are left out are not there: what only fits reads a fifth of them (`models.generators.FITTED_ON`).
             everybody: how many users there are in all, when these are a sample of them.
             as_of: the moment of the tables.
 
@@ -169,7 +170,7 @@ class Histories:
         known = IdMap(names)
         if len(known) != len(names):
             raise ModelError(f"user features must hold one row per user, got {len(names)} rows of {len(known)} users")
-        names_of_pairs = (*PAIR_STATISTICS, *((PAIR_WEIGHT,) if PAIR_WEIGHT in pairs else ()))
+        names_of_pairs = [name for name in (*PAIR_STATISTICS, PAIR_WEIGHT) if name in pairs]
         owner = known.positions(pairs["user_id"])
         position = items.ids.positions(pairs["item_id"])
         kept = np.flatnonzero((owner >= 0) & (position >= 0))

@@ -164,7 +164,8 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     from jobs.mllib_als import als_of
     from jobs.publish.pushed import keep_suspicion
     from jobs.snapshots import read_histories, read_items
-    from models.generators import Generators
+    from models.generators import FITTED_ON, Generators
+    from models.list_checks import SUSPECTED_ON
     from models.ranker import read_manifest
     from models.recipe import Recipe
 
@@ -175,7 +176,10 @@ def _state(context: JobContext, as_of: datetime, ranker: Path) -> Path:
     recipe = Recipe.from_dict(read_manifest(ranker).get("recipe", {}))
     items = read_items(context.lake, as_of, min_users=recipe.min_item_users)
     als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
-    histories = read_histories(context.lake, as_of, items, at_most=recipe.reference_users, seed=recipe.seed)
+    histories = read_histories(
+        context.lake, as_of, items, at_most=recipe.reference_users, seed=recipe.seed,
+        statistics=sorted({*FITTED_ON, *SUSPECTED_ON}),
+    )  # fmt: skip
     Generators.fit(histories, items, recipe, als=als).save(staged / "generators")
     keep_suspicion(histories, items, staged)
     shutil.copytree(ranker, staged / "ranker")

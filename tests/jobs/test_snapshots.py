@@ -73,6 +73,24 @@ def test_a_moment_whose_rows_all_fail_a_condition_is_there_and_empty(lake: Lake)
         columns_at(lake, GOLD["gold.pair_features"], AS_OF + timedelta(days=1), ["user_id"], where=nothing)
 
 
+def test_fitting_and_suspicion_look_at_the_statistics_that_they_name_and_no_other(lake: Lake) -> None:
+    from models.generators import FITTED_ON, Generators
+    from models.list_checks import SUSPECTED_ON, suspicion
+    from models.recipe import Recipe
+
+    items = read_items(lake, AS_OF, min_users=1)
+    whole = read_histories(lake, AS_OF, items)
+    named = read_histories(lake, AS_OF, items, statistics=sorted({*FITTED_ON, *SUSPECTED_ON}))
+    assert set(PAIR_STATISTICS) - set(named.statistics)
+    assert "weight" in named.statistics
+    expected, found = (Generators.fit(one, items, Recipe(min_item_users=1)) for one in (whole, named))
+    for name, (users, factors) in expected.factors.items():
+        assert np.array_equal(found.factors[name][0], users)
+        assert np.array_equal(found.factors[name][1], factors)
+    assert (found.votes != expected.votes).nnz == (found.likeness != expected.likeness).nnz == 0
+    assert suspicion(named, width=len(items)).shares.tolist() == suspicion(whole, width=len(items)).shares.tolist()
+
+
 def test_training_reads_a_sample_of_many_users_and_their_labels(lake: Lake, own_home: Path) -> None:
     from jobs.train.past_cuts import read_snapshot
     from models.recipe import Recipe
