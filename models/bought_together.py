@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from models.base import PAD, ModelError, RankedLists
 from models.snapshot import Ints
@@ -18,10 +19,10 @@ POWER = 0.35
 SHRINK = 8.0
 """Of the settings tried on the validation cut these found most of a basket from one of its items, and most of what was
 taken out of a cart from the rest of it, together (models/README.md)."""
-_BLOCK = 512
+_BLOCK = 128
 
 
-def basket_matrix(indptr: Ints, items: Ints, *, width: int) -> sp.csr_matrix:
+def basket_matrix(indptr: Ints, items: NDArray[np.integer], *, width: int) -> sp.csr_matrix:
     """Ones for the items of each basket: shape (baskets, width).
 
     Args:
@@ -30,7 +31,7 @@ def basket_matrix(indptr: Ints, items: Ints, *, width: int) -> sp.csr_matrix:
     """
     known = items >= 0
     bounds = np.concatenate([[0], np.cumsum(known)])[indptr]
-    chosen = items[known].astype(np.int32)
+    chosen = items[known].astype(np.int32, copy=False)
     ones = np.ones(len(chosen), dtype=np.float32)
     matrix = sp.csr_matrix((ones, chosen, bounds), shape=(len(indptr) - 1, width))
     matrix.sum_duplicates()

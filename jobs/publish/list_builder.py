@@ -249,7 +249,7 @@ class ListBuilder:
         baskets = self.inputs.baskets
         items = np.array(sorted(self.index[one] for one in self.inputs.factor_ids if one in self.index), np.int64)
         column = {item: place for place, item in enumerate(items.tolist())}
-        columns = np.array([column.get(self.index.get(one, -1), -1) for one in baskets.item_ids], dtype=np.int64)
+        columns = np.array([column.get(self.index.get(one, -1), -1) for one in baskets.item_ids], dtype=np.int32)
         matrix = basket_matrix(baskets.indptr, columns[baskets.codes], width=len(items))
         ranked = bought_together(matrix, k=TOGETHER_RANKED)
         found = [ranked.of(place) for place in range(len(items))]
