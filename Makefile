@@ -41,7 +41,7 @@ demo: setup ## Everything: set up, start, run the pipeline on the real data, sho
 
 # mypy has one core for a minute: beside the tests, and what it found is said at their end.
 test: setup lint imports ## Linters, types, import rules and all tests
-	@log=$$(mktemp); $(VENV) -m mypy >"$$log" 2>&1 & types=$$!; \
+	@log=$$(mktemp); $(MAKE) --no-print-directory types >"$$log" 2>&1 & types=$$!; \
 	$(MAKE) --no-print-directory unit; unit=$$?; \
 	wait $$types; types=$$?; cat "$$log"; rm -f "$$log"; exit $$((unit + types))
 

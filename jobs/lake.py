@@ -36,6 +36,7 @@ _QUIET = _SAME_ROWS | {"CREATE TABLE", "CREATE TABLE AS SELECT", "CREATE OR REPL
 """Operations that change no rows that a reader could have to take in."""
 
 _AHEAD = {"batch_size": 32_768, "batch_readahead": 2}
+"""A quarter of pyarrow's own batch, and two of them under way instead of 16: a wide table is megabytes a batch."""
 
 SEEN = "seen."
 """Before an input's name in a commit: the version out of which explicit windows took rows since the last open run. The

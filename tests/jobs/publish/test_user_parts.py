@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.publish.user_parts import MOST_PARTS, part_bounds, parted
@@ -19,7 +19,6 @@ def reader(users: list[str], size: int) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=size))
 
 
-@settings(deadline=None)
 @given(users=st.lists(IDS, max_size=60), parts=st.integers(1, 8), size=st.integers(1, 20))
 def test_every_row_comes_once_in_the_part_of_its_user(
     tmp_path_factory: pytest.TempPathFactory, users: list[str], parts: int, size: int
