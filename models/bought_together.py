@@ -53,12 +53,25 @@ def bought_together(
     Raises:
         ModelError: on k or a support below 1, a power outside 0..1, or a negative shrink.
     """
+    blocks = list(bought_together_blocks(baskets, k=k, min_support=min_support, power=power, shrink=shrink))
+    if not blocks:
+        return RankedLists(np.full((0, k), PAD, dtype=np.int64), np.zeros((0, k), dtype=np.float32))
+    return RankedLists(np.concatenate([one.items for one in blocks]), np.concatenate([one.scores for one in blocks]))
+
+
+def bought_together_blocks(
+    baskets: sp.csr_matrix, *, k: int, min_support: int = MIN_SUPPORT, power: float = POWER, shrink: float = SHRINK
+) -> Iterator[RankedLists]:
+    """`bought_together`, a block of items after the other in order of position: all of them need not be held at once.
+
+    Raises:
+        ModelError: as `bought_together`, before the first block.
+    """
     if k < 1 or min_support < 1 or not 0 <= power <= 1 or shrink < 0:
         raise ModelError(
             f"need k >= 1, min_support >= 1, power in 0..1 and shrink >= 0, got {k}, {min_support}, {power}, {shrink}"
         )
     width = baskets.shape[1]
-    lists = RankedLists(np.full((width, k), PAD, dtype=np.int64), np.zeros((width, k), dtype=np.float32))
     count = np.asarray(baskets.sum(axis=0), dtype=np.float64).ravel()
     share = np.maximum(count, 1.0) / max(baskets.shape[0], 1)
     for start, pairs in _shared_baskets(baskets):
@@ -70,9 +83,11 @@ def bought_together(
         rows, items, scores = rows[order], items[order], scores[order]
         place = np.arange(len(rows)) - np.searchsorted(rows, rows)
         top = place < k
-        at = (rows[top] + start, place[top])
+        shape = (min(_BLOCK, width - start), k)
+        lists = RankedLists(np.full(shape, PAD, dtype=np.int64), np.zeros(shape, dtype=np.float32))
+        at = (rows[top], place[top])
         lists.items[at], lists.scores[at] = items[top], scores[top]
-    return lists
+        yield lists
 
 
 def _shared_baskets(baskets: sp.csr_matrix) -> Iterator[tuple[int, sp.coo_matrix]]:

@@ -197,15 +197,28 @@ def choose_index(vectors: FloatArray, *, target: float = RECALL_TARGET, seed: in
     flat = FlatIndex.build(vectors)
     with _alone():
         tuning, held_out = Sample.draw(flat, _SAMPLE, seed=seed)
-    tried: list[tuple[IndexOption, VectorIndex]] = [(measure(flat, held_out, target=target), flat)]
+    best: tuple[IndexOption, VectorIndex] = (measure(flat, held_out, target=target), flat)
+    options = [best[0]]
     if len(flat) >= SMALLEST_CATALOGUE and len(tuning.rows):
-        with _alone():
-            lists = IvfIndex.build(vectors, lists=ivf_lists(len(vectors)), seed=seed)
-        tried.append(fit_ivf(lists, tuning, held_out, target=target))
-        tried += _try_lsh(vectors, tuning, held_out, target, seed)
-    passing = [one for one in tried if one[0].passes]
-    option, index = min(passing or tried[:1], key=lambda one: (one[0].cost, one[0].size_bytes))
-    return IndexChoice(index, flat, option, [one for one, _ in tried])
+        for option, index in _tried(vectors, tuning, held_out, target, seed):  # each has a copy of the vectors
+            options.append(option)
+            if option.passes and (not best[0].passes or _price(option) < _price(best[0])):
+                best = (option, index)
+    return IndexChoice(best[1], flat, best[0], options)
+
+
+def _price(option: IndexOption) -> tuple[float, int]:
+    return option.cost, option.size_bytes
+
+
+def _tried(
+    vectors: FloatArray, tuning: Sample, held_out: Sample, target: float, seed: int
+) -> Iterator[tuple[IndexOption, VectorIndex]]:
+    with _alone():
+        lists = IvfIndex.build(vectors, lists=ivf_lists(len(vectors)), seed=seed)
+    yield fit_ivf(lists, tuning, held_out, target=target)
+    del lists
+    yield from _try_lsh(vectors, tuning, held_out, target, seed)
 
 
 def fit_ivf(

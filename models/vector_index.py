@@ -106,12 +106,27 @@ class VectorIndex(ABC):
         Scores are rounded to 4 digits and equal ones ordered by row, so that the lists do not depend on how many
         threads summed them.
         """
-        items = np.full((len(self), k), -1, dtype=np.int64)
-        scores = np.zeros((len(self), k), dtype=np.float32)
-        for place in range(len(self)):
-            own, near = self.neighbours(place, k=k, allowed=allowed)
-            _fill(items[place], scores[place], own, near.round(4))
-        return items, scores
+        blocks = list(self.neighbour_blocks(k=k, allowed=allowed))
+        items, scores = zip(*blocks, strict=True) if blocks else ((), ())
+        return (
+            np.concatenate(items) if items else np.empty((0, k), np.int64),
+            np.concatenate(scores) if scores else np.empty((0, k), np.float32),
+        )
+
+    def neighbour_blocks(
+        self, *, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[IntArray, FloatArray]]:
+        """`all_neighbours`, a block of rows after the other: all of them need not be held at once."""
+        for start in range(0, len(self), _SEARCH_ROWS):
+            items, scores = _unfilled(min(_SEARCH_ROWS, len(self) - start), k)
+            for place in range(len(items)):
+                own, near = self.neighbours(start + place, k=k, allowed=allowed)
+                _fill(items[place], scores[place], own, near.round(4))
+            yield items, scores
+
+
+def _unfilled(count: int, k: int) -> tuple[IntArray, FloatArray]:
+    return np.full((count, k), -1, dtype=np.int64), np.zeros((count, k), dtype=np.float32)
 
 
 def _fill(items: IntArray, scores: FloatArray, own: IntArray, near: FloatArray) -> None:
@@ -161,24 +176,32 @@ class FlatIndex(FaissIndex):
     def search(self, query: FloatArray, k: int, *, exhaustive: bool = False) -> tuple[IntArray, FloatArray]:
         return first_answer(*self._index.search(query[None, :], min(k, len(self)))) if min(k, len(self)) else _nothing()
 
-    def all_neighbours(self, *, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[IntArray, FloatArray]:
-        """As in the base class, a block of rows at once."""
+    def neighbour_blocks(
+        self, *, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[IntArray, FloatArray]]:
+        """As in the base class, a block in one search."""
         count = len(self)
         candidates = np.arange(count) if allowed is None else np.flatnonzero(allowed)
-        vectors = self._index.reconstruct_n(0, count) if count else np.empty((0, self.dimensions), np.float32)
-        inner = faiss.IndexFlatIP(self.dimensions)
-        inner.add(np.ascontiguousarray(vectors[candidates]))
-        items = np.full((count, k), -1, dtype=np.int64)
-        scores = np.zeros((count, k), dtype=np.float32)
+        inner = self._index if allowed is None or allowed.all() else self._only(candidates)
         wanted = min(k + 1, len(candidates))
-        for start in range(0, count if wanted else 0, _SEARCH_ROWS):
-            cosines, positions = inner.search(vectors[start : start + _SEARCH_ROWS], wanted)
-            rows: IntArray = candidates[positions]
-            found: FloatArray = np.asarray(cosines, dtype=np.float32).round(4)
-            for offset in range(len(rows)):
-                other = rows[offset] != start + offset
-                _fill(items[start + offset], scores[start + offset], rows[offset][other], found[offset][other])
-        return items, scores
+        for start in range(0, count, _SEARCH_ROWS):
+            items, scores = _unfilled(min(_SEARCH_ROWS, count - start), k)
+            if wanted:
+                queries = self._index.reconstruct_n(start, len(items))
+                cosines, positions = inner.search(queries, wanted)
+                rows: IntArray = candidates[positions]
+                found: FloatArray = np.asarray(cosines, dtype=np.float32).round(4)
+                for place in range(len(items)):
+                    other = rows[place] != start + place
+                    _fill(items[place], scores[place], rows[place][other], found[place][other])
+            yield items, scores
+
+    def _only(self, rows: IntArray) -> Any:
+        """An index of some of the vectors."""
+        inner = faiss.IndexFlatIP(self.dimensions)
+        for start in range(0, len(rows), _SEARCH_ROWS):
+            inner.add(self._index.reconstruct_batch(rows[start : start + _SEARCH_ROWS]))
+        return inner
 
     @classmethod
     def from_bytes(cls, content: bytes, *, dimensions: int, vectors: int) -> Self:

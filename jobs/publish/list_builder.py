@@ -23,7 +23,8 @@ from jobs.publish.cold_lists import EXPLORE, ColdItems, Quota, lists_of_cold_use
 from jobs.publish.list_store import ListStore
 from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.topk import TopK
-from models.bought_together import basket_matrix, bought_together
+from models.base import PAD
+from models.bought_together import basket_matrix, bought_together_blocks
 from models.exploration import TASTE_FROM
 from models.index_choice import IndexChoice, choose_index
 from models.list_rules import apply_rules, apply_rules_to_lists, refusals
@@ -244,25 +245,24 @@ class ListBuilder:
         kept = self._keep("trending", items.tolist(), POPULAR_LENGTH)
         return RankedItems.of(items[kept], np.asarray(self.inputs.trending_scores, np.float32)[kept])
 
-    def bought_together(self) -> dict[str, RankedItems]:
+    def bought_together(self) -> ListStore:
         """Per item what is bought with it, rules applied; items bought by too few users take no part."""
         baskets = self.inputs.baskets
         items = np.array(sorted(self.index[one] for one in self.inputs.factor_ids if one in self.index), np.int64)
         column = {item: place for place, item in enumerate(items.tolist())}
         columns = np.array([column.get(self.index.get(one, -1), -1) for one in baskets.item_ids], dtype=np.int32)
         matrix = basket_matrix(baskets.indptr, columns[baskets.codes], width=len(items))
-        ranked = bought_together(matrix, k=TOGETHER_RANKED)
-        found = [ranked.of(place) for place in range(len(items))]
-        starts = np.cumsum([0, *map(len, found)], dtype=np.int64)[:-1]
-        near = items[np.concatenate(found)] if found else items
-        scores = np.concatenate([ranked.scores[place][: len(one)] for place, one in enumerate(found)] or [[]])
-        owners = items.tolist()
-        return {
-            self.table.item_ids[owners[number]]: RankedItems.of(near[rows], scores[rows])
-            for number, rows in self._keep_in_lists("bought_together", near, starts, TOGETHER_LENGTH)
-        }
+        owners, made = (self.table.item_ids[item] for item in items.tolist()), ListStore(self.scratch)
+        for ranked in bought_together_blocks(matrix, k=TOGETHER_RANKED):
+            names = list(islice(owners, len(ranked.items)))
+            lengths = (ranked.items != PAD).sum(axis=1)
+            near, scores = items[ranked.items[ranked.items != PAD]], ranked.scores[ranked.items != PAD]
+            starts = np.cumsum(lengths) - lengths
+            for number, rows in self._keep_in_lists("bought_together", near, starts, TOGETHER_LENGTH):
+                made.append(names[number], RankedItems.of(near[rows], scores[rows]))
+        return made
 
-    def vectors(self) -> tuple[IndexChoice, NDArray[np.uint32], dict[str, RankedItems]]:
+    def vectors(self) -> tuple[IndexChoice, NDArray[np.uint32], ListStore]:
         """Index, the item of each of its rows, and similar lists; no cap: similar items share a category."""
         rows = [(self.index[one], row) for row, one in enumerate(self.inputs.factor_ids) if one in self.index]
         rows.sort()
@@ -272,10 +272,10 @@ class ListBuilder:
         choice = choose_index(factors)
         # Lists are made once and served for a day: exact, as long as comparing all with all takes seconds.
         index = choice.flat if len(factors) <= EXACT_LISTS else choice.index
-        near, scores = index.all_neighbours(k=SIMILAR_LENGTH, allowed=self.reasons[items] == "")
-        lists = {}
-        for row, item in enumerate(items.tolist()):
-            found = near[row][near[row] >= 0]
-            if len(found):
-                lists[self.table.item_ids[item]] = RankedItems.of(items[found], scores[row][: len(found)])
-        return choice, items, lists
+        owners, made = (self.table.item_ids[item] for item in items.tolist()), ListStore(self.scratch)
+        for near, scores in index.neighbour_blocks(k=SIMILAR_LENGTH, allowed=self.reasons[items] == ""):
+            for owner, rows, cosines in zip(islice(owners, len(near)), near, scores, strict=True):
+                found = rows >= 0
+                if found.any():
+                    made.append(owner, RankedItems.of(items[rows[found]], cosines[found]))
+        return choice, items, made

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import PAD, ModelError
-from models.bought_together import basket_matrix, bought_together
+from models.bought_together import basket_matrix, bought_together, bought_together_blocks
 from models.cart import goes_with
 from models.trending import rising
 
@@ -80,6 +80,17 @@ def test_lists_agree_with_counting_by_hand(baskets: list[list[int]]) -> None:
         shown = [one for one in lists.items[item].tolist() if one != PAD]
         assert [scores[one] for one in shown] == pytest.approx(expected)
         assert lists.scores[item][: len(shown)] == pytest.approx(expected)
+
+
+def test_blocks_are_the_same_lists_a_few_items_at_a_time() -> None:
+    baskets = [[start, start + 1, (start * 7) % 300] for start in range(0, 298, 3) for _ in range(2)]
+    product = matrix(*baskets, width=300)
+    blocks = list(bought_together_blocks(product, k=4, min_support=2))
+    whole = bought_together(product, k=4, min_support=2)
+    assert max(len(one.items) for one in blocks) < 300
+    assert np.concatenate([one.items for one in blocks]).tolist() == whole.items.tolist()
+    assert np.concatenate([one.scores for one in blocks]).tolist() == whole.scores.tolist()
+    assert (whole.items != PAD).any(axis=1).sum() > 150
 
 
 # A cart --------------------------------------------------------------------------------------------------

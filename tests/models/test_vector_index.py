@@ -104,6 +104,18 @@ def test_all_neighbours_agree_with_single_ones(kind: str) -> None:
         assert scores[row][: positive.sum()] == pytest.approx(own[positive], abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_of_neighbours_are_those_of_all(kind: str) -> None:
+    index = _build(kind, _clustered(1100))
+    blocks = [len(items) for items, _ in index.neighbour_blocks(k=3)]
+    assert blocks == [1024, 76]
+    items, scores = index.all_neighbours(k=3)
+    for row in (0, 1023, 1024, 1099):
+        one, own = index.neighbours(row, k=3)
+        assert scores[row] == pytest.approx(own, abs=1e-4)
+        assert (items[row] != row).all()
+
+
 def test_zero_vectors_have_no_neighbours() -> None:
     for kind in KINDS:
         items, _ = _build(kind, VECTORS).all_neighbours(k=2)
