@@ -115,6 +115,7 @@ class Lake:
         def of_files() -> Iterator[Any]:
             for file in dataset.get_fragments(filter=where):
                 yield from file.scanner(schema=dataset.schema, **wanted, **_AHEAD).to_reader()
+                pa.default_memory_pool().release_unused()  # Arrow would keep what a file took, for the next
 
         return pa.RecordBatchReader.from_batches(dataset.scanner(**wanted).projected_schema, of_files())
 

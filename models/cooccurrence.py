@@ -87,8 +87,11 @@ def item_likeness(
     columns = sp.csr_matrix(_weighted(weights, weighting, shrink), dtype=np.float64)
     # one more than asked: an item is mostly the likest to itself
     near = all_pairs_knn(columns, min(neighbours + 1, width), num_threads=threads, show_progress=False)
-    other = (near.row != near.col) & (near.data > 0)
-    rows, found, values = near.row[other], near.col[other], near.data[other].astype(np.float32)
+    del columns  # a hundred pairs an item: what is done with is let go before the next copy
+    rows, found, values = near.row, near.col, near.data.astype(np.float32)
+    del near
+    other = (rows != found) & (values > 0)
+    rows, found, values = rows[other], found[other], values[other]
     if (
         np.bincount(rows, minlength=width).max(initial=0) > neighbours
     ):  # shrunk norms: others came before the item itself

@@ -111,7 +111,7 @@ def test_blocks_of_neighbours_are_those_of_all(kind: str) -> None:
     assert blocks == [1024, 76]
     items, scores = index.all_neighbours(k=3)
     for row in (0, 1023, 1024, 1099):
-        one, own = index.neighbours(row, k=3)
+        _, own = index.neighbours(row, k=3)
         assert scores[row] == pytest.approx(own, abs=1e-4)
         assert (items[row] != row).all()
 
