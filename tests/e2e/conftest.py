@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,20 +82,31 @@ def _fresh(home: Path, ports: list[int], **settings: str) -> Platform:
     return Platform(home, {**kept, **named, **settings, "SLUICE_HOME": str(home), "COLUMNS": "160"})
 
 
+@contextmanager
+def _stopped_at_the_end(one: Platform) -> Iterator[Platform]:
+    """Stops the platform when a test is done with it, and when the test run itself is killed (`guard.py`)."""
+    down = [sys.executable, "-m", "jobs.cli", "down"]
+    guard = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("guard.py"), *down],
+        cwd=ROOT, env=one.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield one
+    finally:
+        one.command("down", timeout=180)
+        guard.communicate(b"stopped")
+
+
 @pytest.fixture
 def fresh_platform(
     tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]
 ) -> Iterator[Callable[[str], Platform]]:
     """Makes platforms by name; those that a test leaves running are stopped at its end."""
-    made: list[Platform] = []
-
-    def make(name: str) -> Platform:
-        made.append(_fresh(tmp_path_factory.mktemp(name), free_ports(len(PORTS))))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.command("down", timeout=180)
+    with ExitStack() as running:
+        yield lambda name: running.enter_context(
+            _stopped_at_the_end(_fresh(tmp_path_factory.mktemp(name), free_ports(len(PORTS))))
+        )
 
 
 @pytest.fixture(scope="session")
@@ -102,10 +114,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int
     """The demo on a slice, run by its command; everything is stopped at the end."""
     home = tmp_path_factory.mktemp("platform")
     one = _fresh(home, free_ports(len(PORTS)), SLUICE_SHOP_STORES=STORES)
-    try:
+    with _stopped_at_the_end(one):
         done = one.command("demo", "--weeks", one.weeks, timeout=1200)
         (one.home / "demo.txt").write_text(done.stdout + done.stderr)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         yield one
-    finally:
-        one.command("down", timeout=180)
