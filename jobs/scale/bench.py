@@ -167,7 +167,8 @@ class Bench:
         rows = self._count(lake)
         there = {**environment, "SLUICE_LAKE_URI": other.root}
         built = run_stage("features", cluster, there, size=0, users=users, rows=rows, options=moment)
-        self.skewed_features = asdict(built)
+        plain = next(one for one in self.stages if one.name == built.name and one.users == users)
+        self.skewed_features = {"plain": asdict(plain), "skewed": asdict(built)}  # of one run, whatever is added later
         shutil.rmtree(self.config.home / "lake-skewed", ignore_errors=True)
 
     def _generate(self, cluster: Cluster, lake: Lake, seed: SeedBaskets, users: int) -> None:

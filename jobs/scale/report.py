@@ -113,11 +113,7 @@ def _skewed_features(results: dict[str, Any]) -> list[str]:
     """Gold from the skewed set beside gold from the same set as it was."""
     if not results.get("skewed_features"):
         return []
-    skewed = Stage(**results["skewed_features"])
-    stages = [Stage(**one) for one in results["stages"]]
-    plain = next((one for one in stages if one.name == skewed.name and one.users == skewed.users), None)
-    if plain is None:
-        return []
+    plain, skewed = (Stage(**results["skewed_features"][name]) for name in ("plain", "skewed"))
     return [
         f"- all of gold: {plain.cpu_seconds:.1f} CPU seconds as it was, {skewed.cpu_seconds:.1f} with the best-seller "
         f"({skewed.cpu_seconds / plain.cpu_seconds:.2f} times; {plain.seconds:.1f} and {skewed.seconds:.1f} s), "

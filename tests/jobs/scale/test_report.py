@@ -63,10 +63,10 @@ def test_what_the_chosen_way_gains_stands_beside_the_plain_one() -> None:
     chosen = {**plain, "how": "chosen", "seconds": 2.0, "cpu_seconds": 3.0, "largest_share": 0.0625, "over_mean": 1.04}
     text = "- join: 6.0 -> 2.0 s (3.0 times), 9.0 -> 3.0 CPU seconds, largest task 5.8 -> 1.0 times the mean"
     assert gains([plain, {**plain, "how": "between"}, chosen]) == [text]
-    whole = {**asdict(stage(1, 20)), "size": 0}
+    whole = {"plain": asdict(stage(1, 10)), "skewed": {**asdict(stage(1, 20)), "size": 0}}
     results = {
         "weeks": 12, "workers": 2, "executor_memory": "1g", "engine_memory": "1g", "seed": 1, "skew": [plain, chosen],
-        "machine": {"cores": 2, "load": [0.5]}, "stages": [asdict(stage(1, 10))], "skewed_features": whole,
+        "machine": {"cores": 2, "load": [0.5]}, "stages": [asdict(stage(1, 30))], "skewed_features": whole,
     }  # fmt: skip
     page = markdown(results)
     assert text in page
