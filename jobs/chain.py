@@ -36,8 +36,9 @@ class Chain:
         self._airflow = airflow
         self._freshness = freshness
         self._since = datetime.now(UTC) - timedelta(seconds=1)  # Airflow's own time, not event time
-        self._reported: dict[tuple[str, str, int], dict[str, Any]] = {}
-        self._done: dict[str, list[TaskRun]] = {}
+        # Scheduled runs are named by their time: two DAGs have runs of one name.
+        self._reported: dict[tuple[str, str, str, int], dict[str, Any]] = {}
+        self._done: dict[tuple[str, str], list[TaskRun]] = {}
         self._rung: set[str] = set()
 
     def trigger(self, *dag_ids: str, conf: dict[str, Any] | None = None) -> None:
@@ -50,17 +51,18 @@ class Chain:
 
     def _tasks(self, run: DagRun) -> list[TaskRun]:
         """Task instances; those of a finished run are asked for once."""
-        if run.run_id in self._done:
-            return self._done[run.run_id]
+        key = (run.dag_id, run.run_id)
+        if key in self._done:
+            return self._done[key]
         tasks = self._airflow.tasks(run)
         if run.state not in ACTIVE:
-            self._done[run.run_id] = tasks
+            self._done[key] = tasks
         return tasks
 
     def _steps(self, runs: list[DagRun]) -> list[Step]:
         steps = []
         for task in (task for run in runs for task in self._tasks(run)):
-            key = (task.run_id, task.task_id, task.try_number)
+            key = (task.dag_id, task.run_id, task.task_id, task.try_number)
             if task.state in ("success", "skipped", "failed") and key not in self._reported:
                 self._reported[key] = self._airflow.report(task)
             steps.append(Step(task, self._reported.get(key, {})))

@@ -139,7 +139,7 @@ def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], A
 def _follow(chain: Chain, console: Console) -> list[Step]:
     """Show the chain's tasks live until its end; plain lines where there is no terminal."""
     last: list[Step] = []
-    printed: set[tuple[str, str, str]] = set()
+    printed: set[tuple[str, str, str, str]] = set()
     if console.is_terminal:
         with Live(console=console, refresh_per_second=2) as live:
             for steps in chain.follow():
@@ -149,7 +149,7 @@ def _follow(chain: Chain, console: Console) -> list[Step]:
     for steps in chain.follow():
         last = steps
         for step in steps:
-            key = (step.task.run_id, step.task.task_id, step.task.state)
+            key = (step.task.dag_id, step.task.run_id, step.task.task_id, step.task.state)
             if step.task.state in ("running", "success", "skipped", "failed", "up_for_retry") and key not in printed:
                 printed.add(key)
                 console.print(demo_view.step_line(step), highlight=False)

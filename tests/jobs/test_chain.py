@@ -25,6 +25,7 @@ class ScriptedAirflow:
         self.triggered: list[tuple[str, Any]] = []
         self.reports_asked: list[str] = []
         self.tasks_asked: list[str] = []
+        self.run_ids = "run-{0}"
 
     @property
     def scene(self) -> dict[str, tuple[str, list[tuple[str, str, int]]]]:
@@ -38,7 +39,7 @@ class ScriptedAirflow:
         self.triggered.append((dag_id, conf))
 
     def runs(self, dag_ids: Sequence[str], *, since: datetime) -> list[DagRun]:
-        return [DagRun(one, f"run-{one}", state, since) for one, (state, _) in self.scene.items() if one in dag_ids]
+        return [DagRun(one, self.run_ids.format(one), state, since) for one, (state, _) in self.scene.items() if one in dag_ids]
 
     def tasks(self, run: DagRun) -> list[TaskRun]:
         self.tasks_asked.append(run.dag_id)
@@ -70,6 +71,21 @@ def follow(airflow: ScriptedAirflow, *freshness: list[Stage]) -> Iterator[Any]:
     for steps in chain.follow(poll_seconds=0.001):
         yield steps
         airflow.next_scene()
+
+
+def test_runs_that_schedules_start_at_the_same_minute_are_told_apart() -> None:
+    """Airflow names a scheduled run by its time alone."""
+    landed = {"land_events": ("success", [("bronze.land_events", "skipped", 2)])}
+    running = {**landed, "publish_recommendations": ("running", [("publish.score_users", "running", 3)])}
+    done = {**landed, "publish_recommendations": ("success", [("publish.score_users", "success", 3)])}
+    airflow = ScriptedAirflow(landed, running, done)
+    airflow.run_ids = "scheduled__2017-11-27T05:00:00+00:00"
+    shown = list(follow(airflow))
+    told = {step.task.task_id: (step.task.dag_id, step.task.state) for step in shown[-1]}
+    assert told == {
+        "bronze.land_events": ("land_events", "skipped"),
+        "publish.score_users": ("publish_recommendations", "success"),
+    }
 
 
 def stage(dag_id: str, *behind: str, version: int | None = 1) -> Stage:
