@@ -39,7 +39,8 @@ class ScriptedAirflow:
         self.triggered.append((dag_id, conf))
 
     def runs(self, dag_ids: Sequence[str], *, since: datetime) -> list[DagRun]:
-        return [DagRun(one, self.run_ids.format(one), state, since) for one, (state, _) in self.scene.items() if one in dag_ids]
+        scene = ((one, state) for one, (state, _) in self.scene.items() if one in dag_ids)
+        return [DagRun(one, self.run_ids.format(one), state, since) for one, state in scene]
 
     def tasks(self, run: DagRun) -> list[TaskRun]:
         self.tasks_asked.append(run.dag_id)
