@@ -4,6 +4,7 @@ An entry is open until silver holds its row (`replayed_at`). Replaying is a run 
 quarantine and silver) over the bronze rows that the open entries point to.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +47,13 @@ class UnknownReasonError(ValueError):
 
 
 def _tables(table: str) -> list[str]:
-    if table and table not in QUARANTINE:
-        raise UnknownTableError(f"table must be one of {{{', '.join(sorted(QUARANTINE))}}}, got {table!r}")
+    _refuse_unknown(table, QUARANTINE)
     return [table] if table else list(QUARANTINE)
+
+
+def _refuse_unknown(table: str, known: Collection[str]) -> None:
+    if table and table not in known:
+        raise UnknownTableError(f"table must be one of {{{', '.join(sorted(known))}}}, got {table!r}")
 
 
 def _read(lake: Lake, table: str) -> pa.Table | None:
@@ -118,6 +123,7 @@ def list_rejections(domain: str, config: Settings, *, table: str = "", reason: s
         UnknownTableError: naming the tables that exist.
         UnknownReasonError: naming the reasons that exist.
     """
+    _refuse_unknown(table, {*QUARANTINE, FILES})
     if table == FILES and reason not in ("", "refused"):
         raise UnknownReasonError(f"files are rejected for {{refused}}, none for {reason!r}")
     of_files = table == FILES or (not table and reason == "refused")
