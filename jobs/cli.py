@@ -161,7 +161,7 @@ def verify(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
 
     from jobs.verify import run_checks
 
-    checks = run_checks(_domain(domain), settings())
+    checks = run_checks(_domain(domain), settings(), lambda text: print(text, file=sys.stderr, flush=True))
     failed = [check for check in checks if not check.ok]
     if as_json:
         _print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})

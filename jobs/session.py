@@ -6,6 +6,7 @@ earlier attempt left there.
 """
 
 import socket
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -16,6 +17,8 @@ from pyspark.sql import SparkSession
 
 from jobs.settings import Settings, settings
 
+_PATIENCE_SECONDS = 1.0
+"""After that long without an answer, whoever waits is told what for."""
 _NAMESPACE = uuid.UUID("6f1d9a54-7a0e-4b52-9d0b-0b3d6a3f5c11")
 
 
@@ -57,7 +60,8 @@ def wait_for_server(config: Settings, *, timeout_seconds: float = 90) -> None:
         ConnectionError: nothing listens when the time is up, naming the address and the cure.
     """
     address = urlparse(config.spark_remote_url)
-    deadline = time.monotonic() + timeout_seconds
+    begun = time.monotonic()
+    deadline, told = begun + timeout_seconds, False
     while True:
         try:
             with socket.create_connection((address.hostname or config.host, address.port or 15002), timeout=5):
@@ -68,6 +72,13 @@ def wait_for_server(config: Settings, *, timeout_seconds: float = 90) -> None:
                     f"Spark Connect does not answer at {config.spark_remote_url}: start it with `make up` "
                     f"or set SLUICE_SPARK_REMOTE ({problem})"
                 ) from problem
+            if not told and time.monotonic() > begun + _PATIENCE_SECONDS:
+                told = True
+                print(
+                    f"Spark Connect does not answer at {config.spark_remote_url} yet: waiting up to "
+                    f"{timeout_seconds:.0f} s (`make up` starts it)",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
             time.sleep(0.5)
 
 

@@ -1,9 +1,12 @@
 """What routes are given: parameters with their limits, and the parts of the application."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from features.domains import domain
 from features.domains.spec import ID_PATTERN
@@ -59,6 +62,17 @@ CartQuery = Annotated[
         examples=["1029743,995785"],
     ),
 ]
-K = Annotated[int, Query(ge=1, le=MAX_K, description=f"How many items: {EXPECTED['k']}", examples=[20])]
+
+
+def _digits(given: Any) -> Any:
+    """What pydantic would read as a number and nobody means as one: `1_0`, ` 5`, `2.0`."""
+    if isinstance(given, str) and not re.fullmatch(r"-?[0-9]+", given):
+        raise PydanticCustomError("int_parsing", "must be a whole number")
+    return given
+
+
+K = Annotated[
+    int, BeforeValidator(_digits), Query(ge=1, le=MAX_K, description=f"How many items: {EXPECTED['k']}", examples=[20])
+]
 # No limits of its own: what it may be is the domain's to say, and so is the refusal
 Surface = Annotated[str, Query(description="Where the list is shown; the domain names its surfaces")]

@@ -76,6 +76,11 @@ class Request:
             raise InputError("--min-…: expected numbers from 1, got less: for example --min-baskets 3")
         if self.protocol == "given-split" and (self.train is None or self.test is None):
             raise InputError("given-split: expected --train and --test, got only one or none: name both files")
+        if self.protocol != "given-split" and (self.train is not None or self.test is not None):
+            raise InputError(
+                f"{self.protocol}: expected --interactions alone, got --train or --test: a published split is "
+                "measured by --protocol given-split"
+            )
         if self.protocol != "given-split" and self.interactions is None:
             raise InputError(f"{self.protocol}: expected --interactions FILE, got none: name the Parquet or CSV file")
 
@@ -180,6 +185,12 @@ def _given(request: Request, catalog: Catalog) -> Prepared:
     # `log` sorts its rows, so the two parts are found again by building each on the shared maps.
     parts = [_on_maps(one, both) for one in (train, test)]
     split = given_split(*parts).in_usual_weights()
+    if split.truth.nnz and not reachable(split).any():
+        trained, tested = (f"{len(set(one.items)):,} (such as {str(min(one.items))!r})" for one in (train, test))
+        raise InputError(
+            f"there is nothing to find: of the items of --test, {tested}, none is among those of --train, {trained}: "
+            "the two files must name items alike"
+        )
     span = float(parts[1].times.max() - parts[1].times.min())
     later = parts[1].times.min() > parts[0].times.max() and span > 0
     timed = len(np.unique(parts[0].times)) > 1
@@ -240,6 +251,13 @@ def learnt_from(split: Split, made: Recipe, ours: Sequence[str]) -> dict[str, Bo
     return sampled | bounds(split)
 
 
+def reachable(split: Split) -> NDArray[np.bool_]:
+    """Which true pairs a list can hold, in the order of `truth`: those of items of which something is known."""
+    known = np.bincount(split.known.items, minlength=len(split.known.item_map)) > 0
+    found: NDArray[np.bool_] = known[split.truth.indices]
+    return found
+
+
 def data_notes(split: Split, request: Request, catalog: Catalog, bounded: Mapping[str, Bound]) -> list[str]:
     """What a reader of the figures must know about this data.
 
@@ -252,7 +270,7 @@ def data_notes(split: Split, request: Request, catalog: Catalog, bounded: Mappin
     if cold:
         found.append(f"{cold} users with truth have no history: every model made here gives them the popular list")
     known_items = np.bincount(split.known.items, minlength=len(split.known.item_map)) > 0
-    unreachable = int((~known_items[split.truth.indices]).sum())
+    unreachable = int((~reachable(split)).sum())
     if unreachable:
         found.append(f"{unreachable} of {split.truth.nnz} true pairs are of items that nothing is known of: all missed")
     large: Sequence[int] = [k for k in sorted(request.ks) if k > int(known_items.sum())]

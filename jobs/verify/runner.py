@@ -36,16 +36,20 @@ from jobs.verify.rebuild import JOINED, ORDER, Rebuilt, rebuild, scratch_lake
 from jobs.verify.release import release_checks
 
 
-def run_checks(domain: str, config: Settings) -> list[Check]:
-    """Every invariant, checked on the stack's engine; the release last. One run of it at a time."""
+def run_checks(domain: str, config: Settings, progress: Callable[[str], None] = lambda text: None) -> list[Check]:
+    """Every invariant, checked on the stack's engine; the release last. One run of it at a time.
+
+    Args:
+        progress: told what is looked at next: all of it takes a minute or more.
+    """
     try:
         with lease(config, domain, "verify"):
-            return _run_checks(domain, config)
+            return _run_checks(domain, config, progress)
     except LeaseHeldError as held:
         return [Check("engine", False, "no other `sluice verify` at work", "one", str(held))]
 
 
-def _run_checks(domain: str, config: Settings) -> list[Check]:
+def _run_checks(domain: str, config: Settings, progress: Callable[[str], None]) -> list[Check]:
     try:
         spark = connect("verify", domain, config)
     except ConnectionError as problem:
@@ -54,11 +58,18 @@ def _run_checks(domain: str, config: Settings) -> list[Check]:
     spark.conf.set("spark.sql.shuffle.partitions", "4")
     spark.conf.set("spark.sql.files.maxPartitionBytes", "16m")
     lake = Lake.of(domain, config)
-    checks = guarded("landed", lambda: files_landed(spark, lake))
-    checks += guarded("kafka", lambda: kafka_checks(spark, lake, config))
-    checks += guarded("silver", lambda: silver_checks(spark, lake))
-    checks += guarded("quarantine", lambda: [quarantine_countable(spark, lake, config)])
-    return checks + guarded("release", lambda: release_checks(domain, config))
+    parts: dict[str, tuple[str, Callable[[], list[Check]]]] = {
+        "landed": ("what has landed", lambda: files_landed(spark, lake)),
+        "kafka": ("the offsets of Kafka", lambda: kafka_checks(spark, lake, config)),
+        "silver": ("silver, built again from bronze beside it", lambda: silver_checks(spark, lake)),
+        "quarantine": ("the quarantine", lambda: [quarantine_countable(spark, lake, config)]),
+        "release": ("the release, read back from Redis", lambda: release_checks(domain, config)),
+    }
+    checks = []
+    for number, (name, (what, make)) in enumerate(parts.items(), start=1):
+        progress(f"{number} of {len(parts)}: {what} …")
+        checks += guarded(name, make)
+    return checks
 
 
 def guarded(name: str, make: Callable[[], list[Check]]) -> list[Check]:

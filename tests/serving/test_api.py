@@ -146,7 +146,9 @@ def test_bad_ids_are_422_and_named(bad: str, publish: Any, serve: Any) -> None:
             assert len(answer.content) < 1500
 
 
-@pytest.mark.parametrize("bad", ["0", "-1", "201", "1000000000", "1e3", "abc", "", "2.5", "NaN", "9" * 400])
+@pytest.mark.parametrize(
+    "bad", ["0", "-1", "201", "1000000000", "1e3", "abc", "", "2.5", "2.0", "1_0", "%205", "+5", "NaN", "9" * 400]
+)
 def test_a_bad_k_is_422_and_named(bad: str, publish: Any, serve: Any) -> None:
     publish()
     with serve() as api:

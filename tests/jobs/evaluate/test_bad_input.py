@@ -165,6 +165,8 @@ def test_options_that_do_not_go_together(refused: Refused, write: Write, columns
         "--interactions", log, "--protocol", "random"
     )
     assert "expected --train and --test" in refused("--protocol", "given-split", "--train", log)
+    told = refused("--protocol", "global-time", "--interactions", log, "--train", log, "--test", log)
+    assert "a published split is measured by --protocol given-split" in told
     assert "expected --interactions FILE" in refused()
     assert "expected numbers from 1" in refused("--interactions", log, "--k", "0")
     assert "expected previous or next" in refused("--interactions", log, "--moment", "now")
@@ -316,6 +318,13 @@ def test_unknown_users_and_items_of_a_test_file(evaluate: Evaluate, write: Write
     assert noted(found, "1 users with truth have no history")
     assert noted(found, "1 of 2 true pairs are of items that nothing is known of: all missed")
     assert found["all"]["recall@30"] == 0.5
+
+
+def test_files_that_name_items_differently(refused: Refused, write: Write, columns: Columns) -> None:
+    test = {"user": ["u1", "u2"], "item": ["1", "2"], "ts": [2e9, 2e9], "basket": ["a", "b"]}
+    told = refused("--protocol", "given-split", "--train", write(columns), "--test", write(test, "test.parquet"))
+    assert "of the items of --test, 2 (such as '1'), none is among those of --train, 30 (such as 'i0')" in told
+    assert "the two files must name items alike" in told
 
 
 def test_a_ranker_is_taught_by_a_split_without_times(evaluate: Evaluate, write: Write) -> None:
