@@ -185,7 +185,7 @@ def _given(request: Request, catalog: Catalog) -> Prepared:
     # `log` sorts its rows, so the two parts are found again by building each on the shared maps.
     parts = [_on_maps(one, both) for one in (train, test)]
     split = given_split(*parts).in_usual_weights()
-    if split.truth.nnz and not reachable(split).any():
+    if split.truth.nnz and not known_items(split)[split.truth.indices].any():
         trained, tested = (f"{len(set(one.items)):,} (such as {str(min(one.items))!r})" for one in (train, test))
         raise InputError(
             f"there is nothing to find: of the items of --test, {tested}, none is among those of --train, {trained}: "
@@ -251,11 +251,10 @@ def learnt_from(split: Split, made: Recipe, ours: Sequence[str]) -> dict[str, Bo
     return sampled | bounds(split)
 
 
-def reachable(split: Split) -> NDArray[np.bool_]:
-    """Which true pairs a list can hold, in the order of `truth`: those of items of which something is known."""
-    known = np.bincount(split.known.items, minlength=len(split.known.item_map)) > 0
-    found: NDArray[np.bool_] = known[split.truth.indices]
-    return found
+def known_items(split: Split) -> NDArray[np.bool_]:
+    """Items of which something is known, as a mask by item position: no list can hold another."""
+    known: NDArray[np.bool_] = np.bincount(split.known.items, minlength=len(split.known.item_map)) > 0
+    return known
 
 
 def data_notes(split: Split, request: Request, catalog: Catalog, bounded: Mapping[str, Bound]) -> list[str]:
@@ -269,13 +268,13 @@ def data_notes(split: Split, request: Request, catalog: Catalog, bounded: Mappin
     cold = int((wanting & split.strangers()).sum())
     if cold:
         found.append(f"{cold} users with truth have no history: every model made here gives them the popular list")
-    known_items = np.bincount(split.known.items, minlength=len(split.known.item_map)) > 0
-    unreachable = int((~reachable(split)).sum())
+    known = known_items(split)
+    unreachable = int((~known[split.truth.indices]).sum())
     if unreachable:
         found.append(f"{unreachable} of {split.truth.nnz} true pairs are of items that nothing is known of: all missed")
-    large: Sequence[int] = [k for k in sorted(request.ks) if k > int(known_items.sum())]
+    large: Sequence[int] = [k for k in sorted(request.ks) if k > int(known.sum())]
     if large:
-        found.append(f"k = {large} is more than the {int(known_items.sum())} items of the catalogue: lists end early")
+        found.append(f"k = {large} is more than the {int(known.sum())} items of the catalogue: lists end early")
     for name, bound in bounded.items():
         does = "looked for neighbours among" if name in BASELINES else "learnt factors, neighbours and ranking from"
         found.append(

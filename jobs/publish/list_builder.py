@@ -255,8 +255,9 @@ class ListBuilder:
         owners, made = (self.table.item_ids[item] for item in items.tolist()), ListStore(self.scratch)
         for ranked in bought_together_blocks(matrix, k=TOGETHER_RANKED):
             names = list(islice(owners, len(ranked.items)))
-            lengths = (ranked.items != PAD).sum(axis=1)
-            near, scores = items[ranked.items[ranked.items != PAD]], ranked.scores[ranked.items != PAD]
+            filled = ranked.items != PAD
+            lengths = filled.sum(axis=1)
+            near, scores = items[ranked.items[filled]], ranked.scores[filled]
             starts = np.cumsum(lengths) - lengths
             for number, rows in self._keep_in_lists("bought_together", near, starts, TOGETHER_LENGTH):
                 made.append(names[number], RankedItems.of(near[rows], scores[rows]))
