@@ -21,7 +21,8 @@ HALF_LIFE_DAYS = 56.0
 REFERENCE_USERS = 20_000
 """Users among whom user-kNN and TIFU-KNN look for neighbours, a keyed sample when there are more: comparing each of a
 hundred thousand users with every other took most of an hour. No figure of fewer users changes."""
-_TIE = 1e-4  # less than the smallest weight adds, more than float32 forgets at a few hundred times that weight
+_TIE = 2e-4  # of the weight: a day in four years is more than float32 forgets, whatever the weight is
+_LARGEST_TIE = 0.5  # less than one purchase more adds
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def counts_then_recency(log: InteractionLog, as_of: float) -> InteractionMatrix:
     owners = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     stored = owners * weights.shape[1] + weights.indices
     smallest = float(log.weights[log.weights > 0].min(initial=1.0))
-    weights.data = weights.data / smallest + _TIE * latest[np.searchsorted(bought, stored)]
+    data = weights.data / smallest
+    weights.data = data + np.minimum(_TIE * data, _LARGEST_TIE) * latest[np.searchsorted(bought, stored)]
     return InteractionMatrix.of(summed.users, summed.items, weights)
 
 

@@ -34,8 +34,8 @@ class Rebuilt:
 
 @contextmanager
 def scratch_lake(lake: Lake) -> Iterator[Lake]:
-    """A lake of its own under `<root>/_verify`, removed afterwards."""
-    scratch = Lake(root=f"{lake.root}/_verify", domain=lake.domain)
+    """A lake of its own under `<root>/_verify-<domain>`, removed afterwards; two domains may be verified at once."""
+    scratch = Lake(root=f"{lake.root}/_verify-{lake.domain}", domain=lake.domain)
     filesystem, path = fs.FileSystem.from_uri(scratch.root)
     _remove(filesystem, path)
     try:

@@ -117,6 +117,16 @@ def test_ties_of_personal_frequency_go_to_the_item_bought_last() -> None:
     assert split.known.item_map.ids[lists[0]].tolist() == ["y", "x"]
 
 
+@pytest.mark.parametrize("times", [3, 40, 900])
+def test_ties_go_to_the_item_bought_last_however_often_both_were_bought(times: int) -> None:
+    """A day's difference in a year, with weights kept in float32; one purchase more outranks any recency."""
+    rows = [("a", item, 1, "1") for item in ("x", "y", "more") for _ in range(times - 1)]
+    rows += [("a", "y", 364, "2"), ("a", "x", 363, "3"), ("a", "more", 2, "4"), ("a", "more", 2, "5")]
+    split = global_time(log_of([*rows, ("a", "x", 366, "6")]), cut=365 * DAY_SECONDS, min_item_users=1)
+    lists = baseline_lists("personal_frequency", split, k=3).home
+    assert split.known.item_map.ids[lists[0]].tolist() == ["more", "y", "x"]
+
+
 @pytest.mark.parametrize("name", ["personal_frequency_filled", "personal_frequency_decayed"])
 def test_lists_of_personal_frequency_do_not_hang_on_the_unit_of_the_weights(name: str) -> None:
     random = np.random.default_rng(5)

@@ -161,16 +161,18 @@ def test_quarantine_is_countable(spark, lake, tmp_path, monkeypatch):
     assert not quarantine_countable(spark, lake, config).ok
 
 
-def test_the_scratch_lake_is_removed_even_after_a_failure(spark, lake, tmp_path):
+def test_the_scratch_lake_is_removed_even_after_a_failure_and_each_domain_has_its_own(spark, lake, tmp_path):
     def fails():
         with scratch_lake(lake) as scratch:
             write(spark, scratch, QUARANTINE["users"], [{"source_key": "k", "reason": "bad_id"}])
-            assert (tmp_path / "lake" / "_verify").exists()
+            with scratch_lake(Lake(root=lake.root, domain="social")):
+                pass
+            assert scratch.version(QUARANTINE["users"]) is not None
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fails()
-    assert not (tmp_path / "lake" / "_verify").exists()
+    assert not list((tmp_path / "lake").glob("_verify*"))
 
 
 def test_a_check_that_cannot_be_made_has_failed():
