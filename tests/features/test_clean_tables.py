@@ -77,6 +77,8 @@ def test_products(bronze):
         ({"updated_at": "2017-11-27T05:05:01Z"}, "future_event"),
         ({"updated_at": "9999-12-31T23:59:59Z"}, "future_event"),
         ({"updated_at": "0001-01-01T00:00:00Z"}, "bad_time"),
+        ({"title": "t" * 3900}, None),
+        ({"title": "t" * 4001}, "out_of_range"),
         ({"title": "a\x00b"}, "nul_byte"),
         ({"title": "a\ufffdb"}, "invalid_utf8"),
         ({"raw": "1,2,3"}, "ragged_row"),
