@@ -85,7 +85,7 @@ def spark(spark_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
         .config("spark.sql.ui.retainedExecutions", "1")  # a thousand plans are kept for a page that nobody opens
         .config("spark.ui.retainedJobs", "1")
         .config("spark.ui.retainedStages", "1")
-        # Each of them is written down for that page, too, and compared with itself after each rule: a tenth of the CPU.
+        # Each plan is written out for that page, too, and checked again after each rule: a tenth of the CPU.
         .config("spark.sql.ui.explainMode", "simple")
         .config("spark.sql.maxPlanStringLength", "0")
         .config("spark.sql.lightweightPlanChangeValidation", "false")
