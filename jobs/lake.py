@@ -179,11 +179,16 @@ class Lake:
 
     def has_rows(self, spec: TableSpec) -> bool:
         """Whether the table holds any row, by its files and not by its history."""
+        return self.row_count(spec) != 0
+
+    def row_count(self, spec: TableSpec) -> int | None:
+        """Rows that the table holds, by what is said of its files; None where one says nothing."""
         found = self.delta(spec)
         if found is None:
-            return False
-        counts = found.get_add_actions().column("num_records").to_pylist()
-        return any(count is None or count > 0 for count in counts)
+            return 0
+        counts: Any = found.get_add_actions().column("num_records").to_pylist()
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def rows_written(self, spec: TableSpec, after: int, upto: int) -> int | None:
         """Rows that versions `(after, upto]` wrote, by what each commit says of itself.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -9,7 +10,7 @@ from pyspark.sql import functions as F
 from features import columns as C
 from features.domains.spec import Domain
 from features.events import claimed_time
-from jobs.catalog import QUARANTINE, TABLES
+from jobs.catalog import QUARANTINE, TABLES, TableSpec
 from jobs.lake import Lake
 from jobs.silver.tables import WAITING, bronze_key, bronze_of
 from jobs.silver.windows import Taking
@@ -45,15 +46,46 @@ class Scope:
         return self.is_replay and self.replay_table in ("", table)
 
 
-def open_rejections(spark: SparkSession, lake: Lake, table: str, reasons: list[str]) -> DataFrame | None:
-    """Source keys of open quarantine entries with one of the reasons ("" is any); None when there are none."""
-    if not reasons or lake.data_version(QUARANTINE[table]) is None:
+@dataclass(frozen=True)
+class Waiting:
+    """Source keys of quarantined rows that are tried again, and how many there are; None when they are many."""
+
+    keys: DataFrame
+    at_most: int | None
+
+
+def open_rejections(spark: SparkSession, lake: Lake, table: str, reasons: list[str]) -> Waiting | None:
+    """Open quarantine entries with one of the reasons ("" is any); None when there are none.
+
+    Mostly there are none or a few: looked at without Spark, which plans longer than it reads.
+    """
+    spec = QUARANTINE[table]
+    if not reasons or lake.data_version(spec) is None:
         return None
-    found = lake.read(spark, QUARANTINE[table]).where(F.col(C.REPLAYED_AT).isNull())
+    found = _few_open(lake, spec, reasons)
+    if found is not None:
+        return Waiting(spark.createDataFrame(found), found.num_rows) if found.num_rows else None
+    rows = lake.read(spark, spec).where(F.col(C.REPLAYED_AT).isNull())
     if "" not in reasons:
-        found = found.where(F.col(C.REASON).isin(reasons))
-    keys = found.select(C.SOURCE_KEY)
-    return keys if keys.head(1) else None
+        rows = rows.where(F.col(C.REASON).isin(reasons))
+    return Waiting(rows.select(C.SOURCE_KEY), None)
+
+
+def _few_open(lake: Lake, spec: TableSpec, reasons: list[str]) -> Any:
+    """Their source keys as an Arrow table; None when there are more than a client carries."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    where = pc.field(C.REPLAYED_AT).is_null()
+    if "" not in reasons:
+        where &= pc.field(C.REASON).isin(reasons)
+    keys = lake.batches(spec, [C.SOURCE_KEY], where)
+    few: list[Any] = []
+    for batch in keys:
+        few.append(batch)
+        if sum(map(len, few)) > _FEW_ROWS:
+            return None
+    return pa.Table.from_batches(few, keys.schema)
 
 
 def _again(spark: SparkSession, lake: Lake, table: str, keys: DataFrame) -> DataFrame:
@@ -97,6 +129,10 @@ class Batch:
     """No more rows than that are in it; None when only a count could tell."""
 
 
+def _least(*bounds: int | None) -> int | None:
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
 def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, domain: Domain) -> Batch:
     """The bronze rows that `scope` means for one table; rows None when there are none to look at."""
     table = taking.table
@@ -110,15 +146,19 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
         after, upto = taking.new[bronze.name]
         rows = lake.changes(spark, bronze, after, upto)
         at_most = None if after is None else lake.rows_written(bronze, after, upto)
+    whole = lake.row_count(bronze)
     # Waiting rows are tried again by every kind of run: a commit says by which clock all of them were judged
     reasons = [scope.replay_reason] if scope.is_replay else []
-    keys = open_rejections(spark, lake, table, [*reasons, *([WAITING[table]] if table in WAITING else [])])
-    if keys is None:
-        return Batch(rows, at_most=at_most)
-    again = _again(spark, lake, table, keys)
+    waiting = open_rejections(spark, lake, table, [*reasons, *([WAITING[table]] if table in WAITING else [])])
+    if waiting is None:
+        return Batch(rows, at_most=_least(at_most, whole))
+    again = _again(spark, lake, table, waiting.keys)
+    if rows is None:
+        return Batch(again, retried=True, at_most=_least(waiting.at_most, whole))
+    both = None if at_most is None or waiting.at_most is None else at_most + waiting.at_most
     # A row that is both new and quarantined (a run that was killed between its two commits) is one row
-    rows = again if rows is None else rows.unionByName(again).dropDuplicates(list(bronze.key))
-    return Batch(rows, retried=True)
+    rows = rows.unionByName(again).dropDuplicates(list(bronze.key))
+    return Batch(rows, retried=True, at_most=_least(both, whole))
 
 
 def held(rows: DataFrame, at_most: int | None) -> DataFrame:

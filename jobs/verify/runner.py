@@ -128,7 +128,7 @@ def explained(checks: list[Check], committed: Mapping[str, int]) -> list[Check]:
 def table_checks(spark: SparkSession, lake: Lake, scratch: Lake, table: str) -> list[Check]:
     """The checks of one silver table."""
     stored = lake.read(spark, SILVER[table])
-    unique = unique_by_key(stored, SILVER[table])
+    unique = unique_by_key(stored, SILVER[table], rows=lake.row_count(SILVER[table]))
     rebuilt = rebuild(spark, lake, scratch, table)
     if rebuilt is None:
         return [

@@ -146,6 +146,8 @@ def test_an_empty_table_has_no_rows(lake: Lake) -> None:
     assert not lake.has_rows(SPEC)
     append(lake, 1.0)
     assert lake.has_rows(SPEC)
+    append(lake, 2.0, 3.0)
+    assert lake.row_count(SPEC) == 3
 
 
 def test_no_more_of_a_long_log_is_read_than_is_needed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +210,7 @@ def test_changes_are_the_rows_of_the_versions_asked_for(session: Any, lake: Lake
     assert ids(1, 3) == ["i1.0", "i3.0"]
     assert [row["price"] for row in lake.changes(session, SPEC, 2, 3).collect()] == [9.0]
     assert lake.read(session, SPEC, 1).count() == 2
+    assert lake.row_count(SPEC) == 3
 
 
 @pytest.mark.spark

@@ -1,0 +1,69 @@
+"""Which rows a run works on: waiting rows are found with and without the engine; a batch says how large it can be."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from features.domains import domain
+from jobs.catalog import QUARANTINE
+from jobs.silver import batches
+from jobs.silver.batches import Scope, bronze_batch, open_rejections
+from jobs.silver.windows import taking
+
+pytestmark = [pytest.mark.spark, pytest.mark.covered]
+
+NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
+
+
+def refuse(bench, table, *rows):
+    """Quarantine entries of (source key, reason, replayed)."""
+    spec = QUARANTINE[table]
+    bench.lake.ensure(bench.spark, spec)
+    entries = [
+        {"source_key": key, "reason": reason, "ingested_at": NOW, "replayed_at": NOW if replayed else None}
+        for key, reason, replayed in rows
+    ]
+    path = bench.lake.path(spec)
+    write_deltalake(path, pa.Table.from_pylist(entries, pa.schema(DeltaTable(path).schema().to_arrow())), mode="append")
+
+
+@pytest.mark.parametrize("few", [10_000, 1])  # carried by the client, left to the engine
+def test_waiting_rows_are_those_that_were_not_replayed_yet(bench, monkeypatch, few):
+    monkeypatch.setattr(batches, "_FEW_ROWS", few)
+
+    def waiting(*reasons):
+        found = open_rejections(bench.spark, bench.lake, "users", list(reasons))
+        return found and (sorted(row["source_key"] for row in found.keys.collect()), found.at_most)
+
+    assert waiting("") is None  # nothing was refused so far
+    refuse(bench, "users", ("a", "future_event", False), ("b", "bad_id", False), ("c", "future_event", True))
+    refuse(bench, "users", ("d", "future_event", False))
+    many = few == 1
+    assert waiting("future_event") == (["a", "d"], None if many else 2)
+    assert waiting("") == (["a", "b", "d"], None if many else 3)
+    assert waiting("bad_id", "future_event") == (["a", "b", "d"], None if many else 3)
+    assert waiting("wrong_type") is None
+    assert waiting() is None
+
+
+def test_a_batch_says_how_many_rows_it_can_hold(bench):
+    def batch(scope):
+        found = bronze_batch(bench.spark, bench.lake, taking(bench.lake, "orders"), scope, domain("retail"))
+        return None if found.rows is None else (found.rows.count(), found.at_most, found.retried)
+
+    bench.land("orders", [{}, {"order_id": "o2"}])
+    bench.land("orders", [{"order_id": "o3"}], day="2017-11-21")
+    assert batch(Scope()) == (3, 3, False)  # a first run: every row there is
+    assert batch(Scope(start=datetime(2017, 11, 21, 5, tzinfo=UTC))) == (1, 3, False)
+    assert batch(Scope(replay_table="orders")) is None
+    keys = [row["source_key"] for row in _keys_of(bench, "orders")]
+    refuse(bench, "orders", (keys[0], "wrong_type", False))
+    assert batch(Scope(replay_table="orders")) == (1, 1, True)
+
+
+def _keys_of(bench, table):
+    from jobs.silver.tables import bronze_key, bronze_of
+
+    return bench.lake.read(bench.spark, bronze_of(table)).select(bronze_key(table).alias("source_key")).collect()
