@@ -187,8 +187,7 @@ class Lake:
         if found is None:
             return 0
         counts: Any = found.get_add_actions().column("num_records").to_pylist()
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        return None if None in counts else sum(counts)
 
     def rows_written(self, spec: TableSpec, after: int, upto: int) -> int | None:
         """Rows that versions `(after, upto]` wrote, by what each commit says of itself.

@@ -129,10 +129,6 @@ class Batch:
     """No more rows than that are in it; None when only a count could tell."""
 
 
-def _least(*bounds: int | None) -> int | None:
-    return min((bound for bound in bounds if bound is not None), default=None)
-
-
 def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, domain: Domain) -> Batch:
     """The bronze rows that `scope` means for one table; rows None when there are none to look at."""
     table = taking.table
@@ -146,19 +142,20 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
         after, upto = taking.new[bronze.name]
         rows = lake.changes(spark, bronze, after, upto)
         at_most = None if after is None else lake.rows_written(bronze, after, upto)
-    whole = lake.row_count(bronze)
     # Waiting rows are tried again by every kind of run: a commit says by which clock all of them were judged
     reasons = [scope.replay_reason] if scope.is_replay else []
     waiting = open_rejections(spark, lake, table, [*reasons, *([WAITING[table]] if table in WAITING else [])])
-    if waiting is None:
-        return Batch(rows, at_most=_least(at_most, whole))
-    again = _again(spark, lake, table, waiting.keys)
-    if rows is None:
-        return Batch(again, retried=True, at_most=_least(waiting.at_most, whole))
-    both = None if at_most is None or waiting.at_most is None else at_most + waiting.at_most
-    # A row that is both new and quarantined (a run that was killed between its two commits) is one row
-    rows = rows.unionByName(again).dropDuplicates(list(bronze.key))
-    return Batch(rows, retried=True, at_most=_least(both, whole))
+    if waiting is not None:
+        again = _again(spark, lake, table, waiting.keys)
+        if rows is None:
+            rows, at_most = again, waiting.at_most
+        else:
+            # A row that is both new and quarantined (a run that was killed between its two commits) is one row
+            rows = rows.unionByName(again).dropDuplicates(list(bronze.key))
+            at_most = None if at_most is None or waiting.at_most is None else at_most + waiting.at_most
+    if rows is not None and at_most is None:
+        at_most = lake.row_count(bronze)
+    return Batch(rows, retried=waiting is not None, at_most=at_most)
 
 
 def held(rows: DataFrame, at_most: int | None) -> DataFrame:
