@@ -15,8 +15,8 @@ from jobs.settings import settings
 
 if TYPE_CHECKING:
     from jobs.evaluate.requests import Request
+    from models.labelled_snapshot import LabelledSnapshot
     from models.recipe import Recipe
-    from models.two_stage import LabelledSnapshot
 
 WRONG_INPUT = 2
 

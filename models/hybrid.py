@@ -11,8 +11,8 @@ from features.domains.spec import SURFACES
 from models.base import IntArray
 from models.candidates import BLEND, Candidates, assemble
 from models.generators import Generators
+from models.scorer import eligible_rows, over_blocks, ranked_lists
 from models.snapshot import Floats, Histories
-from models.two_stage import eligible_rows, over_blocks, ranked_lists
 
 
 def hybrid_scores(candidates: Candidates, histories: Histories) -> Floats:

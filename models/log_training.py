@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from models.base import ModelError
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot, truth_matrix
 from models.log_snapshot import snapshot_of
 from models.protocols import Moment, latest_times
 from models.recipe import Recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import LabelledSnapshot, looked_at, truth_matrix
+from models.two_stage import looked_at
 
 MIN_HISTORY_DAYS = 14.0
 """A cut with less history before it teaches nothing."""

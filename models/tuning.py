@@ -21,11 +21,13 @@ from models.candidate_features import feature_matrix
 from models.candidates import assemble
 from models.generators import Generators, confidence
 from models.interaction_matrix import IdMap, InteractionMatrix
+from models.labelled_snapshot import LabelledSnapshot
 from models.metrics import measure
 from models.ranker import BASE_SETTINGS, Ranker, TrainingRows
 from models.recipe import Recipe
+from models.scorer import over_blocks
 from models.snapshot import Floats, Histories, Ints
-from models.two_stage import TRAINED, LabelledSnapshot, over_blocks, training_rows, true_labels
+from models.two_stage import TRAINED, training_rows, true_labels
 from models.validation import truths
 
 Part = Literal["als", "als_wide", "home", "discover"]

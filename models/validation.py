@@ -19,12 +19,14 @@ from models.evaluation import ModelLists, with_popular
 from models.generators import Generators
 from models.hybrid import HybridLists
 from models.interaction_matrix import IdMap, InteractionMatrix
+from models.labelled_snapshot import LabelledSnapshot
 from models.metrics import PerUser, coverage, measure, popularity_share
 from models.personal_frequency import PersonalFrequencyRecommender
 from models.popularity import PopularityRecommender
 from models.ranker import Ranker
+from models.scorer import Scorer
 from models.snapshot import Histories
-from models.two_stage import TRAINED, LabelledSnapshot, Scorer
+from models.two_stage import TRAINED
 
 K = 20
 

@@ -17,8 +17,8 @@ from features.domains.spec import DISCOVER, HOME
 from models.base import PAD
 from models.baselines import BASELINES, Bound, baseline_lists, bounds
 from models.evaluation import Measured, ModelLists, measure_truths, with_popular
+from models.labelled_snapshot import LabelledSnapshot, truth_matrix
 from models.protocols import VIEWS, Split, View
-from models.two_stage import LabelledSnapshot, truth_matrix
 from models.validation import judge_baselines, truths
 
 K = 20

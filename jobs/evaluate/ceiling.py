@@ -33,11 +33,12 @@ from jobs.settings import ROOT
 from jobs.shop.source import products, purchases
 from models.ceilings import expected_ndcg, oracle_scores, perfect_ranking, probabilities
 from models.interaction_matrix import InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.log_training import cuts_in_time, labelled
 from models.metrics import bootstrap_interval
 from models.recipe import Recipe
 from models.tuning import JudgedRows, judged_rows
-from models.two_stage import TRAINED, LabelledSnapshot, fit
+from models.two_stage import TRAINED, fit
 
 COMMAND = "python -m jobs.evaluate.ceiling --readme"
 README = ROOT / "models" / "README.md"

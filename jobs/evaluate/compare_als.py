@@ -24,10 +24,10 @@ from models.als import ALSRecommender
 from models.base import top_k
 from models.generators import confidence
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionMatrix
+from models.labelled_snapshot import LabelledSnapshot
 from models.log_training import labelled
 from models.metrics import measure
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -23,8 +23,8 @@ from jobs.run import JobContext, NothingToDo
 from jobs.snapshots import read_histories, read_items, read_labels, read_segments
 from models.cold_start import measure_cold_users
 from models.generators import Generators
+from models.labelled_snapshot import truth_matrix
 from models.source_quality import HYBRID, measure_history, measure_hybrid, measure_sources, users_with_new
-from models.two_stage import truth_matrix
 
 _AT_MOST = 1024
 

@@ -25,8 +25,9 @@ from models.log_training import snapshot_to_rank
 from models.protocols import Split
 from models.ranker import Ranker
 from models.recipe import Recipe
+from models.scorer import Scorer
 from models.snapshot import Histories, ItemTable
-from models.two_stage import Scorer, fit_where_possible
+from models.two_stage import fit_where_possible
 
 _SMALL_LOG = 50_000
 """Rows below which the ranker's leaves are allowed to be smaller: 100 rows a leaf would say nothing at all."""

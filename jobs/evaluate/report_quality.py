@@ -33,7 +33,7 @@ from jobs.settings import Settings
 from jobs.tracking import artifact_address, client, run_of_version
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import IdMap
-from models.two_stage import LabelledSnapshot, truth_matrix
+from models.labelled_snapshot import LabelledSnapshot, truth_matrix
 
 
 def main(context: JobContext) -> None:

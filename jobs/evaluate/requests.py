@@ -13,10 +13,10 @@ from jobs.evaluate.file_columns import InputError, seconds_of
 from jobs.evaluate.interactions_file import Table, read_table
 from models.baselines import BASELINES, Bound, bounds
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.log_training import cuts_by_basket, cuts_by_chance, cuts_in_time
 from models.protocols import Moment, Split, given_split, global_time, last_basket, moment_text
 from models.recipe import Recipe, recipe
-from models.two_stage import LabelledSnapshot
 
 Protocol = Literal["global-time", "last-basket", "given-split"]
 Catalog = dict[str, NDArray[Any]]

@@ -7,8 +7,8 @@ from typing import Any
 
 from features.ranking import GENERATORS
 from models.generators import Generators
+from models.labelled_snapshot import LabelledSnapshot
 from models.source_quality import HYBRID, measure_history, measure_hybrid, measure_sources, users_with_new
-from models.two_stage import LabelledSnapshot
 
 USERS = 256
 """Users that the report measures: seconds; `evaluate.measure_sources` takes all of them and more sources."""

@@ -20,10 +20,10 @@ from models.base import PAD, IntArray
 from models.bought_together import basket_matrix, bought_together
 from models.generators import Generators
 from models.interaction_matrix import IdMap
+from models.labelled_snapshot import truth_matrix
 from models.snapshot import Histories, Ints
 from models.surface_evaluation import Questions, compare, nearest, own_items_by, ranked, repeat_and_new
 from models.trending import rising
-from models.two_stage import truth_matrix
 
 WEEK = timedelta(weeks=1)
 K_USERS, K_ITEMS, _TOGETHER = 20, 10, 50

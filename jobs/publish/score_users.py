@@ -56,7 +56,7 @@ class ChampionError(RefusedError):
 
 
 def _scorer(folder: str) -> object:
-    from models.two_stage import Scorer
+    from models.scorer import Scorer
 
     generators = Path(folder) / "generators"
     made = (folder, (generators / "generators.npz").stat().st_mtime_ns)
@@ -116,7 +116,7 @@ def start_workers(spark: SparkSession, count: int) -> None:
     def load(batches: Iterator["pd.DataFrame"]) -> Iterator["pd.DataFrame"]:
         import lightgbm  # noqa: F401
 
-        import models.two_stage  # noqa: F401
+        import models.scorer  # noqa: F401
 
         yield from batches
 

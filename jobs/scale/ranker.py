@@ -16,9 +16,10 @@ from jobs.catalog import GOLD
 from jobs.lake import Lake
 from jobs.settings import settings
 from jobs.snapshots import read_histories, read_items, read_labels
+from models.labelled_snapshot import LabelledSnapshot, truth_matrix
 from models.ranker import save_rankers
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, fit, truth_matrix
+from models.two_stage import fit
 
 USERS = 1_000
 """Users that the bench's rankers are trained on."""

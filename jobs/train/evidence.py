@@ -9,11 +9,11 @@ from jobs.settings import Settings
 from jobs.train.gate import HYBRID, Evidence
 from models.base import IntArray
 from models.generators import Generators
+from models.labelled_snapshot import LabelledSnapshot
 from models.list_checks import pushed_items, segments
 from models.ranker import Ranker
 from models.snapshot import ItemTable
 from models.trending import popular, rising
-from models.two_stage import LabelledSnapshot
 from models.validation import Judged, K, judge, judge_baselines
 
 

@@ -32,9 +32,10 @@ from jobs.train.past_cuts import past_cuts, read_snapshot
 from jobs.train.reigning import find_reigning
 from models.als import ALSRecommender
 from models.generators import Generators
+from models.labelled_snapshot import LabelledSnapshot
 from models.ranker import load_rankers, save_rankers
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, fit
+from models.two_stage import fit
 from models.validation import Judged, judge
 
 RETRAIN_AFTER = timedelta(days=7)

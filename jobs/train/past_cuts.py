@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from jobs.catalog import GOLD
 from jobs.lake import Lake
 from jobs.snapshots import moments_of, read_histories, read_items, read_labels
+from models.labelled_snapshot import LabelledSnapshot, position_matrix, truth_matrix
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, position_matrix, truth_matrix
 
 
 def past_cuts(lake: Lake) -> list[datetime]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from models.base import ModelError
+from models.labelled_snapshot import LabelledSnapshot
 from models.metrics import bootstrap_interval
 from models.recipe import Recipe
 from models.tuning import (
@@ -26,7 +27,6 @@ from models.tuning import (
     suggest,
     with_settings,
 )
-from models.two_stage import LabelledSnapshot
 
 _SHARES: Mapping[Part, float] = {"als": 0.1, "als_wide": 0.1, "home": 0.45, "discover": 0.35}
 """Of the minutes; what a part leaves over goes to the ones after it."""

@@ -37,9 +37,9 @@ def consequences(spark: Any, spec: Domain) -> dict[str, Any]:
     from features.training_set import build_labels
     from features.trending import build_popularity, build_promotion_features
     from models.generators import Generators
+    from models.labelled_snapshot import truth_matrix
     from models.recipe import Recipe
     from models.snapshot import Histories, ItemTable
-    from models.two_stage import truth_matrix
 
     baskets = build_basket_features(events(spark), signals=spec.signals)
     pairs = build_pair_features(events(spark), baskets, cuts=[CUT], signals=spec.signals, slices=1).cache()

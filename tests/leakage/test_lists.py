@@ -13,7 +13,8 @@ from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.log_snapshot import snapshot_of
 from models.log_training import cuts_in_time
 from models.recipe import Recipe
-from models.two_stage import Scorer, fit
+from models.scorer import Scorer
+from models.two_stage import fit
 
 CUT = 140 * DAY_SECONDS
 Rows = list[tuple[str, str, float, str]]

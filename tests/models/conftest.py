@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
+from models.generators import Generators
+from models.labelled_snapshot import LabelledSnapshot, truth_matrix
 from models.recipe import Recipe
+from models.scorer import Scorer
 from models.snapshot import Histories, ItemTable
-from models.two_stage import LabelledSnapshot, truth_matrix
+from models.two_stage import fit
 
 USERS, ITEMS, STAPLES = 40, 24, 3
 
@@ -98,3 +101,11 @@ def make_snapshot() -> Callable[[int], LabelledSnapshot]:
 def shop_columns() -> Callable[[int], tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """Gold columns of the small shop."""
     return lambda seed: columns_of(_counts(seed))
+
+
+@pytest.fixture
+def scorer(make_snapshot: Callable[[int], LabelledSnapshot], tiny_recipe: Recipe) -> Scorer:
+    """Lists of the small shop's newest snapshot, by rankers of two past ones."""
+    rankers = fit([make_snapshot(1), make_snapshot(2)], tiny_recipe)
+    now = make_snapshot(3)
+    return Scorer(Generators.fit(now.histories, now.items, tiny_recipe), rankers)

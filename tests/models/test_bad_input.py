@@ -13,10 +13,10 @@ from models.candidates import assemble
 from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.log_snapshot import snapshot_of
 from models.recipe import Recipe
 from models.snapshot import Histories, ItemTable
-from models.two_stage import LabelledSnapshot
 
 CUT = 30 * DAY_SECONDS
 

@@ -6,9 +6,9 @@ import pytest
 from models.base import ModelError
 from models.cold_start import last_baskets, measure_cold_users
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.labelled_snapshot import truth_matrix
 from models.log_snapshot import snapshot_of
 from models.recipe import Recipe
-from models.two_stage import truth_matrix
 
 CUT = 100 * DAY_SECONDS
 RECIPE = Recipe(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from models.base import PAD
+from models.labelled_snapshot import LabelledSnapshot
 from models.list_checks import overlap, segments
 from models.list_quality import calibration, intra_list_diversity, novelty
-from models.two_stage import LabelledSnapshot
 
 LISTS = np.array([[0, 1], [2, PAD]])
 

@@ -10,12 +10,12 @@ from features.ranking import GENERATORS
 from models.base import ModelError
 from models.candidate_sources import RecommenderSource, history_matrix
 from models.generators import Generators
+from models.labelled_snapshot import LabelledSnapshot
 from models.popularity import PopularityRecommender
 from models.promoted import PromotedSource
 from models.recipe import Recipe
 from models.snapshot import Floats, Histories
 from models.source_quality import HYBRID, measure_hybrid, measure_sources, users_with_new
-from models.two_stage import LabelledSnapshot
 
 Make = Callable[[int], LabelledSnapshot]
 

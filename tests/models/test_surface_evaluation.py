@@ -7,8 +7,8 @@ import pytest
 
 from models.base import PAD, RankedLists
 from models.bought_together import basket_matrix
+from models.labelled_snapshot import LabelledSnapshot
 from models.surface_evaluation import Questions, compare, interval, nearest, own_items_by, ranked, repeat_and_new
-from models.two_stage import LabelledSnapshot
 
 Make = Callable[[int], LabelledSnapshot]
 

@@ -9,9 +9,11 @@ import pytest
 
 from models.base import ModelError
 from models.generators import Generators
+from models.labelled_snapshot import LabelledSnapshot
 from models.metrics import measure
 from models.ranker import Ranker
 from models.recipe import FAST, Recipe
+from models.scorer import Scorer
 from models.tuning import (
     MAX_ITERATIONS,
     PARTS,
@@ -24,7 +26,7 @@ from models.tuning import (
     own_choice,
     with_settings,
 )
-from models.two_stage import TRAINED, LabelledSnapshot, Scorer, fit
+from models.two_stage import TRAINED, fit
 from models.validation import truths
 
 Make = Callable[[int], LabelledSnapshot]

@@ -17,9 +17,11 @@ from jobs.evaluate.quality_facts import Subject
 from jobs.products import Products
 from models.generators import Generators
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.log_training import cuts_in_time
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, Scorer, fit
+from models.scorer import Scorer
+from models.two_stage import fit
 
 START = 1_500_000_000.0
 

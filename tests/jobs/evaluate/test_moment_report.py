@@ -31,11 +31,11 @@ from jobs.tracking import client, model_name
 from jobs.train.fit_models import _metrics
 from models.base import PAD
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.list_checks import segments
 from models.log_snapshot import item_columns, pair_columns, user_columns
 from models.metrics import PerUser
 from models.ranker import save_rankers
-from models.two_stage import LabelledSnapshot
 from models.validation import Judged
 
 CUT = 112 * DAY_SECONDS

@@ -25,8 +25,8 @@ from models.drift import MOVED, QUIET
 from models.evaluation import ModelLists
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, IdMap, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.protocols import global_time
-from models.two_stage import LabelledSnapshot
 
 
 @pytest.fixture(scope="module")

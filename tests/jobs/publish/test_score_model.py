@@ -168,7 +168,7 @@ def test_a_worker_that_lives_on_loads_parts_that_were_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spark reuses Python workers: the folder of a moment keeps its name when another champion scores it."""
-    from models.two_stage import Scorer
+    from models.scorer import Scorer
 
     loaded = iter(["one", "two"])
     monkeypatch.setattr(Scorer, "load", lambda *_: next(loaded))

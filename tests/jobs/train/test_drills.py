@@ -19,11 +19,13 @@ from jobs.train.gate import Evidence, refusals
 from models.generators import Generators
 from models.hybrid import hybrid_lists
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.log_snapshot import snapshot_of
 from models.log_training import cuts_in_time, labelled
 from models.ranker import Ranker
 from models.recipe import Recipe
-from models.two_stage import LabelledSnapshot, Scorer, fit
+from models.scorer import Scorer
+from models.two_stage import fit
 from models.validation import judge
 
 USERS, ITEMS, DAYS, WINDOW = 150, 120, 196, 28

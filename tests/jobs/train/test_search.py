@@ -11,10 +11,10 @@ import pytest
 from jobs.train.search import Budget, NoLog, _Study, search
 from models.base import ModelError
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
+from models.labelled_snapshot import LabelledSnapshot
 from models.log_training import cuts_in_time
 from models.recipe import FAST, Recipe
 from models.tuning import Outcome, own_choice
-from models.two_stage import LabelledSnapshot
 
 FOREVER = float("inf")
 _NOISE = np.random.default_rng(1).normal(0, 0.05, 200)
