@@ -7,7 +7,9 @@ run (parameters, metrics beside all baselines, native artefacts, input versions,
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.mllib_als import als_of
-from jobs.recipes import chosen_recipe
+from jobs.recipes import ChosenRecipe, chosen_recipe
 from jobs.registry import promote_passed
 from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.session import connect
@@ -29,11 +31,11 @@ from jobs.tracking import Challenger, RegisteredModel, passed_tags, register
 from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import HYBRID, Evidence, Refusal, not_judged, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
-from jobs.train.reigning import find_reigning
+from jobs.train.reigning import Reigning, find_reigning
 from models.als import ALSRecommender
 from models.generators import Generators
 from models.labelled_snapshot import LabelledSnapshot
-from models.ranker import load_rankers, save_rankers
+from models.ranker import Ranker, load_rankers, save_rankers
 from models.recipe import Recipe
 from models.two_stage import fit
 from models.validation import Judged, judge
@@ -93,6 +95,88 @@ def _judged_champion(
     return judge(generators, rankers, snapshot)
 
 
+@dataclass(frozen=True)
+class _Training:
+    """One training: of what, by which recipe, against whom."""
+
+    context: JobContext
+    as_of: datetime
+    cuts: list[datetime]
+    chosen: ChosenRecipe
+    standing: Reigning
+    als: Callable[..., ALSRecommender]
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def validation_cut(self) -> datetime:
+        """The newest cut: it validates, the others train."""
+        return self.cuts[-1]
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Keep how long a part took."""
+        begun = time.monotonic()
+        yield
+        self.timings[part] = round(time.monotonic() - begun, 2)
+
+    def train(self) -> tuple[list[LabelledSnapshot], dict[str, Ranker]]:
+        """The past cuts that teach, and the rankers that learnt from them."""
+        recipe, lake = self.chosen.recipe, self.context.lake
+        self.context.progress(f"recipe {recipe.sha256()[:12]} ({self.chosen.origin})")
+        taught = self.cuts[:-1][-recipe.training_cuts :]
+        with self.timed("read"):
+            training = [read_snapshot(lake, cut, recipe) for cut in taught]
+        self.context.progress(f"training on cuts {[f'{cut:%Y-%m-%d}' for cut in taught]}")
+        with self.timed("fit"):
+            rankers = fit(training, recipe, als=self.als)
+        return training, rankers
+
+    def validate(
+        self, training: list[LabelledSnapshot], rankers: dict[str, Ranker]
+    ) -> tuple[Evidence, dict[str, NDArray[Any]]]:
+        """What the gate decides on, and the item factors of the first stage it was measured with."""
+        context, recipe, rival = self.context, self.chosen.recipe, self.standing.rival
+        with self.timed("validate"):
+            snapshot = read_snapshot(context.lake, self.validation_cut, recipe)
+            generators = Generators.fit(snapshot.histories, snapshot.items, recipe, als=self.als)
+            evidence = gather(
+                generators,
+                rankers,
+                _judged_champion(rival, generators, snapshot, self.als) if rival else None,
+                snapshot,
+                taught=training,
+                validation_cut=self.validation_cut,
+                red_gates=red_gates(context.config),
+                training_rows=sum(one.truth.nnz for one in training) / len(training),
+                earlier_rows=tuple(map(float, passed_tags(context.domain, context.config, "training_rows"))),
+            )
+        return evidence, generators.item_arrays()
+
+    def register(
+        self,
+        rankers: dict[str, Ranker],
+        evidence: Evidence,
+        factors: dict[str, NDArray[Any]],
+        refused: list[Refusal],
+        unjudged: list[str],
+    ) -> str:
+        """Keep the challenger in MLflow with what it was made of; returns its version."""
+        known = {"as_of": self.as_of.isoformat(), "recipe": self.chosen.recipe.as_dict()}
+        tags = _tags(self.context.lake, refused, unjudged, self.as_of) | self.chosen.tags()
+        with tempfile.TemporaryDirectory() as folder:
+            save_rankers(rankers, Path(folder), facts=known)
+            challenger = Challenger(
+                folder=Path(folder),
+                facts=known | {"validation_cut": self.validation_cut.isoformat()},
+                metrics=_metrics(evidence.challenger, evidence.baselines, evidence.segments),
+                tags=tags | {"training_rows": f"{evidence.training_rows:.0f}"},
+                description=_described(evidence, refused, unjudged, self.as_of, self.standing.rival),
+                importance={surface: ranker.importance() for surface, ranker in rankers.items()},
+                factors=factors,
+            )
+            return register(self.context.domain, self.context.config, challenger)
+
+
 def main(context: JobContext) -> None:
     """Train, validate, register and, when the gate passes, promote.
 
@@ -101,8 +185,44 @@ def main(context: JobContext) -> None:
             time (option force=1 trains, and so does `end`, which must be the moment of the features).
         TrainingError: gold holds another moment than `end`.
     """
-    lake, timings = context.lake, {}
-    built = lake.committed_inputs(GOLD["gold.user_features"])
+    training = _due_training(context)
+    taught, rankers = training.train()
+    failpoint("fit_models.after_fit")
+    evidence, factors = training.validate(taught, rankers)
+    refused, unjudged = refusals(evidence), not_judged(evidence)
+    with training.timed("track"):
+        version = training.register(rankers, evidence, factors, refused, unjudged)
+        if not refused:
+            promote_passed(context.domain, version, context.config, instead_of=training.standing.instead_of)
+    _report(context, version, refused, unjudged, evidence, timings=training.timings)
+
+
+def _due_training(context: JobContext) -> _Training:
+    """What is to be trained now.
+
+    Raises:
+        NothingToDo, TrainingError: as `main` says.
+    """
+    as_of = _moment_of_features(context)
+    standing = find_reigning(context)
+    rival = standing.rival
+    young = rival is not None and standing.is_champion and as_of - rival.as_of < RETRAIN_AFTER
+    if rival is not None and young and not _asked_for(context, rival, as_of):
+        raise NothingToDo(f"champion version {rival.version} was trained as of {rival.as_of.isoformat()}")
+    cuts = past_cuts(context.lake)
+    if len(cuts) < 2:
+        # No failure: events may have come before the dumps of the weeks before them, whose features wake this job
+        raise NothingToDo(
+            f"training needs one cut to learn from and one to validate on, got {len(cuts)}: load at least ten weeks of "
+            "history (make demo WEEKS=12)"
+        )
+    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
+    return _Training(context, as_of, cuts, chosen_recipe(context.config, context.domain), standing, als)
+
+
+def _moment_of_features(context: JobContext) -> datetime:
+    """As of when gold holds features; refuses another moment than was asked for."""
+    built = context.lake.committed_inputs(GOLD["gold.user_features"])
     if not built:
         raise NothingToDo("no features yet: gold.build_features comes first")
     as_of = datetime.fromtimestamp(built["as_of"], UTC)
@@ -111,71 +231,7 @@ def main(context: JobContext) -> None:
             f"gold holds the features as of {as_of.isoformat()}, not of {context.end.isoformat()}: run "
             f"`python -m jobs.run gold.build_features --end {context.end.isoformat()}` first"
         )
-    standing = find_reigning(context)
-    reigning = standing.rival
-    young = reigning is not None and standing.is_champion and as_of - reigning.as_of < RETRAIN_AFTER
-    if reigning is not None and young and not _asked_for(context, reigning, as_of):
-        raise NothingToDo(f"champion version {reigning.version} was trained as of {reigning.as_of.isoformat()}")
-    cuts = past_cuts(lake)
-    if len(cuts) < 2:
-        # No failure: events may have come before the dumps of the weeks before them, whose features wake this job
-        raise NothingToDo(
-            f"training needs one cut to learn from and one to validate on, got {len(cuts)}: load at least ten weeks of "
-            "history (make demo WEEKS=12)"
-        )
-    chosen = chosen_recipe(context.config, context.domain)
-    recipe = chosen.recipe
-    context.progress(f"recipe {recipe.sha256()[:12]} ({chosen.origin})")
-    begun = time.monotonic()
-    taught = cuts[:-1][-recipe.training_cuts :]
-    training = [read_snapshot(lake, cut, recipe) for cut in taught]
-    timings["read"] = time.monotonic() - begun
-    context.progress(f"training on cuts {[f'{cut:%Y-%m-%d}' for cut in taught]}")
-    begun = time.monotonic()
-    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
-    rankers = fit(training, recipe, als=als)
-    timings["fit"] = time.monotonic() - begun
-    failpoint("fit_models.after_fit")
-    begun = time.monotonic()
-    snapshot = read_snapshot(lake, cuts[-1], recipe)
-    generators = Generators.fit(snapshot.histories, snapshot.items, recipe, als=als)
-    pairs_a_cut = sum(one.truth.nnz for one in training) / len(training)
-    evidence = gather(
-        generators,
-        rankers,
-        _judged_champion(reigning, generators, snapshot, als) if reigning else None,
-        snapshot,
-        taught=training,
-        validation_cut=cuts[-1],
-        red_gates=red_gates(context.config),
-        training_rows=pairs_a_cut,
-        earlier_rows=tuple(map(float, passed_tags(context.domain, context.config, "training_rows"))),
-    )
-    judged, baselines = evidence.challenger, dict(evidence.baselines)
-    timings["validate"] = time.monotonic() - begun
-    refused, unjudged = refusals(evidence), not_judged(evidence)
-    facts = {"as_of": as_of.isoformat(), "validation_cut": cuts[-1].isoformat(), "recipe": recipe.as_dict()}
-    with tempfile.TemporaryDirectory() as folder:
-        save_rankers(rankers, Path(folder), facts={"as_of": as_of.isoformat(), "recipe": recipe.as_dict()})
-        begun = time.monotonic()
-        version = register(
-            context.domain,
-            context.config,
-            Challenger(
-                folder=Path(folder),
-                facts=facts,
-                metrics=_metrics(judged, baselines, evidence.segments),
-                tags=_tags(lake, refused, unjudged, as_of) | chosen.tags() | {"training_rows": f"{pairs_a_cut:.0f}"},
-                description=_described(evidence, refused, unjudged, as_of, reigning),
-                importance={surface: ranker.importance() for surface, ranker in rankers.items()},
-                factors=generators.item_arrays(),
-            ),
-        )
-    if not refused:
-        promote_passed(context.domain, version, context.config, instead_of=standing.instead_of)
-    timings["track"] = time.monotonic() - begun
-    rounded = {name: round(value, 2) for name, value in timings.items()}
-    _report(context, version, refused, unjudged, judged, baselines=baselines, timings=rounded)
+    return as_of
 
 
 def _tags(lake: Lake, refused: list[Refusal], unjudged: list[str], as_of: datetime) -> dict[str, str]:
@@ -221,9 +277,8 @@ def _report(
     version: str,
     refused: list[Refusal],
     unjudged: list[str],
-    judged: Judged,
+    evidence: Evidence,
     *,
-    baselines: dict[str, Judged],
     timings: dict[str, float],
 ) -> None:
     for refusal in refused:
@@ -232,13 +287,13 @@ def _report(
         context.progress(f"version {version} passed the gate: promoted to champion")
     for one in unjudged:
         context.progress(one)
-    summary: dict[str, Any] = {"two_stage": judged.means(), **{name: one.means() for name, one in baselines.items()}}
+    summary = {name: one.means() for name, one in {"two_stage": evidence.challenger, **evidence.baselines}.items()}
     context.report.update(
         model_version=version,
         promoted=not refused,
         gate=[str(one) for one in refused] or ["passed"],
         gate_not_judged=unjudged,
         validation={name: {key: round(value, 4) for key, value in means.items()} for name, means in summary.items()},
-        source_shares={name: round(value, 4) for name, value in judged.source_shares.items()},
+        source_shares={name: round(value, 4) for name, value in evidence.challenger.source_shares.items()},
         timings=timings,
     )
