@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.als import ALSRecommender
 from models.cooccurrence import CooccurrenceRecommender
@@ -51,9 +52,13 @@ def counts_then_recency(log: InteractionLog, as_of: float) -> InteractionMatrix:
     owners = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     stored = owners * weights.shape[1] + weights.indices
     smallest = float(log.weights[log.weights > 0].min(initial=1.0))
-    data = weights.data / smallest
-    weights.data = data + np.minimum(_TIE * data, _LARGEST_TIE) * latest[np.searchsorted(bought, stored)]
+    weights.data = with_recent_ties(weights.data / smallest, latest[np.searchsorted(bought, stored)])
     return InteractionMatrix.of(summed.users, summed.items, weights)
+
+
+def with_recent_ties(counts: NDArray[np.floating], recency: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Counts (1 or more) among which equal ones are told apart by recency, from 0 to 1 for what was bought last."""
+    return counts + np.minimum(_TIE * counts, _LARGEST_TIE) * recency
 
 
 def decayed(log: InteractionLog, as_of: float) -> InteractionMatrix:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from features.domains.spec import DISCOVER, HOME
 from models.als import ALSRecommender
 from models.base import PAD, IntArray
+from models.baselines import with_recent_ties
 from models.evaluation import ModelLists, with_popular
 from models.generators import Generators
 from models.hybrid import HybridLists
@@ -132,16 +133,27 @@ def _matrix(histories: Histories, snapshot: LabelledSnapshot, statistic: str) ->
     return InteractionMatrix.of(IdMap(histories.user_ids), snapshot.items.ids, values)
 
 
-def judge_baselines(snapshot: LabelledSnapshot) -> dict[str, Judged]:
-    """The baselines of the report on the same cut: popularity, personal frequency (plain, decayed), ALS alone.
+def _counts_then_recency(snapshot: LabelledSnapshot) -> InteractionMatrix:
+    histories, width = snapshot.histories, len(snapshot.items)
+    made, days = (histories.statistics[name].astype(np.float64) for name in ("purchases", "last_days"))
+    smallest = made[made > 0].min(initial=1.0)
+    recency = 1 - np.nan_to_num(days, nan=np.inf) / max(float(np.nanmax(days, initial=0)), 1.0)
+    weighed = with_recent_ties(made / smallest, np.clip(recency, 0, 1))
+    values = histories.matrix(np.where(made > 0, weighed, 0).astype(np.float32), width)
+    return InteractionMatrix.of(IdMap(histories.user_ids), snapshot.items.ids, values)
 
-    Users who have bought none of the items get the popular list from all of them.
+
+def judge_baselines(snapshot: LabelledSnapshot) -> dict[str, Judged]:
+    """The baselines of the report on the same cut, as `BASELINES` names them, from what gold holds of it.
+
+    Popularity (by users), personal frequency with ties by recency and filled up with popular items, the same halved
+    every eight weeks, ALS alone. Users who have bought none of the items get the popular list from all of them.
     """
     counts = _matrix(snapshot.histories, snapshot, "purchases")
     decayed = _matrix(snapshot.histories, snapshot, "decay_56d")
     models = {
         "popularity": PopularityRecommender("users").fit(counts),
-        "personal_frequency": PersonalFrequencyRecommender().fit(counts),
+        "personal_frequency_filled": PersonalFrequencyRecommender().fit(_counts_then_recency(snapshot)),
         "personal_frequency_decayed": PersonalFrequencyRecommender().fit(decayed),
         "als": ALSRecommender().fit(counts),
     }

@@ -175,7 +175,7 @@ def _as_result(rows: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 def _by_validated_segment(segments: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     shown = [
         name
-        for name in (OURS, "hybrid", "personal_frequency", "popularity")
+        for name in (OURS, "hybrid", "personal_frequency_filled", "popularity")
         if any(name in one for one in segments.values())
     ]
     rows = [

@@ -150,8 +150,7 @@ def _keep(context: JobContext, run: Any, report: dict[str, Any]) -> None:
     metrics = [Metric(name, value, 0, 0) for name, value in sorted(figures.items())]
     registry.log_batch(run.info.run_id, metrics=metrics)
     e1 = report["e1"]
-    best = "personal_frequency_filled" if "personal_frequency_filled" in e1["models"] else "personal_frequency"
-    gap = e1["paired"][best]["all"]["ndcg@20"]
+    gap = e1["paired"]["personal_frequency_filled"]["all"]["ndcg@20"]
     address = artifact_address(context.config, run, "quality/report.html")
     context.report.update(
         model_version=report["model_version"],

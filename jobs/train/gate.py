@@ -16,7 +16,7 @@ from models.metrics import bootstrap_interval
 from models.two_stage import TRAINED
 from models.validation import Judged
 
-_RIVALS = {HOME: "personal_frequency", DISCOVER: "popularity"}
+_RIVALS = {HOME: "personal_frequency_filled", DISCOVER: "popularity"}
 """What a model must at least hold its own against on each surface."""
 
 HYBRID = "hybrid"

@@ -48,12 +48,12 @@ def test_what_training_logs_is_what_the_report_reads(snapshots: list[LabelledSna
     masks = segments(snapshots[-1].histories)
     values = np.linspace(0, 1, users)
     judged = Judged({surface: PerUser(values, values, values) for surface in (HOME, DISCOVER)})
-    logged = _metrics(judged, {"personal_frequency": judged, "hybrid": judged}, masks)
+    logged = _metrics(judged, {"personal_frequency_filled": judged, "hybrid": judged}, masks)
     told = validation_of(logged, {"gate": "passed"}, {"validation_cut": "2017-10-30"})
     assert told is not None
-    assert set(told["rows"]) == {OURS, "personal_frequency", "hybrid"}
+    assert set(told["rows"]) == {OURS, "personal_frequency_filled", "hybrid"}
     assert told["rows"][OURS]["home_ndcg_at_20"] == pytest.approx(0.5)
-    heavy = told["segments"]["heavy"]["personal_frequency"]["discover_ndcg_at_20"]
+    heavy = told["segments"]["heavy"]["personal_frequency_filled"]["discover_ndcg_at_20"]
     assert heavy == pytest.approx(values[masks["heavy"]].mean())
     assert validation_of({"e1_home_ndcg_at_20": 0.4}, {}, {}) is None
 

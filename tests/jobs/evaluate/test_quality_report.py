@@ -85,7 +85,7 @@ def test_figures_are_those_of_the_lists(report: dict[str, Any], arena: Arena, su
         if truth[user].any()
     ]
     assert report["e1"]["all"]["recall@20"] == pytest.approx(np.mean(recall))
-    assert {"popularity", "personal_frequency", "als", "hybrid"} <= set(report["e1"]["models"])
+    assert {"popularity", "personal_frequency_filled", "als", "hybrid"} <= set(report["e1"]["models"])
     assert sum(row["users"] for row in report["e1"]["segments"]) == report["e1"]["users"]["all"]
     pairs = sum(row["true_pairs"] for row in report["e1"]["departments"])
     assert pairs == arena.truths["all"].nnz

@@ -35,7 +35,7 @@ def _judged(home: float, discover: float) -> Judged:
 
 @pytest.fixture
 def baselines() -> dict[str, Judged]:
-    return {"personal_frequency": _judged(0.34, 0.03), "popularity": _judged(0.14, 0.037)}
+    return {"personal_frequency_filled": _judged(0.34, 0.03), "popularity": _judged(0.14, 0.037)}
 
 
 def _rules(challenger: Judged, champion: Judged | None, baselines: dict[str, Judged]) -> list[str]:
@@ -56,7 +56,7 @@ def test_worse_than_the_champion_is_refused(baselines: dict[str, Judged]) -> Non
 
 def test_shuffled_labels_lose_to_the_baselines(baselines: dict[str, Judged]) -> None:
     refused = _rules(_judged(0.05, 0.01), None, baselines)
-    assert refused == ["home_not_below_personal_frequency", "discover_not_below_popularity"]
+    assert refused == ["home_not_below_personal_frequency_filled", "discover_not_below_popularity"]
 
 
 def test_scores_that_are_not_finite_are_refused(baselines: dict[str, Judged]) -> None:
