@@ -58,7 +58,7 @@ imports: ## Who may import whom
 unit: ## pytest, all of it in two workers, with a coverage report and its floor (pyproject.toml)
 	@$(IS_SET_UP); $(VENV) -m pytest -p tests.workers -n 2 --cov --cov-report=term
 
-drills: setup ## kill -9 of each process during the demo, two workers instead of one process: the same result (half an hour)
+drills: setup ## kill -9 of each process during the demo, two workers instead of one process: the same result (two hours)
 	@$(VENV) -m pytest -m drill tests/e2e tests/jobs/stack
 
 bench: setup ## Measure the pipeline and the API; writes the README's table

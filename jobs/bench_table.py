@@ -79,12 +79,29 @@ def table_markdown(results: dict[str, Any]) -> str:
         for name, seconds in first.items()
     ]
     days = ", ".join(f"{seconds:.1f}" for seconds in results["incremental_days_seconds"])
+    loop = machine.get("loop_seconds")
+    core = f", each of which counts to 20 million in Python in {loop} s" if loop else ""
     lines += [
         "",
         f"Medians of {count} {'pass' if count == 1 else 'passes'}; the incremental days in their order: {days} s. "
-        f"{machine.get('cores')} cores, load average at the start {machine.get('load', ['?'])[0]:.1f}.",
+        f"{machine.get('cores')} cores{core}; load average at the start {machine.get('load', ['?'])[0]:.1f}.",
+        *_what_it_holds(results["passes"][0]),
     ]
     return "\n".join(lines)
+
+
+def _what_it_holds(one: dict[str, Any]) -> list[str]:
+    """What the figures of a pass are figures of: a paragraph after an empty line."""
+    said = [
+        "Jobs run one after the other in one process; what Airflow adds between them and the report of the day are not "
+        "in it (`make demo` shows the chain with both)."
+    ]
+    if days := [day["end"][:10] for day in one.get("incremental_days", ()) if "end" in day]:
+        said.append(f"The first load takes all that came before the incremental days, which end on {', '.join(days)}.")
+    if rows := one.get("bronze_rows"):
+        promotions = rows.get("promotions", 0)
+        said.append(f"Bronze -> silver: {sum(rows.values()):,} rows over the whole job, {promotions:,} of promotions.")
+    return ["", " ".join(said)]
 
 
 def write_readme(results: dict[str, Any], readme: Path = ROOT / "README.md") -> None:

@@ -4,7 +4,6 @@ Every step is idempotent: run again, it finds everything in place and only shows
 """
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -29,46 +28,12 @@ from jobs.recommendations import (
 )
 from jobs.release_store import ReleaseError
 from jobs.settings import Settings, settings
+from jobs.stack.memory import PeakMemory
 
 console = Console()
 
-_SAMPLE_SECONDS = 5.0
-"""Between two looks at memory: reading every process's smaps costs a tenth of a second."""
-
-
 _FROM_MEMORY = ("static", "stale")
 """Sources of lists that the API keeps for a time without Redis: shown here, they would hide that it has no release."""
-
-
-@dataclass
-class PeakMemory:
-    """Largest sum of the stack's PSS (proportional set size) while the block runs, in GiB, sampled in a thread."""
-
-    config: Settings
-    gib: float = 0.0
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def sample(self) -> float:
-        """The sum now."""
-        from jobs.stack import status
-
-        return round(float(status(self.config)["pss_mib"]) / 1024, 2)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(_SAMPLE_SECONDS):
-            try:
-                self.gib = max(self.gib, self.sample())
-            except (OSError, RuntimeError):  # a process ended while it was read
-                continue
-
-    def __enter__(self) -> "PeakMemory":
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 @dataclass
@@ -228,11 +193,12 @@ def run_demo(weeks: int, said: dict[str, Any] | None = None) -> int:
         watch.step("Start the stack", _over_restarts(up))
         settings.cache_clear()  # the first start generates the secrets
         config = settings()
-        watch.step("Load the shop's database", _over_restarts(lambda: shop.load_shop(config, weeks)))
-        watch.step("Write the daily dumps", _over_restarts(lambda: shop.write_dumps(config, weeks)))
-        watch.step("Send the events of weeks 47-48", _over_restarts(lambda: shop.send_events(config, weeks)))
-        idle = PeakMemory(config).sample()
-        with PeakMemory(config) as peak:
+        peak = PeakMemory(config.home)
+        idle = peak.sample()
+        with peak:
+            watch.step("Load the shop's database", _over_restarts(lambda: shop.load_shop(config, weeks)))
+            watch.step("Write the daily dumps", _over_restarts(lambda: shop.write_dumps(config, weeks)))
+            watch.step("Send the events of weeks 47-48", _over_restarts(lambda: shop.send_events(config, weeks)))
             steps = watch.step("Run the chain in Airflow", _over_restarts(lambda: run_chain(config)))
         lists = watch.step("Ask the API for lists", lambda: ask_for_lists(config))
     except endings as problem:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +57,10 @@ def counts_then_recency(log: InteractionLog, as_of: float) -> InteractionMatrix:
     return InteractionMatrix.of(summed.users, summed.items, weights)
 
 
-def with_recent_ties(counts: NDArray[np.floating], recency: NDArray[np.floating]) -> NDArray[np.floating]:
+def with_recent_ties(counts: NDArray[Any], recency: NDArray[Any]) -> NDArray[Any]:
     """Counts (1 or more) among which equal ones are told apart by recency, from 0 to 1 for what was bought last."""
-    return counts + np.minimum(_TIE * counts, _LARGEST_TIE) * recency
+    told: NDArray[Any] = counts + np.minimum(_TIE * counts, _LARGEST_TIE) * recency
+    return told
 
 
 def decayed(log: InteractionLog, as_of: float) -> InteractionMatrix:

@@ -25,6 +25,8 @@ class Accounts:
     """Row accounting of one table and run: read = accepted + rejected; accepted = inserted + updated + duplicates."""
 
     read: int = 0
+    purchases: int = 0
+    """Of those read: rows of silver.order_items, which events take in as well; all others are rows of bronze."""
     accepted: int = 0
     keys: int = 0
     rejected: dict[str, int] = field(default_factory=dict)

@@ -70,6 +70,7 @@ class TableReport:
 
     status: str = "done"
     read: int = 0
+    purchases: int = 0
     inserted: int = 0
     updated: int = 0
     restated: int = 0
@@ -169,6 +170,7 @@ class Refinement:
             record_inputs(self.spark, self.lake, window, inputs)
         return TableReport(
             read=accounts.read,
+            purchases=accounts.purchases,
             inserted=written.inserted,
             updated=max(0, written.updated - staged.restated),
             restated=staged.restated,
@@ -281,6 +283,7 @@ class Refinement:
         counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
         purchases = counted["n"] - accounts.accepted - restated_rows
         accounts.read += purchases
+        accounts.purchases += purchases
         accounts.accepted += purchases
         accounts.keys = counted["keys"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jobs.bench import _child_environment
+from jobs.bench import _child_environment, _derived
 from jobs.bench_table import medians, table_markdown, write_readme
 from jobs.settings import Settings
 
@@ -11,7 +11,8 @@ def _pass(first_load: float, *days: float) -> dict[str, Any]:
     return {
         "first_load_seconds": first_load,
         "incremental_day_seconds": sorted(days)[len(days) // 2],
-        "machine": {"cores": 2, "load": [0.4, 0, 0]},
+        "machine": {"cores": 2, "load": [0.4, 0, 0], "loop_seconds": 1.9},
+        "bronze_rows": {"promotions": 900, "order_items": 100},
         "first_load": {"silver.refine": {"seconds": 40.0}, "train.fit_models": {"seconds": 60.0}},
         "incremental_days": [{"seconds": day, "jobs": {"silver.refine": {"seconds": day / 5}}} for day in days],
     }
@@ -27,6 +28,16 @@ def test_the_table_shows_targets_and_measurements() -> None:
     assert "| silver.refine | 40.0 | 9.0 |" in text
     assert "| train.fit_models | 60.0 | - |" in text
     assert "Medians of 1 pass; the incremental days in their order: 45.0, 50.0, 40.0 s. 2 cores" in text
+    assert "counts to 20 million in Python in 1.9 s" in text
+    assert "1,000 rows over the whole job, 900 of promotions" in text
+
+
+def test_rows_of_bronze_are_counted_without_the_purchases_that_events_take_from_silver() -> None:
+    tables = {"order_items": {"read": 300, "purchases": 0}, "events": {"read": 320, "purchases": 300}}
+    report = {"seconds": 2.0, "rows_read": 620, "tables": tables}
+    found = _derived({"silver.refine": {"seconds": 2.5, "report": report}})
+    assert found["bronze_to_silver_rows_per_second"] == 160
+    assert found["bronze_rows"] == {"order_items": 300, "events": 20}
 
 
 def test_several_passes_count_by_their_median_and_one_slow_pass_does_not_move_it() -> None:
