@@ -80,9 +80,9 @@ def _opening(report: Mapping[str, Any]) -> str:
 def _e1(report: Mapping[str, Any]) -> str:
     users = report["e1"]["users"]
     told = (
-        "**E1**: everything before the end of week 48 is known, the four weeks after it are to be found; items bought "
-        f"by at least ten households, business rules off, {users['all']:,} users with truth ({users['new']:,} for new "
-        "items). Users without a history get the popular list from every model."
+        "**E1**: everything before the end of week 48 is known, the four weeks after it are to be found; items of the "
+        f"catalog bought by at least ten households, business rules off, {users['all']:,} users with truth "
+        f"({users['new']:,} for new items). Users without a history get the popular list from every model."
     )
     return "\n\n".join([told, _table(report["e1"], 20), _rules(report)])
 

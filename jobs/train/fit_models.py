@@ -4,17 +4,15 @@ Reads the gold features of the past cuts and gold.training_set; the newest cut v
 run (parameters, metrics beside all baselines, native artefacts, input versions, commit) and a model version.
 """
 
-import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from jobs.catalog import GOLD
@@ -26,12 +24,12 @@ from jobs.recipes import ChosenRecipe, chosen_recipe
 from jobs.registry import promote_passed
 from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.session import connect
-from jobs.settings import code_commit
 from jobs.tracking import Challenger, RegisteredModel, passed_tags, register
 from jobs.train.evidence import gather, red_gates
-from jobs.train.gate import HYBRID, Evidence, Refusal, not_judged, refusals
+from jobs.train.gate import Evidence, Refusal, not_judged, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
 from jobs.train.reigning import Reigning, find_reigning
+from jobs.train.version_page import version_description, version_metrics, version_tags
 from models.als import ALSRecommender
 from models.generators import Generators
 from models.labelled_snapshot import LabelledSnapshot
@@ -48,29 +46,8 @@ class TrainingError(RefusedError):
     """What was asked for cannot be trained."""
 
 
-def _metrics(
-    judged: Judged, baselines: Mapping[str, Judged], segments: Mapping[str, NDArray[np.bool_]]
-) -> dict[str, float]:
-    rows = {"validation": judged}
-    for baseline, one in baselines.items():
-        rows[baseline if baseline == HYBRID else f"baseline_{baseline}"] = one  # the hybrid is ours
-    found: dict[str, float] = {}
-    for prefix, one in rows.items():
-        found |= {f"{prefix}_{name}": value for name, value in one.means().items()}
-        for segment, mask in segments.items():  # the report of the day shows them
-            of = {surface: per_user.ndcg[mask] for surface, per_user in one.per_user.items()}
-            found |= {f"{prefix}_{name}_ndcg_at_20_of_{segment}": _mean(values) for name, values in of.items()}
-    found |= {f"source_share_{name}": share for name, share in judged.source_shares.items()}
-    found |= {f"coverage_{surface}": value for surface, value in judged.coverage.items()}
-    found |= {f"popularity_share_{surface}": value for surface, value in judged.popularity_share.items()}
-    found["cpu_ms_per_user"] = judged.cpu_ms_per_user
-    return {name: value for name, value in found.items() if math.isfinite(value)}  # MLflow refuses NaN
-
-
-def _mean(values: NDArray[np.floating]) -> float:
-    """Over the users with truth; NaN without any."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+class InputsMovedError(RuntimeError):
+    """Gold was written while a training read it; another attempt reads one state of it."""
 
 
 def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime) -> bool:
@@ -104,6 +81,8 @@ class _Training:
     cuts: list[datetime]
     chosen: ChosenRecipe
     standing: Reigning
+    inputs: dict[str, int | None]
+    """Version of each table of gold before anything was read."""
     als: Callable[..., ALSRecommender]
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -150,7 +129,15 @@ class _Training:
                 training_rows=sum(one.truth.nnz for one in training) / len(training),
                 earlier_rows=tuple(map(float, passed_tags(context.domain, context.config, "training_rows"))),
             )
+        self._check_inputs()
         return evidence, generators.item_arrays()
+
+    def _check_inputs(self) -> None:
+        """Refuse to call a mixture of two states of gold the versions of one of them."""
+        now = _versions(self.context.lake)
+        moved = [f"{name} from version {old} to {now[name]}" for name, old in self.inputs.items() if now[name] != old]
+        if moved:
+            raise InputsMovedError(f"gold was written while this training read it ({', '.join(moved)}): run it again")
 
     def register(
         self,
@@ -162,15 +149,15 @@ class _Training:
     ) -> str:
         """Keep the challenger in MLflow with what it was made of; returns its version."""
         known = {"as_of": self.as_of.isoformat(), "recipe": self.chosen.recipe.as_dict()}
-        tags = _tags(self.context.lake, refused, unjudged, self.as_of) | self.chosen.tags()
+        tags = version_tags(self.inputs, refused, unjudged, self.as_of) | self.chosen.tags()
         with tempfile.TemporaryDirectory() as folder:
             save_rankers(rankers, Path(folder), facts=known)
             challenger = Challenger(
                 folder=Path(folder),
                 facts=known | {"validation_cut": self.validation_cut.isoformat()},
-                metrics=_metrics(evidence.challenger, evidence.baselines, evidence.segments),
+                metrics=version_metrics(evidence.challenger, evidence.baselines, evidence.segments),
                 tags=tags | {"training_rows": f"{evidence.training_rows:.0f}"},
-                description=_described(evidence, refused, unjudged, self.as_of, self.standing.rival),
+                description=version_description(evidence, refused, unjudged, self.as_of, self.standing.rival),
                 importance={surface: ranker.importance() for surface, ranker in rankers.items()},
                 factors=factors,
             )
@@ -203,6 +190,7 @@ def _due_training(context: JobContext) -> _Training:
     Raises:
         NothingToDo, TrainingError: as `main` says.
     """
+    inputs = _versions(context.lake)
     as_of = _moment_of_features(context)
     standing = find_reigning(context)
     rival = standing.rival
@@ -217,7 +205,8 @@ def _due_training(context: JobContext) -> _Training:
             "history (make demo WEEKS=12)"
         )
     als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
-    return _Training(context, as_of, cuts, chosen_recipe(context.config, context.domain), standing, als)
+    recipe = chosen_recipe(context.config, context.domain)
+    return _Training(context, as_of, cuts, recipe, standing, inputs, als)
 
 
 def _moment_of_features(context: JobContext) -> datetime:
@@ -234,42 +223,8 @@ def _moment_of_features(context: JobContext) -> datetime:
     return as_of
 
 
-def _tags(lake: Lake, refused: list[Refusal], unjudged: list[str], as_of: datetime) -> dict[str, str]:
-    versions = {f"delta.{name}": str(lake.version(spec)) for name, spec in GOLD.items() if name != "gold.topk"}
-    verdict = "; ".join(map(str, refused)) or "passed"
-    rules = {f"gate.{one.rule}": one.figures[:4900] for one in refused}
-    rules |= {"gate_not_judged": "; ".join(unjudged)[:4900]} if unjudged else {}
-    return {"gate": verdict[:4900], "as_of": as_of.isoformat(), "git_commit": code_commit(), **rules, **versions}
-
-
-def _described(
-    evidence: Evidence,
-    refused: list[Refusal],
-    unjudged: list[str],
-    as_of: datetime,
-    reigning: RegisteredModel | None,
-) -> str:
-    """The version's page in MLflow: what the gate said, and the figures it said it on."""
-    rows = {"this version": evidence.challenger, **evidence.baselines}
-    if evidence.champion is not None and reigning is not None:
-        rows = {
-            "this version": evidence.challenger,
-            f"champion (version {reigning.version})": evidence.champion,
-            **rows,
-        }
-    verdict = "passed the gate: it became champion" if not refused else "refused by the gate"
-    lines = [
-        f"Trained as of {as_of:%Y-%m-%d}: **{verdict}**.",
-        *(f"* {one}" for one in [*refused, *unjudged]),
-        "",
-        "| validation cut | home ndcg@20 | discover ndcg@20 |",
-        "|---|---|---|",
-    ]
-    for name, one in rows.items():
-        means = one.means()
-        figures = " | ".join(f"{means[f'{surface}_ndcg_at_20']:.4f}" for surface in ("home", "discover"))
-        lines.append(f"| {name.replace('_', ' ')} | {figures} |")
-    return "\n".join(lines)
+def _versions(lake: Lake) -> dict[str, int | None]:
+    return {name: lake.version(spec) for name, spec in GOLD.items() if name != "gold.topk"}
 
 
 def _report(

@@ -28,7 +28,7 @@ from jobs.evaluate.rows import OURS
 from jobs.run import NothingToDo
 from jobs.snapshots import parts_folder
 from jobs.tracking import client, model_name
-from jobs.train.fit_models import _metrics
+from jobs.train.version_page import version_metrics
 from models.base import PAD
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
 from models.labelled_snapshot import LabelledSnapshot
@@ -48,7 +48,7 @@ def test_what_training_logs_is_what_the_report_reads(snapshots: list[LabelledSna
     masks = segments(snapshots[-1].histories)
     values = np.linspace(0, 1, users)
     judged = Judged({surface: PerUser(values, values, values) for surface in (HOME, DISCOVER)})
-    logged = _metrics(judged, {"personal_frequency_filled": judged, "hybrid": judged}, masks)
+    logged = version_metrics(judged, {"personal_frequency_filled": judged, "hybrid": judged}, masks)
     told = validation_of(logged, {"gate": "passed"}, {"validation_cut": "2017-10-30"})
     assert told is not None
     assert set(told["rows"]) == {OURS, "personal_frequency_filled", "hybrid"}
