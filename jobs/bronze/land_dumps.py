@@ -94,15 +94,19 @@ def read_ledger(lake: Lake) -> Ledger:
     return ledger
 
 
+def untaken_objects(lake: Lake, store: ObjectStore) -> list[StoredObject]:
+    """Objects under the domain's dumps that the ledger does not hold as they are: new, or put there again."""
+    ledger = read_ledger(lake)
+    return [entry for entry in store.list(f"dumps/{lake.domain}/") if not ledger.has_object(entry)]
+
+
 def new_objects(ctx: JobContext, store: ObjectStore) -> list[StoredObject]:
-    """Objects under the domain's dumps that the ledger does not hold, limited to the run's business days."""
-    ledger = read_ledger(ctx.lake)
+    """What there is to take, limited to the run's business days."""
     calendar = domain_spec(ctx.domain).calendar
-    listed = store.list(f"dumps/{ctx.domain}/")
     return [
         entry
-        for entry in listed
-        if not ledger.has_object(entry) and (not (ctx.start or ctx.end) or _in_window(ctx, calendar, entry.key))
+        for entry in untaken_objects(ctx.lake, store)
+        if not (ctx.start or ctx.end) or _in_window(ctx, calendar, entry.key)
     ]
 
 

@@ -76,7 +76,7 @@ def unique_by_key(frame: DataFrame, spec: TableSpec, *, rows: int | None = None)
 def files_landed(spark: SparkSession, lake: Lake) -> list[Check]:
     """Rows that the ledger says have landed are the rows that bronze has, per entity; refused files are a warning."""
     if lake.version(BRONZE_FILES) is None:
-        return [Check("landed.files", False, "a ledger of files", "no bronze.files table", "land dumps first")]
+        return [Check("landed.ledger", False, "a ledger of files", "no bronze.files table", "land dumps first")]
     ledger = lake.read(spark, BRONZE_FILES).where("status = 'landed'")
     landed = {row["entity"]: row["n"] for row in ledger.groupBy("entity").agg(F.sum("row_count").alias("n")).collect()}
     waiting = Counter(one.entity for one in refused_dumps(lake) if one.is_open)

@@ -32,6 +32,7 @@ from jobs.verify.checks import (
     unique_by_key,
     waiting_rows,
 )
+from jobs.verify.objects import objects_taken
 from jobs.verify.rebuild import JOINED, ORDER, Rebuilt, rebuild, scratch_lake
 from jobs.verify.release import release_checks
 
@@ -59,6 +60,7 @@ def _run_checks(domain: str, config: Settings, progress: Callable[[str], None]) 
     spark.conf.set("spark.sql.files.maxPartitionBytes", "16m")
     lake = Lake.of(domain, config)
     parts: dict[str, tuple[str, Callable[[], list[Check]]]] = {
+        "landed.files": ("the dump files in object storage", lambda: [storage_check(lake, config)]),
         "landed": ("what has landed", lambda: files_landed(spark, lake)),
         "kafka": ("the offsets of Kafka", lambda: kafka_checks(spark, lake, config)),
         "silver": ("silver, built again from bronze beside it", lambda: silver_checks(spark, lake)),
@@ -78,6 +80,13 @@ def guarded(name: str, make: Callable[[], list[Check]]) -> list[Check]:
         return make()
     except Exception as error:  # whatever it is, the other checks still have to run
         return [Check(name, False, "a check that can be made", type(error).__name__, str(error)[:500])]
+
+
+def storage_check(lake: Lake, config: Settings) -> Check:
+    """Object storage beside the ledger of what was taken from it."""
+    from jobs.objectstore import open_store
+
+    return objects_taken(lake, open_store(config))
 
 
 def kafka_checks(spark: SparkSession, lake: Lake, config: Settings) -> list[Check]:
