@@ -156,7 +156,7 @@ def sql(
 
 @app.command()
 def verify(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
-    """Check the invariants: nothing lost, silver unique, silver rebuildable, one release id. Exit 1 when one fails."""
+    """Check the invariants: nothing lost, silver unique and rebuildable, one release, served. Exit 1 when one fails."""
     from dataclasses import asdict
 
     from jobs.verify import run_checks

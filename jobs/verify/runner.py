@@ -65,7 +65,7 @@ def _run_checks(domain: str, config: Settings, progress: Callable[[str], None]) 
         "kafka": ("the offsets of Kafka", lambda: kafka_checks(spark, lake, config)),
         "silver": ("silver, built again from bronze beside it", lambda: silver_checks(spark, lake)),
         "quarantine": ("the quarantine", lambda: [quarantine_countable(spark, lake, config)]),
-        "release": ("the release, read back from Redis", lambda: release_checks(domain, config)),
+        "release": ("the release, read back from Redis and asked of the API", lambda: release_checks(domain, config)),
     }
     checks = []
     for number, (name, (what, make)) in enumerate(parts.items(), start=1):
