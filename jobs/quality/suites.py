@@ -43,13 +43,11 @@ _REJECTED = (
     _figure("rejected_share", None, 0.20, why="a fifth of the rows refused is a broken producer, not dirty data"),
     _figure("rejected_share", None, 0.01, "warning", "more than one row in a hundred refused: look at the reasons"),
     _figure("bad_id_share", None, 0.05, why="rows without a usable id cannot be joined to anything"),
-    _figure("duplicate_keys", None, 0, why="a batch that is committed holds each key once"),
 )
 _REJECTED_EVENTS = (
     # A topic cannot be landed again, and refused records never reach silver: an alarm, not a wall.
     _figure("rejected_share", None, 0.01, "warning", "more than one record in a hundred refused: look at the reasons"),
     _figure("bad_id_share", None, 0.05, "warning", "records without a usable id cannot be joined to anything"),
-    _figure("duplicate_keys", None, 0, why="a batch that is committed holds each key once"),
 )
 _PRICES = (
     _figure("price_ratio", 0.1, 10, why="the median price moved tenfold: a unit error or a bot, not a sale"),

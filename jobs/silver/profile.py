@@ -94,7 +94,6 @@ def shares(accounts: Accounts, corrected: Accounts | None = None) -> Profile:
     return {
         "rejected_share": refused / judged if enough else None,
         "bad_id_share": bad_ids / judged if enough else None,
-        "duplicate_keys": 0.0,  # set by refine after de-duplication
     }
 
 

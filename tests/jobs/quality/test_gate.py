@@ -11,7 +11,7 @@ from jobs.quality.suites import SUITES, profile_columns, row_columns
 from jobs.settings import Settings
 
 GOOD = {
-    "rejected_share": 0.001, "bad_id_share": 0.0, "duplicate_keys": 0.0, "price_ratio": 1.01, "top_user_share": 0.01,
+    "rejected_share": 0.001, "bad_id_share": 0.0, "price_ratio": 1.01, "top_user_share": 0.01,
     "not_in_catalog_share": 0.003, "rows_per_day_ratio": 1.1, "empty_days": 0.0, "known_category_share": 1.0,
     "min_week": 1.0, "max_week": 48.0,
 }  # fmt: skip
@@ -46,7 +46,7 @@ def test_good_figures_pass_and_no_socket_is_opened(gate, table, monkeypatch):
         ("orders", "rejected_share", 0.3),
         ("order_items", "bad_id_share", 0.3),
         ("order_items", "not_in_catalog_share", 0.5),
-        ("users", "duplicate_keys", 1.0),
+        ("users", "rejected_share", 0.3),
         ("promotions", "min_week", 0.0),
     ],
 )

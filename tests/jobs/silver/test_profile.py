@@ -47,6 +47,12 @@ def test_rows_are_accounted_for(spark):
     assert shares(many)["bad_id_share"] == 0.1
 
 
+def test_every_share_that_is_judged_moves_with_the_rows():
+    good = shares(Accounts(read=1000, accepted=1000, keys=1000))
+    bad = shares(Accounts(read=1000, accepted=400, keys=300, rejected={"bad_id": 600}))
+    assert {name for name in good if good[name] == bad[name]} == set()  # of a constant no expectation can fail
+
+
 def test_promotions_are_counted_in_one_pass(spark):
     rows = [("1", "2", 3, "0", "A", None), ("1", "2", 3, "0", "A", None), ("1", "2", 4, "6", "A", None),
             ("x", "2", 9, "0", "A", "bad_id")]  # fmt: skip
