@@ -84,8 +84,9 @@ class Edge:
             await (_refusal(head, length, request_id) or self._app)(scope, receive, send_with_headers)
         except Exception as problem:
             self._log.error("unhandled", error=type(problem).__name__, request_id=request_id, exc_info=problem)
-            if status:  # the answer has begun: all that is left is to break the connection
-                raise
+            if status:  # the answer has begun: all that is left is to break the connection, which the server does
+                # It logs what it catches, with the message: this one has none of the exception's
+                raise ConnectionAbortedError(f"{type(problem).__name__} within an answer, logged above") from None
             await ProblemResponse(500, "the API failed to answer; the log has the request id", request_id=request_id)(
                 scope, receive, send_with_headers
             )

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import sys
+import traceback
 from collections.abc import MutableMapping
 from typing import Any, BinaryIO
 
@@ -21,6 +22,27 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     return event
 
 
+def _without_message(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception is its types and frames: what it says may hold a user id (a Redis key does) or a secret."""
+    problem = event.pop("exc_info", None)
+    if isinstance(problem, BaseException):
+        event["exception"] = _described(problem)
+    return event
+
+
+def _described(problem: BaseException) -> list[dict[str, Any]]:
+    """The exception, then those that it came of."""
+    told: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    current: BaseException | None = problem
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        frames = [f"{one.filename}:{one.lineno} {one.name}" for one in traceback.extract_tb(current.__traceback__)]
+        told.append({"type": type(current).__name__, "frames": frames})
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return told
+
+
 def build_log(stream: BinaryIO | None = None) -> Any:
     """A logger that writes one JSON object a line; no global configuration is touched."""
     return structlog.wrap_logger(
@@ -29,6 +51,7 @@ def build_log(stream: BinaryIO | None = None) -> Any:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _redact,
+            _without_message,
             structlog.processors.JSONRenderer(serializer=orjson.dumps),
         ],
         wrapper_class=structlog.BoundLogger,
