@@ -8,6 +8,7 @@ configuration, and the same line starts a service by hand; programs do not start
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
@@ -44,9 +45,10 @@ class _BoundedTransport(Transport):
 
 def client(config: Settings) -> Any:
     """XML-RPC proxy of the supervisor's own interface."""
-    password = secret(config, "supervisor_password")
-    url = f"http://sluice:{password}@{config.host}:{config.port_supervisor}/RPC2"
-    return ServerProxy(url, transport=_BoundedTransport()).supervisor
+    # The password as a header, not in the address: errors of the client (ProtocolError) and its repr show the address
+    login = b64encode(f"sluice:{secret(config, 'supervisor_password')}".encode()).decode()
+    transport = _BoundedTransport(headers=[("Authorization", f"Basic {login}")])
+    return ServerProxy(f"http://{config.host}:{config.port_supervisor}/RPC2", transport=transport).supervisor
 
 
 def is_alive(config: Settings) -> bool:
