@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
+from features.domains import domain
 from jobs.settings import Settings
 
 
@@ -98,18 +99,22 @@ def _list(body: dict[str, Any]) -> ListAnswer:
 
 
 def favourites(config: Settings, user_ids: list[str], *, k: int = 10) -> dict[str, list[str]]:
-    """Titles that each user bought most often according to the shop's database, most frequent first."""
+    """Titles that each user bought most often according to the shop's database, most frequent first.
+
+    Without the departments that lists never show: a favourite among them would look like one that we missed.
+    """
     import psycopg
 
     query = """
         SELECT title FROM order_items JOIN orders USING (order_id) JOIN products USING (product_id)
-        WHERE user_id = %s AND department NOT IN ('FUEL', 'MISCELLANEOUS', 'COUPON')
+        WHERE user_id = %s AND department <> ALL(%s)
         GROUP BY title ORDER BY count(*) DESC, title LIMIT %s
     """
+    hidden = sorted(domain(config.domain).rules.hidden_departments)
     found: dict[str, list[str]] = {}
     with psycopg.connect(config.postgres_dsn("shop")) as connection:
         for user_id in user_ids:
-            rows = connection.execute(query, (user_id, k)).fetchall()
+            rows = connection.execute(query, (user_id, hidden, k)).fetchall()
             found[user_id] = [str(row[0]) for row in rows]
     return found
 

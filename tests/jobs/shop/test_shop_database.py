@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from features.domains import domain
 from jobs.catalog import DUMP_COLUMNS
+from jobs.recommendations import favourites
 from jobs.settings import Settings
 from jobs.shop import load, source
 from jobs.shop.database import Migration, ShopDatabaseError, connect, migrate, migrations
@@ -243,3 +246,14 @@ def test_what_is_not_there_is_said_with_its_cure(shop: Settings, folder_store: A
     nowhere = shop.model_copy(update={"port_postgres": 1})
     with pytest.raises(ShopDatabaseError, match=r"does not answer at 127\.0\.0\.1:1: start it with `make up`"):
         connect(nowhere)
+
+
+def test_favourites_leave_out_the_departments_that_the_domain_hides(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_shop(shop, 48, quiet)
+    title = "Bread: Italian/French, Private Label, 22 oz"
+    assert favourites(shop, ["7", "900"]) == {"7": [title], "900": [title]}
+    rules = replace(domain("retail").rules, hidden_departments=frozenset({"PASTRY"}))
+    monkeypatch.setattr("jobs.recommendations.domain", lambda _: replace(domain("retail"), rules=rules))
+    assert favourites(shop, ["7", "900"]) == {"7": [], "900": []}
