@@ -27,9 +27,6 @@ FLAGS = "flags"  # why a kept row is unusual (array of short names)
 
 # Order items -------------------------------------------------------------------
 SALES_VALUE = "sales_value"
-RETAIL_DISC = "retail_disc"
-COUPON_DISC = "coupon_disc"
-COUPON_MATCH_DISC = "coupon_match_disc"
 
 # Catalog of items ---------------------------------------------------------------
 TITLE = "title"

@@ -6,12 +6,9 @@ Callers take an `ObjectStore`, so tests can hand them a folder.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from jobs.settings import Settings
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 PARALLEL_REQUESTS = 8
 """Requests in flight at once: small objects are all latency."""
@@ -30,7 +27,6 @@ class StoredObject:
     key: str
     size_bytes: int
     etag: str
-    modified_at: "datetime | None" = None
 
 
 class ObjectStore(Protocol):
@@ -88,8 +84,8 @@ class S3Store:
                 etag = entry.get("ETag", "").strip('"')
                 if not etag and _UNFINISHED.search(entry["Key"]):
                     continue
-                changed = entry.get("LastModified")
-                yield StoredObject(entry["Key"], int(entry["Size"]), etag or f"changed {changed}", changed)
+                tag = etag or f"changed {entry.get('LastModified')}"
+                yield StoredObject(entry["Key"], int(entry["Size"]), tag)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}

@@ -78,29 +78,6 @@ class InteractionMatrix:
     sampled_from: Everybody | None = None
 
     @classmethod
-    def from_triples(
-        cls, users: Sequence[str] | NDArray[Any], items: Sequence[str] | NDArray[Any], weights: NDArray[Any]
-    ) -> Self:
-        """Sum duplicate pairs; pairs of weight 0 are dropped but their ids stay known.
-
-        Raises:
-            InteractionError: on no rows, unequal lengths, NaN, infinite or negative weights.
-        """
-        if not len(users) == len(items) == len(weights):
-            raise InteractionError(
-                f"users, items and weights must be equally long, got {len(users)}, {len(items)}, {len(weights)}"
-            )
-        if len(users) == 0:
-            raise InteractionError("interactions are empty: there is nothing to fit on; check the window that was read")
-        values = np.asarray(weights, dtype=np.float64)
-        check_weights(values)
-        user_map, item_map = IdMap(users), IdMap(items)
-        matrix = sp.coo_matrix(
-            (values, (user_map.positions(users), item_map.positions(items))), shape=(len(user_map), len(item_map))
-        ).tocsr()
-        return cls.of(user_map, item_map, matrix)
-
-    @classmethod
     def of(cls, users: IdMap, items: IdMap, weights: sp.spmatrix, *, sampled_from: Everybody | None = None) -> Self:
         """Wrap a sparse matrix in the canonical form that the class promises."""
         matrix = sp.csr_matrix(weights, dtype=np.float32)

@@ -100,23 +100,14 @@ class VectorIndex(ABC):
             exhaustive = exhaustive or len(rows) < wanted
             wanted *= 4
 
-    def all_neighbours(self, *, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[IntArray, FloatArray]:
-        """Neighbours of every row: arrays of shape (n, k), filled up with row -1 and score 0.
-
-        Scores are rounded to 4 digits and equal ones ordered by row, so that the lists do not depend on how many
-        threads summed them.
-        """
-        blocks = list(self.neighbour_blocks(k=k, allowed=allowed))
-        items, scores = zip(*blocks, strict=True) if blocks else ((), ())
-        return (
-            np.concatenate(items) if items else np.empty((0, k), np.int64),
-            np.concatenate(scores) if scores else np.empty((0, k), np.float32),
-        )
-
     def neighbour_blocks(
         self, *, k: int, allowed: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[IntArray, FloatArray]]:
-        """`all_neighbours`, a block of rows after the other: all of them need not be held at once."""
+        """Neighbours of every row, a block of rows after the other: all of them need not be held at once.
+
+        A block is two arrays of shape (rows, k), filled up with row -1 and score 0. Scores are rounded to 4 digits and
+        equal ones ordered by row, so that the lists do not depend on how many threads summed them.
+        """
         for start in range(0, len(self), _SEARCH_ROWS):
             items, scores = _unfilled(min(_SEARCH_ROWS, len(self) - start), k)
             for place in range(len(items)):

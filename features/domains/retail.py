@@ -16,7 +16,6 @@ from features.domains.spec import (
 
 RETAIL = Domain(
     name="retail",
-    item_type="product",
     calendar=Calendar(time_zone="America/New_York", first_monday=datetime(2016, 12, 26)),  # noqa: DTZ001 (local on purpose)
     # The one place for event weights: ALS confidence, labels, trending and metrics all read it.
     signals={

@@ -22,6 +22,10 @@ SURFACES = (HOME, DISCOVER, BUY_AGAIN)
 of them; scoring makes them all."""
 
 
+EVENT_TYPES = frozenset({"view", "click", "add_to_cart", "purchase", "impression"})
+"""What an event can be in every domain: the contract of events (`features/event_schema`) lets in no others."""
+
+
 @dataclass(frozen=True)
 class Signal:
     """What one event type says of a user's interest: its weight and how fast it fades."""
@@ -121,7 +125,6 @@ class Domain:
     """Everything that differs between one domain and the next."""
 
     name: str
-    item_type: str
     calendar: Calendar
     signals: dict[str, Signal]
     rules: ListRules
@@ -129,12 +132,8 @@ class Domain:
     quantity_not_count: frozenset[str] = frozenset()
     min_item_users: int = 10  # an item must have been bought by this many users to be recommended
     future_tolerance: timedelta = timedelta(minutes=5)
-    retention_days: int = 730
     surfaces: tuple[str, ...] = (HOME,)
     mailing: MailingRules = field(default_factory=MailingRules)
-    event_types: frozenset[str] = field(
-        default_factory=lambda: frozenset({"view", "click", "add_to_cart", "purchase", "impression"})
-    )
 
     def __post_init__(self) -> None:
         if unknown := set(self.surfaces) - set(SURFACES):

@@ -8,6 +8,8 @@ A profile figure is null where it says nothing (too few rows, nothing to compare
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from features.domains.spec import EVENT_TYPES
+
 Severity = Literal["blocking", "warning"]
 
 
@@ -103,11 +105,7 @@ SUITES: dict[str, tuple[Expected, ...]] = {
         _not_null("user_id"),
         _not_null("item_id"),
         _not_null("event_time"),
-        Expected(
-            "expect_column_values_to_be_in_set",
-            "event_type",
-            {"value_set": ["view", "click", "add_to_cart", "purchase", "impression"]},
-        ),
+        Expected("expect_column_values_to_be_in_set", "event_type", {"value_set": sorted(EVENT_TYPES)}),
         _ONE_USER,
         _figure("not_in_catalog_share", None, 0.02, "warning", "more unknown items than history has (0.3 %)"),
         *_PRICES,

@@ -31,10 +31,6 @@ class Accounts:
     keys: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def future(self) -> int:
-        return self.rejected.get("future_event", 0)
-
 
 def count_rows(marked: DataFrame, key: tuple[str, ...]) -> Accounts:
     """Rows by reason, and distinct keys of the accepted ones, in one query.

@@ -1,6 +1,5 @@
 """The two HTTP services of our own: Data Docs (static pages) and the serving API."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -39,8 +38,3 @@ def prepare_api(config: Settings) -> Launch:
     }
     # `python -m serving`, not bare uvicorn: it drains within 8 s of SIGTERM and writes no log line with a user id.
     return Launch([sys.executable, "-m", "serving"], environment)
-
-
-def api_exists() -> bool:
-    """Whether this checkout holds a serving application."""
-    return importlib.util.find_spec("serving.app") is not None

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from models.base import ArtefactError, ModelError
 from models.content import ContentRecommender, Word2VecRecommender
-from models.interaction_matrix import IdMap, InteractionMatrix
+from models.interaction_matrix import IdMap, InteractionLog, InteractionMatrix
 from models.item_vectors import TfidfEncoder, basket_vectors, item_texts
 from models.sentence_encoder import MANIFEST, TokenVectorEncoder, load_encoder, seal
 
@@ -21,7 +21,7 @@ TEXTS = {
 
 def shop() -> InteractionMatrix:
     users, items = ["ann", "bob", "bob", "cyd"], ["milk", "nail", "milk", "mystery"]
-    known = InteractionMatrix.from_triples(users, items, np.array([3.0, 5.0, 1.0, 1.0]))
+    known = InteractionLog.from_columns(users, items, np.zeros(4), np.array([3.0, 5.0, 1.0, 1.0])).matrix()
     items_map = IdMap(TEXTS)
     weights = sp.csr_matrix((3, len(items_map)), dtype=np.float32).tolil()
     rows, columns = known.weights.nonzero()
@@ -89,8 +89,7 @@ def test_baskets_are_matched_to_the_catalogue_by_id() -> None:
     baskets = InteractionMatrix.of(
         IdMap("0123"), names, sp.csr_matrix((np.ones(8, np.float32), (rows, columns)), shape=(4, 4))
     )
-    bought = InteractionMatrix.from_triples(["u", "v", "v"], ["towel", "beer", "zebra"], np.ones(3))
-    catalogue = InteractionMatrix.of(bought.users, IdMap([*names.ids, "zebra"]), sp.csr_matrix(
+    catalogue = InteractionMatrix.of(IdMap("uv"), IdMap([*names.ids, "zebra"]), sp.csr_matrix(
         ([1.0, 1.0, 1.0], ([0, 1, 1], [3, 0, 4])), shape=(2, 5)))  # fmt: skip
     lists = Word2VecRecommender(baskets).fit(catalogue).recommend(["u", "v"], k=1, filter_seen=True)
     assert [catalogue.items.ids[row[0]] for row in lists.items] == ["soap", "crisps"]

@@ -5,27 +5,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.interaction_matrix import IdMap, InteractionError, InteractionLog, InteractionMatrix
+from models.interaction_matrix import IdMap, InteractionError, InteractionLog
 from models.tifu import temporal_frequencies
 
 DAY = 86400.0
 
 
 def test_duplicate_pairs_are_summed() -> None:
-    matrix = InteractionMatrix.from_triples(["a", "a"], ["x", "x"], np.array([1.0, 2.5]))
-    assert matrix.weights.toarray().tolist() == [[3.5]]
+    bought = InteractionLog.from_columns(["a", "a"], ["x", "x"], np.array([0.0, DAY]), np.array([1.0, 2.5]))
+    assert bought.matrix().weights.toarray().tolist() == [[3.5]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
 def test_bad_weights_name_value_and_row(bad: float) -> None:
     with pytest.raises(InteractionError, match=r"finite and >= 0, got .* at row 1"):
-        InteractionMatrix.from_triples(["a", "b"], ["x", "y"], np.array([1.0, bad]))
+        InteractionLog.from_columns(["a", "b"], ["x", "y"], np.zeros(2), np.array([1.0, bad]))
 
 
 @pytest.mark.parametrize("rows", [([], [], []), (["a"], ["x", "y"], [1.0])])
 def test_empty_and_unequal_columns_are_refused(rows: tuple[Any, Any, Any]) -> None:
-    with pytest.raises(InteractionError):
-        InteractionMatrix.from_triples(rows[0], rows[1], np.array(rows[2]))
     with pytest.raises(InteractionError):
         InteractionLog.from_columns(rows[0], rows[1], np.array(rows[2]))
 

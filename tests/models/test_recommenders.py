@@ -1,6 +1,6 @@
 """One contract for every recommender, on a checkerboard whose right answers are known by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from models.als import ALSRecommender
 from models.base import PAD, ArtefactError, ModelError, NotFittedError, top_k
 from models.content import ContentRecommender, Word2VecRecommender
 from models.cooccurrence import CooccurrenceRecommender
-from models.interaction_matrix import IdMap, InteractionMatrix
+from models.interaction_matrix import IdMap, InteractionLog, InteractionMatrix
 from models.personal_frequency import PersonalFrequencyRecommender
 from models.popularity import PopularityRecommender
 from models.segments import SegmentPopularityRecommender, segments_of
@@ -43,6 +43,11 @@ def checkerboard() -> InteractionMatrix:
     names = [f"{number:02d}" for number in range(SIZE)]
     board = np.fromfunction(lambda u, i: ((u % 2) == (i % 2)) & (u != i), (SIZE, SIZE)).astype(np.float32)
     return InteractionMatrix.of(IdMap(names), IdMap(names), sp.csr_matrix(board))
+
+
+def summed(users: Sequence[str], items: Sequence[str], weights: Any) -> InteractionMatrix:
+    """Weights of pairs."""
+    return InteractionLog.from_columns(users, items, np.zeros(len(users)), weights).matrix()
 
 
 @pytest.fixture(params=sorted(ALL))
@@ -119,7 +124,7 @@ def test_saving_and_loading_changes_no_list(model: Any, tmp_path: Path) -> None:
 
 
 def test_one_user_one_item_is_enough(model: Any) -> None:
-    single = InteractionMatrix.from_triples(["u"], ["i"], np.array([2.0]))
+    single = summed(["u"], ["i"], np.array([2.0]))
     lists = model.fit(single).recommend(["u"], k=3, filter_seen=False)
     assert set(lists.of(0)) <= {0}
 
@@ -148,7 +153,7 @@ def test_als_is_the_same_every_time() -> None:
 def test_personal_frequency_ranks_own_counts_then_fills_by_popularity() -> None:
     users = ["a", "a", "b", "b", "c"]
     items = ["milk", "rum", "milk", "tea", "milk"]
-    matrix = InteractionMatrix.from_triples(users, items, np.array([1.0, 3.0, 1.0, 2.0, 1.0]))
+    matrix = summed(users, items, np.array([1.0, 3.0, 1.0, 2.0, 1.0]))
     lists = PersonalFrequencyRecommender().fit(matrix).recommend(["a", "c"], k=3, filter_seen=False)
     named = [[matrix.items.ids[item] for item in lists.of(row)] for row in range(2)]
     # milk and rum both weigh 3 in total: equal, so the lower position
@@ -158,7 +163,7 @@ def test_personal_frequency_ranks_own_counts_then_fills_by_popularity() -> None:
 def test_items_bought_equally_often_are_ordered_by_popularity() -> None:
     users = ["a", "a", *"bcdefgh"]
     items = ["ale", "wine", *["wine"] * 7]
-    matrix = InteractionMatrix.from_triples(users, items, np.full(9, 3.0))
+    matrix = summed(users, items, np.full(9, 3.0))
     lists = PersonalFrequencyRecommender().fit(matrix).recommend(["a"], k=2, filter_seen=False)
     assert matrix.items.ids[lists.of(0)].tolist() == ["wine", "ale"]
 
@@ -185,7 +190,7 @@ def test_top_k_settles_ties_by_position_and_skips_what_is_not_finite() -> None:
 
 def test_segments_say_what_their_users_buy_and_everybody_else_what_the_shop_buys() -> None:
     users, items = ["a", "a", "b", "c", "d"], ["rum", "tea", "rum", "milk", "milk"]
-    matrix = InteractionMatrix.from_triples(users, items, np.array([1.0, 1.0, 1.0, 1.0, 1.0]))
+    matrix = summed(users, items, np.array([1.0, 1.0, 1.0, 1.0, 1.0]))
     segments = {"a": "young", "b": "young", "c": "old", "newcomer": "young"}
     model = SegmentPopularityRecommender(segments, prior=1.0).fit(matrix)
     lists = model.recommend(["newcomer", "stranger", "c"], k=3, filter_seen=False)
