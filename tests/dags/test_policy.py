@@ -120,6 +120,14 @@ def test_unpausing_starts_nothing_that_the_chain_would_wait_for(probe: dict[str,
     assert {name: probe["dags"][name]["at_once"] for name in BESIDE} == dict.fromkeys(BESIDE, "0:00:00")
 
 
+def test_the_readme_has_a_row_of_each_dag_with_its_jobs(probe: dict[str, Any]) -> None:
+    rows = [line.split("|") for line in (ROOT / "dags/README.md").read_text().splitlines() if line.startswith("| `")]
+    listed = {row[1].strip(" `"): [name.strip(" `") for name in row[2].split(",")] for row in rows}
+    assert {name: sorted(jobs) for name, jobs in listed.items()} == {
+        name: sorted(task["id"] for task in dag["tasks"]) for name, dag in probe["dags"].items()
+    }
+
+
 def test_a_broken_dag_is_seen(tmp_path: Path) -> None:
     """Negative control: the probe reports an import error and a heavy import."""
     folder = tmp_path / "dags"
