@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,36 @@ class Platform:
 
         answer = httpx.get(f"http://127.0.0.1:{self.port('api')}/v1/users/1/recommendations", params={"k": 5})
         return str(answer.json()["release_id"])
+
+    def kept(self) -> dict[str, Any]:
+        """What the services have to find again after a stop: model versions, dump objects, runs of the DAGs."""
+        found: dict[str, Any] = self.script(_KEPT)
+        return {**found, "versions": json.loads(self.command("model", "list", "--json").stdout)}
+
+    def shared_memory(self) -> tuple[set[str], set[str]]:
+        """Files of /dev/shm, and ids of System V segments, that processes of the stack have mapped."""
+        from jobs.stack import processes
+
+        files, segments = set(), set()
+        for process in processes.belonging(self.home):
+            with suppress(OSError):  # it has just ended
+                for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
+                    _, _, _, _, inode, *path = line.split(maxsplit=5)
+                    if path and path[0].startswith("/dev/shm/"):
+                        files.add(path[0].removesuffix(" (deleted)"))
+                    elif path and path[0].startswith("/SYSV"):
+                        segments.add(inode)  # the kernel shows a segment's id as its inode
+        return files, segments
+
+
+_KEPT = """
+import json, psycopg
+from jobs.objectstore import open_store
+from jobs.settings import settings
+runs = psycopg.connect(settings().postgres_dsn("airflow")).execute("SELECT dag_id, run_id FROM dag_run").fetchall()
+dumps = [[one.key, one.etag] for one in open_store(settings()).list("dumps/")]
+print(json.dumps({"dumps": dumps, "runs": sorted(map(list, runs))}))
+"""
 
 
 def _fresh(home: Path, ports: list[int], **settings: str) -> Platform:
