@@ -14,7 +14,7 @@ replaced in one commit per table. Clearing the task is safe.
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
 from dags.lib.assets import asset
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, run_job, window_params
 
 
 @dag(
@@ -25,7 +25,7 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
+    params=window_params("gold.build_features"),
     tags=["retail", "gold"],
     doc_md=__doc__,
 )

@@ -15,7 +15,7 @@ Object storage down: `make status`, then `make up`. A skipped run means that not
 
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, run_job, window_params
 
 
 @dag(
@@ -23,7 +23,7 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
+    params=window_params("bronze.land_dumps"),
     tags=["retail", "bronze"],
     doc_md=__doc__,
 )

@@ -14,7 +14,7 @@ names the command that starts a new checkpoint epoch. Kafka down: `make up`, the
 
 from airflow.sdk import CronTriggerTimetable, dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, run_job
 
 
 @dag(
@@ -22,7 +22,6 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
     tags=["retail", "bronze"],
     doc_md=__doc__,
 )

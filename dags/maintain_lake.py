@@ -11,7 +11,7 @@ next night.
 
 from airflow.sdk import dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
+from dags.lib.tasks import DEFAULTS, at, run_job
 
 
 @dag(
@@ -19,7 +19,6 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
     tags=["retail", "maintenance"],
     doc_md=__doc__,
 )

@@ -12,7 +12,7 @@ clear the task.
 
 from airflow.sdk import chain, dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
+from dags.lib.tasks import DEFAULTS, at, run_job
 
 
 @dag(
@@ -20,7 +20,6 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
     tags=["retail", "quality"],
     doc_md=__doc__,
 )

@@ -16,7 +16,7 @@ Redis or Spark down: `make up`, then clear. To stop mail to one user: `sluice ma
 
 from airflow.sdk import dag
 
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
+from dags.lib.tasks import DEFAULTS, at, run_job, window_params
 
 
 @dag(
@@ -24,7 +24,7 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, at, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
+    params=window_params("publish.prepare_mailings"),
     tags=["retail", "publish", "mailing"],
     doc_md=__doc__,
 )

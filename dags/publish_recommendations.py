@@ -16,7 +16,7 @@ gone, or names a version that cannot score, is refused by name: `sluice model ro
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, chain, dag
 
 from dags.lib.assets import MODEL, RELEASE, asset
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, run_job, window_params
 
 
 @dag(
@@ -27,7 +27,7 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
+    params=window_params("publish.score_users", "publish.build_release"),
     tags=["retail", "publish"],
     doc_md=__doc__,
 )

@@ -17,7 +17,7 @@ Correct the source and land it again; rejected rows are listed by `sluice quaran
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
 from dags.lib.assets import asset
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, run_job, window_params
 
 
 @dag(
@@ -28,7 +28,7 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
+    params=window_params("silver.refine"),
     tags=["retail", "silver"],
     doc_md=__doc__,
 )

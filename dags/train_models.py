@@ -17,7 +17,7 @@ challenger is judged against the version that was settled before.
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
 from dags.lib.assets import MODEL, asset
-from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
+from dags.lib.tasks import DEFAULTS, run_job, window_params
 
 
 @dag(
@@ -28,7 +28,7 @@ from dags.lib.tasks import DEFAULTS, WINDOW_PARAMS, run_job
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params=WINDOW_PARAMS,
+    params=window_params("train.fit_models"),
     tags=["retail", "models"],
     doc_md=__doc__,
 )

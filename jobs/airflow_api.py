@@ -14,6 +14,9 @@ from jobs.settings import Settings
 CHAIN = ("ingest_dumps", "land_events", "refine", "build_features", "train_models", "publish_recommendations")
 """DAGs of the main job, upstream first."""
 
+LANDINGS = {"ingest_dumps": "bronze.land_dumps", "land_events": "bronze.land_events"}
+"""DAGs that take in what is new, each with the one job that it runs."""
+
 BESIDE = ("measure_quality", "maintain_lake", "prepare_mailings", "tune_models")
 """DAGs with schedules of their own: nobody follows them, and the main job does not wait for them."""
 

@@ -5,9 +5,10 @@ Import-light on purpose (standard library and `features` without Spark only): DA
 Table name == asset name: `<domain>.<layer>.<table>`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
+from jobs.arguments import ArgumentError, JobOption, Takes, any_text, one_of, positive_number, some_of, whole_number
 from jobs.lake_tables.bronze import BRONZE_DUMPS, BRONZE_EVENTS, BRONZE_FILES, DUMP_COLUMNS, PROMOTION_TYPES
 from jobs.lake_tables.gold import GOLD
 from jobs.lake_tables.ops import OPS_DRIFT, OPS_MAILINGS
@@ -28,9 +29,12 @@ __all__ = [
     "QUARANTINE",
     "SILVER",
     "TABLES",
+    "ArgumentError",
     "ExitCode",
+    "JobOption",
     "JobSpec",
     "TableSpec",
+    "Takes",
     "UnknownNameError",
     "job",
     "table",
@@ -61,6 +65,7 @@ class JobSpec:
     Attributes:
         slow_imports: modules that it needs and that take a second or more to import.
         wakes: DAG of the stage that takes in what it writes (`jobs.freshness.STAGES`).
+        takes: the interval and the options that it goes by; `jobs.run` refuses others, DAGs hand it no others.
     """
 
     name: str
@@ -69,6 +74,7 @@ class JobSpec:
     summary: str
     slow_imports: tuple[str, ...] = ()
     wakes: str = ""
+    takes: Takes = field(default_factory=Takes)
 
     @property
     def module(self) -> str:
@@ -81,6 +87,10 @@ TABLES: dict[str, TableSpec] = {
                  *GOLD.values(), OPS_DRIFT, OPS_MAILINGS)
 }  # fmt: skip
 
+_FORCE = one_of("force", "0", "1")
+_OF_SILVER = tuple(QUARANTINE)
+_OF_BATCH = tuple(name for name, spec in TABLES.items() if spec.application == "batch")
+
 _NOT_PUBLISHED = ("gold.interactions", "gold.popularity", "gold.training_set")
 
 JOBS: dict[str, JobSpec] = {
@@ -91,12 +101,14 @@ JOBS: dict[str, JobSpec] = {
             reads=(),
             writes=(BRONZE_FILES.name, *(spec.name for spec in BRONZE_DUMPS.values())),
             summary="daily dump files of object storage -> bronze, as they came, each file once",
+            takes=Takes(window=("start", "end")),
         ),
         JobSpec(
             name="bronze.land_events",
             reads=(),
             writes=(BRONZE_EVENTS.name,),
             summary="the domain's Kafka topic -> bronze.events, raw bytes, exactly once",
+            takes=Takes(options=(one_of("epoch", "new"),)),
         ),
         JobSpec(
             name="silver.refine",
@@ -105,6 +117,14 @@ JOBS: dict[str, JobSpec] = {
             summary="bronze -> typed, de-duplicated silver behind quality gates; rejects to quarantine",
             slow_imports=("great_expectations",),
             wakes="build_features",
+            takes=Takes(
+                window=("start", "end"),
+                options=(
+                    one_of("replay", "all", *_OF_SILVER),
+                    any_text("reason", "a reason of quarantined rows", goes_with="replay"),
+                    some_of("accept", *_OF_SILVER),
+                ),
+            ),
         ),
         JobSpec(
             name="gold.build_features",
@@ -112,12 +132,14 @@ JOBS: dict[str, JobSpec] = {
             writes=tuple(name for name in GOLD if name != "gold.topk"),
             summary="silver -> interactions, user / item / pair / basket features and popularity as of a business day",
             wakes="publish_recommendations",
+            takes=Takes(window=("end",)),
         ),
         JobSpec(
             name="train.fit_models",
             reads=(*GOLD, OPS_DRIFT.name),
             writes=(),
             summary="ALS and the LightGBM ranker on past cuts, tracked in MLflow; the gate moves the champion alias",
+            takes=Takes(window=("end",), options=(_FORCE,)),
         ),
         JobSpec(
             name="train.tune_models",
@@ -125,24 +147,28 @@ JOBS: dict[str, JobSpec] = {
             writes=(),
             summary="a time-boxed, resumable search for hyper-parameters on past cuts; train.fit_models uses what is "
             "proven better",
+            takes=Takes(options=(positive_number("minutes"), whole_number("trials"))),
         ),
         JobSpec(
             name="publish.score_users",
             reads=tuple(GOLD),
             writes=tuple(name for name in GOLD if name == "gold.topk"),
             summary="candidates of every user scored by the champion, as a Spark job, into gold.topk",
+            takes=Takes(window=("end",), options=(any_text("ranker", "a folder of rankers"),)),
         ),
         JobSpec(
             name="publish.build_release",
             reads=("silver.products", "silver.users", *(name for name in GOLD if name not in _NOT_PUBLISHED)),
             writes=(),
             summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
+            takes=Takes(window=("end",), options=(_FORCE, any_text("accept_pushed", "why pushed items are no attack"))),
         ),
         JobSpec(
             name="publish.prepare_mailings",
             reads=("gold.topk", "silver.events", "silver.products", "silver.users"),
             writes=(OPS_MAILINGS.name,),
             summary="weekly email and push picks and reminders -> outbox files in object storage, with a preview",
+            takes=Takes(window=("end",)),
         ),
         JobSpec(
             name="evaluate.report_quality",
@@ -150,24 +176,33 @@ JOBS: dict[str, JobSpec] = {
             writes=(OPS_DRIFT.name,),
             summary="drift of every run, and the quality report on the MLflow run: with E1 at its moment, else of what "
             "is known",
+            takes=Takes(options=(_FORCE,)),
         ),
         JobSpec(
             name="evaluate.measure_protocols",
             reads=("silver.events", "silver.products"),
             writes=(),
             summary="E1 of every baseline and the whole of E2, kept for the quality report; minutes, weekly at most",
+            takes=Takes(options=(one_of("only", "e1", "e2", "ceiling"),)),
         ),
         JobSpec(
             name="evaluate.measure_sources",
             reads=("silver.products", "silver.users", *GOLD),
             writes=(),
             summary="every candidate source on the validation cut, kept for the quality report; minutes, weekly",
+            takes=Takes(options=(whole_number("users"),)),
         ),
         JobSpec(
             name="maintain.optimize",
             reads=(),
             writes=(),
             summary="OPTIMIZE and VACUUM of the batch application's tables",
+            takes=Takes(
+                options=(
+                    one_of("table", *_OF_BATCH, expects="a table of the batch application (layer.table)"),
+                    one_of("vacuum", "yes", "no"),
+                )
+            ),
         ),
     )
 }

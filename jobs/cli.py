@@ -111,12 +111,12 @@ def demo(
 
 @app.command()
 def ingest(
-    start: Annotated[str, typer.Option(help="Start of the interval (ISO 8601); empty: what is new.")] = "",
-    end: Annotated[str, typer.Option(help="End of the interval (ISO 8601).")] = "",
+    start: Annotated[str, typer.Option(help="Only dumps of days from here on (ISO 8601); empty: what is new.")] = "",
+    end: Annotated[str, typer.Option(help="Only dumps of days before it (ISO 8601).")] = "",
     follow: Annotated[bool, typer.Option(help="Follow the chain to its end.")] = True,
     as_json: JsonFlag = False,
 ) -> None:
-    """Land new dumps and events through Airflow and let the chain follow."""
+    """Land new dumps and events through Airflow and let the chain follow; events of Kafka whatever their time."""
     from jobs.demo import run_ingest
 
     moments = [_moment(name, value) for name, value in (("--start", start), ("--end", end)) if value]

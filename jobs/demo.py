@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.markup import escape
 
 from jobs import demo_view
-from jobs.airflow_api import BESIDE, CHAIN, Airflow, AirflowError
+from jobs.airflow_api import BESIDE, CHAIN, LANDINGS, Airflow, AirflowError
+from jobs.catalog import job
 from jobs.chain import Chain, ChainError, Step, wait_for_dags
 from jobs.freshness import Stage, release_stage, stages
 from jobs.lake import Lake
@@ -121,6 +122,21 @@ def _follow(chain: Chain, console: Console) -> list[Step]:
     return last
 
 
+def _windows(conf: dict[str, str], shown: Console) -> dict[str, dict[str, str]]:
+    """What each landing is triggered with: of an interval, the bounds that its job takes."""
+    found = {
+        dag_id: {bound: moment for bound, moment in conf.items() if bound in job(name).takes.window}
+        for dag_id, name in LANDINGS.items()
+    }
+    if conf != found["land_events"]:
+        shown.print(
+            "Events of Kafka are landed whatever their time: the topic's log decides; the interval is of dumps",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return found
+
+
 def run_chain(config: Settings, conf: dict[str, str] | None = None, *, progress: Console = console) -> list[Step]:
     """Land what is new through Airflow and follow the chain to its end, shown on `progress`; returns the steps."""
     airflow = Airflow(config)
@@ -135,7 +151,8 @@ def run_chain(config: Settings, conf: dict[str, str] | None = None, *, progress:
     # DAGs are paused until the sources are complete: a schedule that landed half of them would train on half.
     airflow.unpause(*CHAIN, *BESIDE)
     # Both wait for the one slot of the engine's pool; landing goes before refining, so one pass takes in both.
-    chain.trigger("ingest_dumps", "land_events", conf=conf)
+    for dag_id, window in _windows(conf or {}, progress).items():
+        chain.trigger(dag_id, conf=window)
     return _follow(chain, progress)
 
 
@@ -227,7 +244,7 @@ def run_ingest(conf: dict[str, str], *, follow: bool, as_json: bool = False) -> 
         shown.print(demo_view.steps_table(steps))
     else:
         airflow = Airflow(config)
-        said = [airflow.run_url(airflow.trigger(dag_id, conf)) for dag_id in ("ingest_dumps", "land_events")]
+        said = [airflow.run_url(airflow.trigger(dag_id, of)) for dag_id, of in _windows(conf, shown).items()]
         shown.print(*said, sep="\n", soft_wrap=True)
     if as_json:
         print(json.dumps(said, default=str, indent=2))

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from dags.lib.assets import DOMAIN
 from features.domains import domain
-from jobs.catalog import NO_RETRY, ExitCode
+from jobs.catalog import JOBS, NO_RETRY, ExitCode
 
 
 class JobOperator(BashOperator):
@@ -47,7 +48,10 @@ class JobOperator(BashOperator):
             AirflowSkipException: there was nothing to do.
             AirflowException: the job failed.
         """
-        arguments = interval(context)
+        dag = self.get_dag()
+        beside = [self.job] if dag is None else [task.job for task in dag.tasks if isinstance(task, JobOperator)]
+        taken = {bound for name in beside for bound in JOBS[name].takes.window}
+        arguments = interval(context, JOBS[self.job].takes.window, taken)
         for option in self.options:
             arguments += ["--option", f"{option}={context['params'][option]}"]
         self.bash_command = _command(self.job, *arguments)
@@ -80,13 +84,20 @@ def _business_days(context: Any) -> tuple[datetime, datetime]:
     return first, max(after, calendar.day_start(first + timedelta(hours=36)))
 
 
-def interval(context: Any) -> list[str]:
+def interval(context: Any, takes: Collection[str], taken: Collection[str]) -> list[str]:
     """An explicit interval from the run's parameters or from a backfill; nothing for ordinary runs.
 
     Ordinary runs find their window in the lake: asset events may be lost and schedules may slip.
+
+    Args:
+        takes: bounds that the job takes. A backfill's are nobody's wish: the others are left out.
+        taken: bounds that some job of the DAG takes. One that none takes was given through Airflow's API, past the
+            DAG's own parameters: it is handed on, for the job to refuse.
     """
     params = context["params"]
-    start, end = params.get("start"), params.get("end")
-    if not (start or end) and context["dag_run"].run_type == "backfill":
-        start, end = (moment.isoformat() for moment in _business_days(context))
-    return [*(["--start", start] if start else []), *(["--end", end] if end else [])]
+    bounds = {name: params[name] for name in ("start", "end") if params.get(name)}
+    if not bounds and context["dag_run"].run_type == "backfill":
+        bounds = dict(zip(("start", "end"), (moment.isoformat() for moment in _business_days(context)), strict=True))
+        taken = ("start", "end")
+    wanted = {name: moment for name, moment in bounds.items() if name in takes or name not in taken}
+    return [word for name, moment in wanted.items() for word in (f"--{name}", moment)]

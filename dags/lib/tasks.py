@@ -28,10 +28,17 @@ DEFAULTS: dict[str, Any] = {
 # in everything that has arrived; inside the chain, what is nearer to the release goes before a new refinement.
 PRIORITY = {"land": 100, "publish": 90, "train": 80, "features": 70, "refine": 60, "mail": 50, "maintain": 10}
 
-WINDOW_PARAMS = {
-    "start": Param(None, type=["null", "string"], description="start of the interval (ISO 8601); empty: from the lake"),
-    "end": Param(None, type=["null", "string"], description="end of the interval (ISO 8601); empty: from the lake"),
-}
+_BOUNDS = {"start": "start of the interval (ISO 8601)", "end": "end of the interval (ISO 8601)"}
+
+
+def window_params(*jobs: str) -> dict[str, Param]:
+    """The parameters of a DAG for the interval that its jobs take: a bound that none takes is not asked for."""
+    taken = {bound for name in jobs for bound in job(name).takes.window}
+    return {
+        bound: Param(None, type=["null", "string"], description=f"{words}; empty: from the lake")
+        for bound, words in _BOUNDS.items()
+        if bound in taken
+    }
 
 
 def at(cron: str) -> CronTriggerTimetable:

@@ -32,7 +32,9 @@ for dag in bag.dags.values():
             "id": t.task_id, "owner": t.owner, "retries": t.retries, "pool": t.pool,
             "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
             "outlets": [o.name for o in t.outlets], "rule": str(t.trigger_rule), "operator": type(t).__name__,
+            "options": list(getattr(t, "options", ())),
         } for t in dag.tasks],
+        "params": sorted(dag.params),
     }
 errors = {str(file): str(trace) for file, trace in bag.import_errors.items()}
 print("PROBE" + json.dumps({"errors": errors, "heavy": heavy, "dags": dags}))
@@ -79,6 +81,26 @@ def test_task_id_is_a_job_of_the_catalog(probe: dict[str, Any]) -> None:
 
     for dag in probe["dags"].values():
         assert {task["id"] for task in dag["tasks"]} <= set(JOBS)
+
+
+def test_a_dag_asks_for_what_its_jobs_take_and_for_nothing_else(probe: dict[str, Any]) -> None:
+    """A field of the trigger form that nobody reads would be filled in, and dropped in silence."""
+    from jobs.catalog import job
+
+    for name, dag in probe["dags"].items():
+        options = {option for task in dag["tasks"] for option in task["options"]}
+        window = {bound for task in dag["tasks"] for bound in job(task["id"]).takes.window}
+        assert set(dag["params"]) == window | options, name
+        for task in dag["tasks"]:
+            assert set(task["options"]) <= {one.name for one in job(task["id"]).takes.options}, task["id"]
+
+
+def test_a_landing_is_the_job_that_an_ingest_takes_it_for(probe: dict[str, Any]) -> None:
+    from jobs.airflow_api import LANDINGS
+
+    assert {name: [task["id"] for task in probe["dags"][name]["tasks"]] for name in LANDINGS} == {
+        name: [job] for name, job in LANDINGS.items()
+    }
 
 
 @pytest.mark.parametrize("section", ["**What it does.**", "**Backfill.**", "**When it is red.**"])
@@ -147,32 +169,69 @@ _INTERVAL = """
 import json, sys
 from datetime import datetime
 from dags.lib.operator import interval
-def asked(run_type, start, end):
+def asked(run_type, start, end, *taken):
     class Run: pass
     Run.run_type = run_type
     moments = {"data_interval_start": datetime.fromisoformat(start), "data_interval_end": datetime.fromisoformat(end)}
-    return interval({"params": {}, "dag_run": Run, **moments})
+    return interval({"params": {}, "dag_run": Run, **moments}, taken, taken)
 print("FOUND" + json.dumps([asked(*run) for run in json.loads(sys.argv[1])]))
 """
 
 
-def test_a_backfill_asks_for_business_days(tmp_path: Path) -> None:
-    runs = [
-        # 06:30 to 06:30 in New York: the day in which it begins
-        ("backfill", "2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00"),
-        # a schedule without an interval: the day in which its moment lies; this one has 25 hours
-        ("backfill", "2017-11-05T10:05:00+00:00", "2017-11-05T10:05:00+00:00"),
-        # ordinary runs find their window in the lake
-        ("scheduled", "2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00"),
-    ]
-    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
+def _told(script: str, argument: str, home: Path) -> Any:
+    """What a script of Airflow's own says, in a process of its own."""
+    environment = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__UNIT_TEST_MODE": "True"}
     done = subprocess.run(
-        [sys.executable, "-c", _INTERVAL, json.dumps(runs)],
+        [sys.executable, "-c", script, argument],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "FOUND" in done.stdout, done.stderr[-2000:]
-    assert json.loads(done.stdout.split("FOUND")[1]) == [
+    return json.loads(done.stdout.split("FOUND")[1])
+
+
+def test_a_backfill_asks_for_business_days(tmp_path: Path) -> None:
+    both = ("start", "end")
+    runs = [
+        # 06:30 to 06:30 in New York: the day in which it begins
+        ("backfill", "2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00", *both),
+        # a schedule without an interval: the day in which its moment lies; this one has 25 hours
+        ("backfill", "2017-11-05T10:05:00+00:00", "2017-11-05T10:05:00+00:00", *both),
+        # what a job does not take is of no use to it
+        ("backfill", "2017-11-05T10:05:00+00:00", "2017-11-05T10:05:00+00:00", "end"),
+        ("backfill", "2017-11-05T10:05:00+00:00", "2017-11-05T10:05:00+00:00"),
+        # ordinary runs find their window in the lake
+        ("scheduled", "2017-11-01T10:30:00+00:00", "2017-11-02T10:30:00+00:00", *both),
+    ]
+    assert _told(_INTERVAL, json.dumps(runs), tmp_path) == [
         ["--start", "2017-11-01T04:00:00+00:00", "--end", "2017-11-02T04:00:00+00:00"],
         ["--start", "2017-11-05T04:00:00+00:00", "--end", "2017-11-06T05:00:00+00:00"],
+        ["--end", "2017-11-06T05:00:00+00:00"],
         [],
+        [],
+    ]
+
+
+_HANDED_ON = """
+import json, sys
+from dags.lib import operator
+from dags import land_events, publish_recommendations
+class Run: run_type = "manual"
+def handed(task):
+    commands = []
+    operator._command = lambda *words: commands.append(list(words)) or "true"
+    task.execute({"params": json.loads(sys.argv[1]), "dag_run": Run})
+    return commands[-1]
+dags = (publish_recommendations.publish_recommendations(), land_events.land_events())
+print("FOUND" + json.dumps([handed(task) for dag in dags for task in dag.tasks]))
+"""
+
+
+def test_each_task_gets_what_its_job_takes_and_what_none_takes_is_left_to_be_refused(tmp_path: Path) -> None:
+    """A run can be given what its DAG does not ask for, through Airflow's API: the job says that it takes no such."""
+    end = "2017-11-27T05:00:00Z"
+    assert _told(_HANDED_ON, json.dumps({"end": end}), tmp_path) == [
+        ["publish.score_users", "--end", end],
+        ["publish.build_release", "--end", end],
+        ["evaluate.report_quality"],
+        ["bronze.land_events", "--end", end],
     ]

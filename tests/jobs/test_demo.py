@@ -1,5 +1,6 @@
 """The demo around the chain, with every server played: what it starts again, and what it refuses to show."""
 
+import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -87,3 +88,64 @@ def test_lists_from_memory_are_waited_out_and_then_refused(
     with pytest.raises(RecommendationError, match=rf"the list of household 7 is {source} \(no_release\).*release list"):
         demo.ask_for_lists(Settings(home=own_home))
     assert clock[0] < 200
+
+
+# Landing what is new -------------------------------------------------------------------------------------------
+
+WINDOW = {"start": "2017-11-20T05:00:00Z", "end": "2017-11-21T05:00:00Z"}
+WHATEVER = "Events of Kafka are landed whatever their time"
+
+
+class PlayedAirflow:
+    """Keeps what was triggered, with which interval."""
+
+    def __init__(self) -> None:
+        self.triggered: dict[str, Any] = {}
+
+    def trigger(self, dag_id: str, conf: Any = None) -> str:
+        self.triggered[dag_id] = conf
+        return dag_id
+
+    def run_url(self, run: str) -> str:
+        return f"http://airflow/{run}"
+
+    def unpause(self, *_: str) -> None:
+        pass
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> PlayedAirflow:
+    played = PlayedAirflow()
+    monkeypatch.setattr(demo, "Airflow", lambda _: played)
+    monkeypatch.setattr(demo, "wait_for_dags", lambda _: None)
+    monkeypatch.setattr(demo, "_follow", lambda *_: [])
+    return played
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize("given", [WINDOW, {"end": WINDOW["end"]}])
+def test_an_interval_goes_to_the_landing_that_takes_one_and_a_line_says_so(
+    given: dict[str, str], *, follow: bool, airflow: PlayedAirflow, own_home: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.run_ingest(given, follow=follow)
+    assert airflow.triggered == {"ingest_dumps": given, "land_events": {}}
+    assert capsys.readouterr().out.count(WHATEVER) == 1
+
+
+def test_without_an_interval_both_land_what_is_new(
+    airflow: PlayedAirflow, own_home: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.run_ingest({}, follow=False, as_json=True)
+    assert airflow.triggered == {"ingest_dumps": {}, "land_events": {}}
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == ["http://airflow/ingest_dumps", "http://airflow/land_events"]
+    assert WHATEVER not in shown.err
+
+
+def test_as_json_the_line_goes_to_standard_error(
+    airflow: PlayedAirflow, own_home: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.run_ingest(WINDOW, follow=False, as_json=True)
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)) == 2
+    assert WHATEVER in shown.err
