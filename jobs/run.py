@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from jobs import clock, doorbell
 from jobs.batch_metrics import record_report
-from jobs.catalog import ExitCode, JobSpec, UnknownNameError, job
+from jobs.catalog import JOBS, ArgumentError, ExitCode, JobSpec, UnknownNameError, job
 from jobs.lake import Lake
 from jobs.lease import LeaseHeldError, lease
 from jobs.settings import Settings, reach_own_services_directly, settings
@@ -83,17 +83,39 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.run", description=__doc__)
     parser.add_argument("job", nargs="+", help="job names as in jobs/catalog.py, for example silver.refine")
     parser.add_argument("--domain", default=None, help="domain (default: SLUICE_DOMAIN)")
-    parser.add_argument("--start", default=None, help="start of the interval, inclusive, ISO 8601 with a time zone")
-    parser.add_argument("--end", default=None, help="end of the interval, exclusive, ISO 8601 with a time zone")
-    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the job")
+    for bound, side in (("start", "inclusive"), ("end", "exclusive")):
+        takers = ", ".join(spec.name for spec in JOBS.values() if bound in spec.takes.window)
+        words = f"{bound} of the interval, {side}, ISO 8601 with a time zone; of jobs that take one ({takers})"
+        parser.add_argument(f"--{bound}", default=None, help=words)
+    options = {spec.name: ", ".join(one.name for one in spec.takes.options) for spec in JOBS.values()}
+    listed = "; ".join(f"{name}: {names}" for name, names in options.items() if names)
+    words = f"an option of the job ({listed})"
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help=words)
     return parser
 
 
-def _option(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise ValueError(f"--option must be KEY=VALUE, got {text!r}")
-    return key, value
+def _options(texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ValueError(f"--option must be KEY=VALUE, got {text!r}")
+        if key in found:
+            raise ValueError(f"--option {key} is given twice, {key}={found[key]} and {text}: give it once")
+        found[key] = value
+    return found
+
+
+def _refuse_what_is_not_taken(specs: Sequence[JobSpec], window: dict[str, str], options: dict[str, str]) -> None:
+    """Before anything runs: what a job would leave aside in silence is what somebody meant it to go by."""
+    for spec in specs:
+        try:
+            spec.takes.check(spec.name, window, options)
+        except ArgumentError as problem:
+            if len(specs) == 1:
+                raise
+            cure = "What is given goes to every job named: run it in a command of its own"
+            raise ArgumentError(f"{problem}. {cure}") from None
 
 
 def run(context: JobContext) -> int:
@@ -139,11 +161,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = settings()
         specs = [job(name) for name in given.job]
-        start = clock.parse_moment(given.start) if given.start else None
-        end = clock.parse_moment(given.end) if given.end else None
-        options = dict(_option(text) for text in given.option)
+        window = {name: value for name in ("start", "end") if (value := getattr(given, name)) is not None}
+        moments = {name: clock.parse_moment(value) for name, value in window.items()}
+        options = _options(given.option)
+        _refuse_what_is_not_taken(specs, window, options)
     except (UnknownNameError, ValueError) as problem:
         parser.error(str(problem))
+    start, end = moments.get("start"), moments.get("end")
     if start and end and start >= end:
         parser.error(f"--start must be before --end, got {given.start} and {given.end}")
     _import_ahead(specs[1:])

@@ -112,6 +112,109 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_right(
     assert said in capsys.readouterr().err
 
 
+DAY = "2017-11-20T05:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bronze.land_events", "--start", DAY],
+         f"bronze.land_events takes no --start, got {DAY}; it takes: --option epoch=<new>"),
+        (["gold.build_features", "--start", DAY, "--end", "2017-11-21T05:00:00Z"],
+         f"gold.build_features takes no --start, got {DAY}; it takes: --end"),
+        (["evaluate.measure_sources", "--end", DAY], f"evaluate.measure_sources takes no --end, got {DAY}; it takes: "),
+        (["silver.refine", "--start", ""], "a moment is ISO 8601, got ''"),
+        (["silver.refine", "--option", "acept=orders"],
+         "silver.refine takes no option acept, got acept=orders; it takes: --start, --end, --option replay="),
+        (["gold.build_features", "--option", "force=1"],
+         "gold.build_features takes no option force, got force=1; it takes: --end"),
+        (["silver.refine", "--option", "replay=evnts"],
+         "silver.refine: option replay must be one of all, products, users, orders, order_items, events, promotions, "
+         "got 'evnts'"),
+        (["silver.refine", "--option", "accept=orders,evnts"], "silver.refine: option accept must be some of products"),
+        (["silver.refine", "--option", "reason=bad_id"],
+         "silver.refine: option reason goes with option replay, which was not given"),
+        (["silver.refine", "--option", "accept=orders", "--option", "accept=events"],
+         "--option accept is given twice, accept=orders and accept=events: give it once"),
+        (["train.tune_models", "--option", "minutes=soon"],
+         "train.tune_models: option minutes must be a number above 0, got 'soon'"),
+        (["train.tune_models", "--option", "trials=0"], "option trials must be a whole number, 1 or more, got '0'"),
+        (["maintain.optimize", "--option", "table=silver.evnts"],
+         "maintain.optimize: option table must be a table of the batch application (layer.table), got 'silver.evnts'"),
+        (["silver.refine", "gold.build_features", "--start", DAY],
+         f"gold.build_features takes no --start, got {DAY}; it takes: --end. What is given goes to every job named: "
+         "run it in a command of its own"),
+    ],
+)  # fmt: skip
+def test_what_a_job_does_not_take_is_refused_before_it_starts(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.run.run", lambda _: pytest.fail("started"))
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == ExitCode.WRONG_USAGE
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bronze.land_dumps", "--start", DAY],
+        ["bronze.land_events", "--option", "epoch=new"],
+        ["silver.refine", "--option", "replay=all", "--option", "reason=bad_id"],
+        ["silver.refine", "--start", DAY, "--option", "accept=orders,events"],
+        ["gold.build_features", "publish.score_users", "publish.build_release", "--end", DAY],
+        ["train.fit_models", "--end", DAY, "--option", "force=1"],
+        ["train.tune_models", "--option", "minutes=0.5", "--option", "trials=1"],
+        ["publish.build_release", "--option", "accept_pushed=we gave it away = no attack"],
+        ["evaluate.measure_protocols", "--option", "only=ceiling"],
+        ["maintain.optimize", "--option", "table=silver.events", "--option", "vacuum=no"],
+    ],
+)
+def test_what_a_job_takes_reaches_it(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[JobContext] = []
+
+    def run(context: JobContext) -> int:
+        ran.append(context)
+        return ExitCode.DONE
+
+    monkeypatch.setattr("jobs.run.run", run)
+    assert main(arguments) == ExitCode.DONE
+    given = [f"--{name}" for name in ("start", "end") if getattr(ran[0], name)]
+    given += [f"{name}={value}" for name, value in ran[0].options.items()]
+    assert given == [one for one in arguments if one.startswith(("--start", "--end")) or "=" in one]
+
+
+_ASKED = re.compile(r"\b(?:context|ctx)\.(?:(start|end)\b|options(?:\.get\(|\[)\"(\w+)\")")
+
+
+@pytest.mark.parametrize("layer", sorted({spec.name.partition(".")[0] for spec in JOBS.values()}))
+def test_the_catalog_says_what_the_jobs_of_a_layer_go_by(layer: str) -> None:
+    """Read, not imported: what a module takes out of its context is what some job of its package takes, and no less."""
+    sources = (file.read_text() for file in (ROOT / "jobs" / layer).glob("*.py"))
+    asked = {bound or option for source in sources for bound, option in _ASKED.findall(source)}
+    takes = [spec.takes for spec in JOBS.values() if spec.name.startswith(f"{layer}.")]
+    assert asked == {name for one in takes for name in (*one.window, *(option.name for option in one.options))}
+
+
+def test_help_says_who_takes_an_interval_and_which_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(bronze.land_dumps, silver.refine)" in shown
+    assert "bronze.land_events: epoch;" in shown
+
+
+def test_the_readme_says_what_each_job_takes() -> None:
+    rows = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", (ROOT / "jobs" / "README.md").read_text(), re.MULTILINE)
+    told = {name: set(re.findall(r"`(?:--)?(\w+)", cells.split(" | ")[-1])) for name, cells in rows if name in JOBS}
+    assert told == {
+        spec.name: {*spec.takes.window, *(option.name for option in spec.takes.options)} for spec in JOBS.values()
+    }
+
+
 @pytest.mark.parametrize("refusal", [GateFailedError([]), OffsetsLostError("gone")])
 def test_what_no_retry_changes_has_an_exit_code_of_its_own(refusal: Exception) -> None:
     assert exit_code(refusal) == ExitCode.REFUSED == 3
