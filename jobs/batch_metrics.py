@@ -135,7 +135,7 @@ def record_report(config: Settings, report: Mapping[str, Any]) -> None:
     if status == "done":
         found["job_seconds", (domain, job)] = float(report["seconds"])
     if job == "bronze.land_dumps":
-        for entity, rows in dict(report.get("rows_written") or {}).items():
+        for entity, rows in dict(report.get("tables") or {}).items():
             found["bronze_rows_total", (domain, f"bronze.{entity}")] = float(rows)
     elif job == "bronze.land_events" and "batches" in report:
         found["bronze_rows_total", (domain, "bronze.events")] = float(report["rows_written"])

@@ -65,6 +65,7 @@ class JobSpec:
     Attributes:
         slow_imports: modules that it needs and that take a second or more to import.
         wakes: DAG of the stage that takes in what it writes (`jobs.freshness.STAGES`).
+        counts_rows: whether its report says how many rows it read, wrote and rejected (`jobs.run.ROW_COUNTS`).
         takes: the interval and the options that it goes by; `jobs.run` refuses others, DAGs hand it no others.
     """
 
@@ -74,6 +75,7 @@ class JobSpec:
     summary: str
     slow_imports: tuple[str, ...] = ()
     wakes: str = ""
+    counts_rows: bool = False
     takes: Takes = field(default_factory=Takes)
 
     @property
@@ -101,6 +103,7 @@ JOBS: dict[str, JobSpec] = {
             reads=(),
             writes=(BRONZE_FILES.name, *(spec.name for spec in BRONZE_DUMPS.values())),
             summary="daily dump files of object storage -> bronze, as they came, each file once",
+            counts_rows=True,
             takes=Takes(window=("start", "end")),
         ),
         JobSpec(
@@ -108,6 +111,7 @@ JOBS: dict[str, JobSpec] = {
             reads=(),
             writes=(BRONZE_EVENTS.name,),
             summary="the domain's Kafka topic -> bronze.events, raw bytes, exactly once",
+            counts_rows=True,
             takes=Takes(options=(one_of("epoch", "new"),)),
         ),
         JobSpec(
@@ -117,6 +121,7 @@ JOBS: dict[str, JobSpec] = {
             summary="bronze -> typed, de-duplicated silver behind quality gates; rejects to quarantine",
             slow_imports=("great_expectations",),
             wakes="build_features",
+            counts_rows=True,
             takes=Takes(
                 window=("start", "end"),
                 options=(
@@ -132,6 +137,7 @@ JOBS: dict[str, JobSpec] = {
             writes=tuple(name for name in GOLD if name != "gold.topk"),
             summary="silver -> interactions, user / item / pair / basket features and popularity as of a business day",
             wakes="publish_recommendations",
+            counts_rows=True,
             takes=Takes(window=("end",)),
         ),
         JobSpec(
@@ -154,6 +160,7 @@ JOBS: dict[str, JobSpec] = {
             reads=tuple(GOLD),
             writes=tuple(name for name in GOLD if name == "gold.topk"),
             summary="candidates of every user scored by the champion, as a Spark job, into gold.topk",
+            counts_rows=True,
             takes=Takes(window=("end",), options=(any_text("ranker", "a folder of rankers"),)),
         ),
         JobSpec(
@@ -161,6 +168,7 @@ JOBS: dict[str, JobSpec] = {
             reads=("silver.products", "silver.users", *(name for name in GOLD if name not in _NOT_PUBLISHED)),
             writes=(),
             summary="lists and baskets -> one immutable release in Redis, read back, then activated by one pointer",
+            counts_rows=True,
             takes=Takes(window=("end",), options=(_FORCE, any_text("accept_pushed", "why pushed items are no attack"))),
         ),
         JobSpec(
@@ -168,6 +176,7 @@ JOBS: dict[str, JobSpec] = {
             reads=("gold.topk", "silver.events", "silver.products", "silver.users"),
             writes=(OPS_MAILINGS.name,),
             summary="weekly email and push picks and reminders -> outbox files in object storage, with a preview",
+            counts_rows=True,
             takes=Takes(window=("end",)),
         ),
         JobSpec(

@@ -181,11 +181,13 @@ class Lake:
         """Whether the table holds any row, by its files and not by its history."""
         return self.row_count(spec) != 0
 
-    def row_count(self, spec: TableSpec) -> int | None:
-        """Rows that the table holds, by what is said of its files; None where one says nothing."""
+    def row_count(self, spec: TableSpec, version: int | None = None) -> int | None:
+        """Rows that the table (or a version of it) holds, by what is said of its files; None where one says nothing."""
         found = self.delta(spec)
         if found is None:
             return 0
+        if version is not None:
+            found.load_as_version(self.lasting_version(spec, version))
         counts: Any = found.get_add_actions().column("num_records").to_pylist()
         return None if None in counts else sum(counts)
 
@@ -194,20 +196,24 @@ class Lake:
 
         None where one does not say, and where `changes` has to take every row of the table.
         """
-        if not self.tells_changes(spec, after, upto):
-            return None
-        found = self.delta(spec)
-        rows = 0
+        return self.rows_committed(spec, after, upto) if self.tells_changes(spec, after, upto) else None
+
+    def rows_committed(self, spec: TableSpec, after: int, upto: int) -> int | None:
+        """Rows that versions `(after, upto]` wrote, whether or not anybody can read them now; -1 is before the first.
+
+        None where a commit does not say, or the log was cut off.
+        """
+        found, rows, version = self.delta(spec), 0, upto + 1
         for commit in newest_first(found) if found is not None else ():
             version = int(commit["version"])
             if version <= after:
-                return rows
+                break
             if version <= upto and commit.get("operation") not in _QUIET:
                 written = (commit.get("operationMetrics") or {}).get("numOutputRows")
                 if written is None:
                     return None
                 rows += int(written)
-        return None
+        return rows if version <= after + 1 else None
 
     # Writing with Spark -----------------------------------------------------------------
 

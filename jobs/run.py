@@ -31,6 +31,9 @@ from jobs.settings import Settings, reach_own_services_directly, settings
 
 NOTHING_TO_DO = ExitCode.NOTHING_TO_DO
 
+ROW_COUNTS = ("rows_read", "rows_written", "rows_rejected")
+"""In the report of every job that counts rows (`JobSpec.counts_rows`), whole numbers; jobs/README.md says of what."""
+
 
 class NothingToDo(Exception):
     """The inputs hold nothing that an earlier run of this job has not already taken in."""
@@ -60,6 +63,15 @@ class JobContext:
         """One line a person can follow; standard error, so that the report stays the last line of output."""
         print(f"[{self.spec.name}] {message}", file=sys.stderr, flush=True)
 
+    def count_rows(self, *, read: int, written: int, rejected: int = 0) -> None:
+        """Fill in what every job of rows reports; figures by table have keys of their own."""
+        self.report.update(zip(ROW_COUNTS, (read, written, rejected), strict=True))
+
+    def count_no_rows(self) -> None:
+        """Of a run that ended before it handled any: what it has counted all the same stays."""
+        if self.spec.counts_rows:
+            self.report.update({**dict.fromkeys(ROW_COUNTS, 0), **self.report})
+
 
 def end_without_news(context: JobContext, nothing: str) -> None:
     """End a run that found nothing new: as done, and nothing written, when an earlier one has not woken the next stage.
@@ -76,7 +88,8 @@ def end_without_news(context: JobContext, nothing: str) -> None:
         raise NothingToDo(nothing)
     detail = f"{nothing}; {context.spec.wakes} has not taken in {', '.join(waiting)}: it is woken again"
     context.progress(detail)
-    context.report.update(detail=detail, rows_written=0)
+    context.report.update(detail=detail)
+    context.count_no_rows()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,9 +143,11 @@ def run(context: JobContext) -> int:
         context.report.setdefault("status", "done")
     except LeaseHeldError as held:
         context.report.update(status="busy", error=str(held))
+        context.count_no_rows()
         code = ExitCode.BUSY
     except NothingToDo as nothing:
         context.report.update(status="nothing to do", detail=str(nothing))
+        context.count_no_rows()
         code = NOTHING_TO_DO
     except Exception as error:
         said = str(error).partition("JVM stacktrace:")[0].strip()  # Connect errors carry the server's whole stack

@@ -271,10 +271,10 @@ def _report(ctx: JobContext, landing: Landing, recovered: int) -> None:
         rows[row.entity] += row.row_count
     ctx.report.update(
         files={**by_status, "recovered": recovered, "known_again": len(landing.known)},
-        rows_written=dict(rows),
-        rows_read=sum(rows.values()),
+        tables=dict(rows),
         rows_ragged=landing.ragged_rows,
         refusals=[row.reason for row in landing.refused][:20],
     )
+    ctx.count_rows(read=sum(rows.values()), written=sum(rows.values()))  # files are refused whole, rows are not
     for row in landing.refused:
         ctx.progress(f"refused {row.reason}")

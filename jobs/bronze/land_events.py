@@ -41,9 +41,8 @@ def main(ctx: JobContext) -> None:
     rows, batches = _written_since(ctx, -1 if version is None else version)
     if not rows and not _written_since(ctx, _refined(ctx))[0]:
         raise NothingToDo(f"{state.name} holds no record after {json.dumps(before)}, only marks of transactions")
+    ctx.count_rows(read=_lag(before, state) - _lag(after, state), written=rows)
     ctx.report.update(
-        rows_read=_lag(before, state) - _lag(after, state),
-        rows_written=rows,
         batches=batches,
         epoch=epoch.number,
         offsets={str(partition): offset for partition, offset in after.items()},

@@ -206,6 +206,7 @@ def main(context: JobContext) -> None:
     for name, value in _ENGINE.items():
         spark.conf.set(name, value)
     tables = [GOLD[name] for name in context.spec.writes]
+    before = {spec.name: lake.version(spec) for spec in tables}
     changed = [spec.name for spec in tables if not lake.has_columns_of(spec)]
     if changed:  # gold can be rebuilt: a new list of features starts it anew
         context.progress(f"columns of {', '.join(changed)} have changed: building gold from scratch")
@@ -219,15 +220,27 @@ def main(context: JobContext) -> None:
         failpoint("build_features.after_pairs")
         builder.from_pairs()
         builder.users()
-    counts = {
-        name: lake.dataset(GOLD[name]).count_rows()  # of the files' own statistics
-        for name in ("gold.pair_features", "gold.user_features", "gold.item_features")
-    }
     context.report.update(
         as_of=as_of.isoformat(),
         cuts=[cut.isoformat() for cut in plan.wanted],
         rebuilt=[cut.isoformat() for cut in plan.stale],
         timings=builder.timings,
-        rows_written=sum(counts.values()),
-        rows=counts,
     )
+    _count_rows(context, known, before)
+
+
+def _count_rows(context: JobContext, inputs: Mapping[str, int], before: Mapping[str, int | None]) -> None:
+    """What the inputs hold and this run's commits have written, by what the logs say: no row is looked at again.
+
+    Args:
+        before: versions of the gold tables when the run began.
+    """
+    lake = context.lake
+    read = [lake.row_count(SILVER[name], inputs[SILVER[name].name]) for name in _INPUTS]
+    written = {}
+    for name, version in before.items():
+        after, newest = -1 if version is None else version, lake.version(GOLD[name])
+        written[name] = lake.rows_committed(GOLD[name], after, after if newest is None else newest)
+    # Spark states the rows of every file and commit that it writes
+    context.report["tables"] = {name: rows or 0 for name, rows in written.items()}
+    context.count_rows(read=sum(rows or 0 for rows in read), written=sum(context.report["tables"].values()))

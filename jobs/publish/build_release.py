@@ -216,14 +216,13 @@ def main(ctx: JobContext) -> None:
         built_seconds = time.monotonic() - started - read_seconds
         client.hset(Keys(ctx.domain).seen, _digest(versions), manifest.release_id)
         move, written = publish(client, content, force=force)
+    ctx.count_rows(read=inputs.topk.rows, written=manifest.counts["lists"])
     ctx.report.update(
         release_id=manifest.release_id,
         activated=move is not None,
         previous=move.previous if move else None,
         model_version=manifest.model_version,
         as_of=as_of.isoformat(),
-        rows_read=inputs.topk.rows,
-        rows_written=manifest.counts["lists"],
         keys_written=written,
         counts=manifest.counts,
         source_shares=source_shares(content),

@@ -150,9 +150,11 @@ def _prepare(ctx: JobContext, spec: Domain, week: inputs.Week, silent: dict[str,
         opted_out=silent,
     )
     plan.dropped.update(answered)
-    ctx.report["rows_read"] = {
+    read = {
         "lists": len(topk.item_ids), "interest": len(interests), "purchases": len(purchases), "users": len(users),
     }  # fmt: skip
+    ctx.report["inputs"] = read
+    ctx.count_rows(read=sum(read.values()), written=0)
     edition = Edition(
         ctx.domain, week.monday.isoformat(), week.number, week.moment.isoformat(), release.as_of.isoformat(),
         release.release_id, release.model_version,
@@ -238,10 +240,10 @@ def _report(ctx: JobContext, prepared: Prepared) -> None:
     copy = local_preview(ctx.config, ctx.domain, edition.date)
     copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     copy.write_bytes(prepared.files[PREVIEW])
+    ctx.count_rows(read=ctx.report["rows_read"], written=len(prepared.rows))
     ctx.report.update(
         mailing=edition.date,
         **{name: manifest[name] for name in ("week", "as_of", "lists_as_of", "release_id", "model_version")},
-        rows_written=len(prepared.rows),
         messages={channel: manifest["files"][channel_file(channel)]["messages"] for channel in CHANNELS},
         **{name: manifest[name] for name in ("users", "users_mailed", "reminders", "skipped", "opted_out")},
         dropped_by_rule=manifest["dropped"],

@@ -273,11 +273,21 @@ def main(context: JobContext) -> None:
     with commit_metadata(spark, context.spec.name, inputs):
         rows.write.format("delta").mode("overwrite").save(lake.path(topk))
     timings = {"fit": round(fitted - begun, 2), "rank": round(time.monotonic() - fitted, 2)}
-    context.report.update(as_of=as_of.isoformat(), model_version=model_version, timings=timings, **_written(lake))
+    in_lists, facts = _written(lake)
+    context.report.update(as_of=as_of.isoformat(), model_version=model_version, timings=timings, **facts)
+    context.count_rows(read=_count_pairs(lake, as_of), written=in_lists)
 
 
-def _written(lake: Lake) -> dict[str, Any]:
-    """What gold.topk holds, for the report: rows, users, and the share of each candidate source."""
+def _count_pairs(lake: Lake, as_of: datetime) -> int:
+    """Rows of `pair_rows`, read without the engine."""
+    import pyarrow.compute as pc
+
+    scored = (pc.field(c.AS_OF) == pc.scalar(as_of)) & (pc.field("purchases") > 0)
+    return sum(batch.num_rows for batch in lake.batches(GOLD["gold.pair_features"], ["purchases"], scored))
+
+
+def _written(lake: Lake) -> tuple[int, dict[str, Any]]:
+    """What gold.topk holds, for the report: rows; users, and the share of each candidate source."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -291,8 +301,7 @@ def _written(lake: Lake) -> dict[str, Any]:
         counted = lists.filter(pc.not_equal(lists[c.SURFACE], BUY_AGAIN))[c.SOURCE].value_counts().to_pylist()
         shares.update({one["values"]: one["counts"] for one in counted})
     total = max(sum(shares.values()), 1)
-    return {
-        "rows_written": rows,
+    return rows, {
         "users": users,
         "source_shares": {name: round(count / total, 4) for name, count in sorted(shares.items())},
     }

@@ -348,15 +348,17 @@ def refine(spark: SparkSession, context: JobContext, beside: SparkSession | None
 
 def _fill_report(context: JobContext, reports: dict[str, TableReport], gate: Gate) -> None:
     rejected = {name: report.rejected for name, report in reports.items() if report.rejected}
-    totals: dict[str, Any] = {
-        "rows_read": sum(report.read for report in reports.values()),
-        "rows_written": sum(report.inserted + report.updated + report.restated for report in reports.values()),
-        "rows_rejected": sum(sum(report.rejected.values()) for report in reports.values()),
+    context.count_rows(
+        read=sum(report.read for report in reports.values()),
+        written=sum(report.inserted + report.updated + report.restated for report in reports.values()),
+        rejected=sum(sum(report.rejected.values()) for report in reports.values()),
+    )
+    told: dict[str, Any] = {
         "rejected": rejected,
         "tables": {name: asdict(report) for name, report in reports.items()},
         "gates": gate.report(),
     }
-    context.report.update(totals)
+    context.report.update(told)
 
 
 def main(context: JobContext) -> None:

@@ -18,7 +18,7 @@ DUMPS = {"job": "bronze.land_dumps", "domain": "retail", "status": "done", "seco
 def test_counters_go_on_and_gauges_hold_the_newest_value(own_home: Path) -> None:
     config = Settings(home=own_home)
     for rows in (5, 7):
-        record_report(config, {**DUMPS, "rows_written": {"orders": rows}, "seconds": float(rows)})
+        record_report(config, {**DUMPS, "rows_written": rows, "tables": {"orders": rows}, "seconds": float(rows)})
     record_report(config, {**DUMPS, "status": "nothing to do", "seconds": 0.1})
     found = read(metrics_file(config))
     assert found["bronze_rows_total", ("retail", "bronze.orders")] == 12
@@ -37,7 +37,7 @@ def test_what_is_torn_or_strange_costs_the_counters_and_no_job(own_home: Path) -
     config = Settings(home=own_home)
     metrics_file(config).parent.mkdir(parents=True)
     metrics_file(config).write_text('bronze_rows_total{domain="retail" 5')
-    record_report(config, {**DUMPS, "rows_written": {"orders": 3}})
+    record_report(config, {**DUMPS, "rows_written": 3, "tables": {"orders": 3}})
     assert read(metrics_file(config))["bronze_rows_total", ("retail", "bronze.orders")] == 3
 
 

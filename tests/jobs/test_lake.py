@@ -150,6 +150,15 @@ def test_an_empty_table_has_no_rows(lake: Lake) -> None:
     assert lake.row_count(SPEC) == 3
 
 
+def test_a_version_tells_its_rows_and_commits_what_they_wrote(lake: Lake) -> None:
+    assert lake.rows_committed(SPEC, -1, -1) == 0
+    append(lake, 1.0)
+    append(lake, 2.0, 3.0)
+    assert (lake.row_count(SPEC, 0), lake.row_count(SPEC, 1)) == (1, 3)
+    assert lake.rows_committed(SPEC, 1, 1) == 0
+    assert lake.rows_committed(SPEC, -1, 1) is None, "these commits, not Spark's, say nothing of their rows"
+
+
 def test_no_more_of_a_long_log_is_read_than_is_needed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     for price in range(40):
         append(lake, float(price), inputs={"bronze.files": price})
@@ -286,6 +295,7 @@ def test_what_vacuum_has_taken_is_read_out_of_later_files(
     assert newest is not None
     assert ids(lake.changes(session, SPEC, newest - 1, newest)) == ["i4.0"]
     assert lake.rows_written(SPEC, newest - 1, newest) == 1
+    assert (lake.rows_committed(SPEC, 0, 2), lake.rows_committed(SPEC, 3, newest)) == (2, 1)  # whatever can be read
 
 
 @pytest.mark.spark

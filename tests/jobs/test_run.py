@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 
 from jobs.bronze.checkpoints import OffsetsLostError
 from jobs.catalog import JOBS, NO_RETRY, ExitCode, job
+from jobs.lease import LeaseHeldError
 from jobs.quality.gate import GateFailedError
-from jobs.run import NOTHING_TO_DO, JobContext, exit_code, main
+from jobs.run import NOTHING_TO_DO, ROW_COUNTS, JobContext, end_without_news, exit_code, main, run
 from jobs.settings import ROOT, settings
 
 
@@ -35,6 +37,53 @@ def test_on_an_empty_lake_there_is_nothing_to_do_and_the_report_says_what_comes_
     assert (said["job"], said["domain"], said["status"]) == (name, "retail", "nothing to do")
     assert said["detail"]
     assert said["seconds"] >= 0
+    told = {key: said[key] for key in ROW_COUNTS if key in said}
+    assert told == (dict.fromkeys(ROW_COUNTS, 0) if job(name).counts_rows else {})
+
+
+def test_a_job_of_rows_counts_what_it_read_wrote_and_rejected(job_context: Callable[..., Any]) -> None:
+    counting = {spec.name for spec in JOBS.values() if spec.counts_rows}
+    assert counting == {
+        "bronze.land_dumps", "bronze.land_events", "silver.refine", "gold.build_features", "publish.score_users",
+        "publish.build_release", "publish.prepare_mailings",
+    }  # fmt: skip
+    for name in counting:
+        assert re.search(r"\b(?:context|ctx)\.count_rows\(", _source(name)), name
+    context = job_context("silver.refine")
+    context.count_rows(read=3, written=2, rejected=1)
+    assert context.report == {"rows_read": 3, "rows_written": 2, "rows_rejected": 1}
+
+
+def test_the_readme_says_what_the_counts_of_each_job_are_of() -> None:
+    section = (ROOT / "jobs" / "README.md").read_text().partition("\n## Reports")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+\.\w+)` ", section, re.MULTILINE)) == {
+        spec.name for spec in JOBS.values() if spec.counts_rows
+    }
+
+
+def test_a_run_that_waited_in_vain_or_woke_the_next_stage_handled_no_row(
+    job_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.doorbell.unheard", lambda *_: ("silver.events",))
+    woken = job_context("silver.refine")
+    end_without_news(woken, "silver holds every version of its inputs")
+    assert {key: woken.report[key] for key in ROW_COUNTS} == dict.fromkeys(ROW_COUNTS, 0)
+
+    def held(*_: Any) -> Any:
+        raise LeaseHeldError("another process is at work")
+
+    monkeypatch.setattr("jobs.run.lease", held)
+    waited = job_context("silver.refine")
+    assert run(waited) == ExitCode.BUSY
+    assert {key: waited.report[key] for key in ROW_COUNTS} == dict.fromkeys(ROW_COUNTS, 0)
+
+
+def _source(name: str) -> str:
+    """The module of a job: read, not imported, which would take seconds."""
+    found = importlib.util.find_spec(job(name).module)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).read_text()
 
 
 def test_several_jobs_run_in_one_process_each_with_its_report(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +257,8 @@ def test_help_says_who_takes_an_interval_and_which_options(capsys: pytest.Captur
 
 
 def test_the_readme_says_what_each_job_takes() -> None:
-    rows = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", (ROOT / "jobs" / "README.md").read_text(), re.MULTILINE)
+    first_table = (ROOT / "jobs" / "README.md").read_text().partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", first_table, re.MULTILINE)
     told = {name: set(re.findall(r"`(?:--)?(\w+)", cells.split(" | ")[-1])) for name, cells in rows if name in JOBS}
     assert told == {
         spec.name: {*spec.takes.window, *(option.name for option in spec.takes.options)} for spec in JOBS.values()
@@ -234,11 +284,5 @@ def test_as_a_process_the_report_is_the_last_line_and_the_code_is_99() -> None:
 
 
 def test_every_job_of_the_catalog_has_a_module_with_a_main() -> None:
-    for spec in JOBS.values():
-        found = importlib.util.find_spec(spec.module)
-        assert found is not None, spec.name
-        assert found.origin is not None
-        # Read, not imported: that would take seconds.
-        assert re.search(r"^def main\(\w+: JobContext\) -> None:", Path(found.origin).read_text(), re.MULTILINE), (
-            spec.name
-        )
+    for name in JOBS:
+        assert re.search(r"^def main\(\w+: JobContext\) -> None:", _source(name), re.MULTILINE), name

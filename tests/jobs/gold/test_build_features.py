@@ -93,7 +93,12 @@ def test_every_moment_holds_what_was_known_then(shop: Any) -> None:
     assert pairs[NOW, "ann", "milk"]["last_days"] == pytest.approx((NOW - at(11, 20)) / timedelta(days=1), abs=1e-3)
     report = shop.first_report
     assert (report["as_of"], report["cuts"]) == (NOW.isoformat(), [one.isoformat() for one in (FIRST, LAST, NOW)])
-    assert report["rows"]["gold.pair_features"] == len(pairs)
+    held = {name: shop.lake.row_count(GOLD[name]) for name in job("gold.build_features").writes}
+    assert report["tables"] == held, "a first run writes all that there is"
+    assert held["gold.pair_features"] == len(pairs)
+    silver = sum(shop.lake.row_count(SILVER[name]) for name in ("events", "product_versions", "promotions"))
+    assert (report["rows_read"], report["rows_written"]) == (silver, sum(held.values()))
+    assert report["rows_rejected"] == 0
 
 
 def test_labels_are_what_was_bought_in_the_four_weeks_after_a_cut(shop: Any) -> None:
@@ -140,7 +145,9 @@ def publish(shop: Any) -> None:
 def test_a_second_run_writes_nothing_and_wakes_only_who_was_not_woken(shop: Any) -> None:
     before = shop.gold_versions()
     # As if the first run had been killed after its last commit: done, not skipped, or nobody would make lists of it
-    assert "publish_recommendations has not taken in gold" in shop.run("gold.build_features")["detail"]
+    woken = shop.run("gold.build_features")
+    assert "publish_recommendations has not taken in gold" in woken["detail"]
+    assert (woken["rows_read"], woken["rows_written"], woken["rows_rejected"]) == (0, 0, 0)
     assert shop.gold_versions() == before
     publish(shop)
     before = shop.gold_versions()
@@ -167,7 +174,12 @@ def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(
     tomorrow, before = NOW + timedelta(days=1), shop.gold_versions()
     # Silver may rest for weeks: its last versions are asked for when maintenance has replaced their files
     lose_old_files(shop.lake, *(SILVER[name] for name in ("events", "product_versions", "promotions")))
-    assert shop.run("gold.build_features", end=tomorrow)["rebuilt"] == [tomorrow.isoformat()]
+    report = shop.run("gold.build_features", end=tomorrow)
+    assert report["rebuilt"] == [tomorrow.isoformat()]
+    # Of what this run wrote, not of what the tables hold
+    pairs = [key for key in shop.rows("gold.pair_features", "as_of", "user_id", "item_id") if key[0] == tomorrow]
+    assert (report["tables"]["gold.pair_features"], report["tables"]["gold.training_set"]) == (len(pairs), 0)
+    assert report["rows_written"] == sum(report["tables"].values())
     assert {key[0] for key in shop.rows("gold.pair_features", "as_of", "user_id", "item_id")} == {FIRST, LAST, tomorrow}
     assert {key[0] for key in shop.rows("gold.interactions", "as_of", "user_id", "item_id")} == {tomorrow}
     assert {key[0] for key in shop.rows("gold.popularity", "as_of", "scope", "rank")} == {FIRST, LAST, tomorrow}

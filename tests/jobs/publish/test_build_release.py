@@ -388,6 +388,8 @@ def test_the_job_publishes_once_and_then_has_nothing_to_do(own_home: Path, lake_
     code, report = _run(own_home, redis_server.url)
     assert (code, report["activated"], report["counts"]["users"]) == (0, True, 20), report
     assert report["release_id"] == pointer(redis_server.client(), "retail")[0]
+    assert report["rows_written"] == report["counts"]["lists"]
+    assert report["rows_read"] > report["rows_rejected"] == 0
     assert report["dropped_by_rule"]["bought_together"] == {"hidden_department": 1}
     code, report = _run(own_home, redis_server.url)
     assert (code, report["status"]) == (99, "nothing to do")

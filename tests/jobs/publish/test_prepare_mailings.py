@@ -138,6 +138,8 @@ def test_the_account_of_a_mailing(desk: Desk) -> None:
         "skipped": {"no_lists": 1, "nothing_new": 1, "unknown_user": 1},
     }  # fmt: skip
     assert report["messages"] == {"email": 3, "push": 3}
+    assert report["rows_read"] == sum(report["inputs"].values()) > 0
+    assert (report["rows_written"], report["rows_rejected"]) == (len(desk.history()), 0)
     assert report["dropped_by_rule"]["bought_meanwhile"] == 1
     assert report["dropped_by_rule"]["out_of_stock"] == 1
     assert report["dropped_by_rule"]["hidden_department"] >= 1

@@ -148,6 +148,9 @@ def test_every_user_gets_ranked_lists_of_every_surface(shop: Any) -> None:
     lists = shop.rows("gold.topk", "user_id", "surface", "rank")
     report = shop.reports["publish.score_users"]
     assert (report["users"], report["rows_written"]) == (USERS, len(lists))
+    pairs = shop.rows("gold.pair_features", "as_of", "user_id", "item_id")
+    bought = [key for key, row in pairs.items() if key[0] == NOW and row["purchases"]]
+    assert (report["rows_read"], report["rows_rejected"]) == (len(bought), 0)
     assert {row["as_of"] for row in lists.values()} == {NOW}
     assert {row["model_version"] for row in lists.values()} == {report["model_version"]}
     assert {(user, surface) for user, surface, _ in lists} == {
