@@ -1,9 +1,9 @@
-"""What a job takes besides its domain: an interval, options. Anything else is refused before the job starts.
+"""What a job takes besides its domain: an interval, options. No option is left aside; a bound is, and the job says so.
 
 Import-light like the catalog, where every job says what it takes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 
@@ -43,20 +43,20 @@ class Takes:
         named += [f"--option {one.name}=<{one.expects}>" for one in self.options]
         return ", ".join(named) if named else "neither an interval nor options"
 
-    def check(self, job: str, window: Mapping[str, str], options: Mapping[str, str]) -> None:
-        """Refuse what the job does not take.
+    def left_aside(self, window: Collection[str]) -> list[str]:
+        """Given bounds that the job does not go by: every job can be given an interval, and few need both its ends."""
+        return [bound for bound in window if bound not in self.window]
+
+    def check(self, job: str, options: Mapping[str, str]) -> None:
+        """Refuse options that the job does not take.
 
         Args:
             job: its name.
-            window: the bounds that were given, by name.
             options: the options that were given.
 
         Raises:
             ArgumentError: naming the job, what was given and what it takes.
         """
-        for bound, moment in window.items():
-            if bound not in self.window:
-                raise ArgumentError(f"{job} takes no --{bound}, got {moment}; it takes: {self}")
         known = {one.name: one for one in self.options}
         for name, value in options.items():
             option = known.get(name)

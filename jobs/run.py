@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--domain", default=None, help="domain (default: SLUICE_DOMAIN)")
     for bound, side in (("start", "inclusive"), ("end", "exclusive")):
         takers = ", ".join(spec.name for spec in JOBS.values() if bound in spec.takes.window)
-        words = f"{bound} of the interval, {side}, ISO 8601 with a time zone; of jobs that take one ({takers})"
+        words = f"{bound} of the interval, {side}, ISO 8601 with a time zone; these go by it: {takers}"
         parser.add_argument(f"--{bound}", default=None, help=words)
     options = {spec.name: ", ".join(one.name for one in spec.takes.options) for spec in JOBS.values()}
     listed = "; ".join(f"{name}: {names}" for name, names in options.items() if names)
@@ -119,16 +119,25 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _refuse_what_is_not_taken(specs: Sequence[JobSpec], window: dict[str, str], options: dict[str, str]) -> None:
+def _refuse_what_is_not_taken(specs: Sequence[JobSpec], options: dict[str, str]) -> None:
     """Before anything runs: what a job would leave aside in silence is what somebody meant it to go by."""
     for spec in specs:
         try:
-            spec.takes.check(spec.name, window, options)
+            spec.takes.check(spec.name, options)
         except ArgumentError as problem:
             if len(specs) == 1:
                 raise
             cure = "What is given goes to every job named: run it in a command of its own"
             raise ArgumentError(f"{problem}. {cure}") from None
+
+
+def _say_what_is_left_aside(context: JobContext, window: dict[str, str]) -> None:
+    """Bounds of the interval that the job does not go by: in its log, and in its report."""
+    if aside := context.spec.takes.left_aside(window):
+        context.report["left_aside"] = {bound: window[bound] for bound in aside}
+        named = " and ".join(f"--{bound} {window[bound]}" for bound in aside)
+        goes_by = " and ".join(f"--{bound}" for bound in context.spec.takes.window)
+        context.progress(f"{named} left aside: this job goes by {f'{goes_by} alone' if goes_by else 'no interval'}")
 
 
 def run(context: JobContext) -> int:
@@ -179,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         window = {name: value for name in ("start", "end") if (value := getattr(given, name)) is not None}
         moments = {name: clock.parse_moment(value) for name, value in window.items()}
         options = _options(given.option)
-        _refuse_what_is_not_taken(specs, window, options)
+        _refuse_what_is_not_taken(specs, options)
     except (UnknownNameError, ValueError) as problem:
         parser.error(str(problem))
     start, end = moments.get("start"), moments.get("end")
@@ -188,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _import_ahead(specs[1:])
     ended: int = NOTHING_TO_DO
     for spec in specs:
-        code = run(JobContext(spec, given.domain or config.domain, start, end, options, config))
+        context = JobContext(spec, given.domain or config.domain, start, end, options, config)
+        _say_what_is_left_aside(context, window)
+        code = run(context)
         if code == ExitCode.BUSY:
             return code
         ended = code if code != NOTHING_TO_DO else ended

@@ -226,7 +226,7 @@ print("FOUND" + json.dumps([handed(task) for dag in dags for task in dag.tasks])
 """
 
 
-def test_each_task_gets_what_its_job_takes_and_what_none_takes_is_left_to_be_refused(tmp_path: Path) -> None:
+def test_each_task_gets_what_its_job_takes_and_what_none_takes_is_left_to_the_job_to_say(tmp_path: Path) -> None:
     """A run can be given what its DAG does not ask for, through Airflow's API: the job says that it takes no such."""
     end = "2017-11-27T05:00:00Z"
     assert _told(_HANDED_ON, json.dumps({"end": end}), tmp_path) == [

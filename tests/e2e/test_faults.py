@@ -20,7 +20,7 @@ import httpx
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.drill, pytest.mark.services, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.drill, pytest.mark.services, pytest.mark.timeout(12000)]
 ROOT = Path(__file__).resolve().parents[2]
 WEEKS = "12"
 
@@ -104,7 +104,7 @@ class Saboteur:
                     pass
                 time.sleep(0.02)
 
-    def around(self, *arguments: str, timeout: float = 1800) -> None:
+    def around(self, *arguments: str, timeout: float = 3600) -> None:
         """Run a command of the platform to its end while the kills are carried out; every one must have happened."""
         text = self.platform.home / "demo.txt"
         stop = threading.Event()

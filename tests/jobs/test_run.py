@@ -161,17 +161,12 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_right(
     assert said in capsys.readouterr().err
 
 
-DAY = "2017-11-20T05:00:00Z"
+DAY, NEXT = "2017-11-20T05:00:00Z", "2017-11-21T05:00:00Z"
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["bronze.land_events", "--start", DAY],
-         f"bronze.land_events takes no --start, got {DAY}; it takes: --option epoch=<new>"),
-        (["gold.build_features", "--start", DAY, "--end", "2017-11-21T05:00:00Z"],
-         f"gold.build_features takes no --start, got {DAY}; it takes: --end"),
-        (["evaluate.measure_sources", "--end", DAY], f"evaluate.measure_sources takes no --end, got {DAY}; it takes: "),
         (["silver.refine", "--start", ""], "a moment is ISO 8601, got ''"),
         (["silver.refine", "--option", "acept=orders"],
          "silver.refine takes no option acept, got acept=orders; it takes: --start, --end, --option replay="),
@@ -190,9 +185,9 @@ DAY = "2017-11-20T05:00:00Z"
         (["train.tune_models", "--option", "trials=0"], "option trials must be a whole number, 1 or more, got '0'"),
         (["maintain.optimize", "--option", "table=silver.evnts"],
          "maintain.optimize: option table must be a table of the batch application (layer.table), got 'silver.evnts'"),
-        (["silver.refine", "gold.build_features", "--start", DAY],
-         f"gold.build_features takes no --start, got {DAY}; it takes: --end. What is given goes to every job named: "
-         "run it in a command of its own"),
+        (["silver.refine", "gold.build_features", "--option", "replay=all"],
+         "gold.build_features takes no option replay, got replay=all; it takes: --end. What is given goes to every job "
+         "named: run it in a command of its own"),
     ],
 )  # fmt: skip
 def test_what_a_job_does_not_take_is_refused_before_it_starts(
@@ -205,6 +200,28 @@ def test_what_a_job_does_not_take_is_refused_before_it_starts(
     shown = capsys.readouterr()
     assert said in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "aside", "said"),
+    [
+        ("bronze.land_dumps", [], ""),
+        (
+            "bronze.land_events",
+            ["start", "end"],
+            f"--start {DAY} and --end {NEXT} left aside: this job goes by no interval",
+        ),
+        ("gold.build_features", ["start"], f"--start {DAY} left aside: this job goes by --end alone"),
+    ],
+)  # fmt: skip
+def test_a_bound_that_a_job_does_not_go_by_is_said_and_reported(
+    name: str, aside: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[JobContext] = []
+    monkeypatch.setattr("jobs.run.run", lambda context: ran.append(context) or ExitCode.DONE)
+    assert main([name, "--start", DAY, "--end", NEXT]) == ExitCode.DONE
+    assert list(ran[0].report.get("left_aside", {})) == aside
+    assert capsys.readouterr().err == (f"[{name}] {said}\n" if said else "")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +269,7 @@ def test_help_says_who_takes_an_interval_and_which_options(capsys: pytest.Captur
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "(bronze.land_dumps, silver.refine)" in shown
+    assert "these go by it: bronze.land_dumps, silver.refine" in shown
     assert "bronze.land_events: epoch;" in shown
 
 
