@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jobs.catalog import TableSpec, job, table
 from jobs.lake import SEEN, Lake
+from jobs.release_store import damage
 from jobs.releases import publisher, readable_release
 from jobs.settings import Settings
 
@@ -73,7 +74,7 @@ def untaken(lake: Lake, dag_id: str) -> tuple[str, ...]:
 
 
 def release_stage(lake: Lake, config: Settings) -> Stage | None:
-    """Publishing, when there are lists but Redis has no current release that can be read: its data may have been lost.
+    """Publishing, when there are lists but Redis has no current release that is whole: its data may have been lost.
 
     Raises:
         ReleaseError: Redis does not answer.
@@ -83,6 +84,7 @@ def release_stage(lake: Lake, config: Settings) -> Stage | None:
     if version is None:  # the lists come first
         return None
     with publisher(config) as client:
-        if readable_release(client, lake.domain) is not None:
+        current = readable_release(client, lake.domain)
+        if current is not None and not damage(client, lake.domain, current):
             return None
     return Stage(dag_id, name, version, ("no release that can be read",))

@@ -27,6 +27,7 @@ from serving.online_store import (
 )
 
 _BATCH = 1000
+_UNFIT = (IncompleteReleaseError, CorruptArtefactError, ValueError)
 RETIRED_SECONDS = 600
 """A retired release stays readable this long: an API that has not seen the new pointer yet still finds its lists."""
 
@@ -128,23 +129,36 @@ def check_release(client: Any, domain: str, release_id: str) -> Check:
     Raises:
         ReleaseError: naming what is missing or does not fit.
     """
-    keys = Keys(domain)
     try:
-        manifest = read_manifest(client, keys, release_id)
-        for name in manifest.artefacts:
-            content = read_artefact(client, keys, manifest, name)
-            if name == "vector_index" and manifest.vector_index is not None:
-                check_index(content, manifest.vector_index)
-        for family, entry in manifest.lists.items():
-            found = _read_family(client, keys, manifest, family)
-            if found != entry:
-                raise CorruptArtefactError(f"{family}: {found.count} lists with another hash, expected {entry.count}")
-    except (IncompleteReleaseError, CorruptArtefactError, ValueError) as problem:
+        manifest = _read_whole(client, Keys(domain), release_id, load_index=True)
+    except _UNFIT as problem:
         raise ReleaseError(
             f"release {release_id} is not fit to be current, nothing was changed: {problem}"
         ) from problem
     lists = sum(entry.count for entry in manifest.lists.values())
     return Check(release_id, len(manifest.artefacts), lists, manifest)
+
+
+def damage(client: Any, domain: str, release_id: str) -> str:
+    """What is missing of a release that was whole, or is no longer what it was; empty when all of it is there."""
+    try:
+        _read_whole(client, Keys(domain), release_id, load_index=False)  # its bytes are those that were loaded then
+    except _UNFIT as problem:
+        return str(problem)
+    return ""
+
+
+def _read_whole(client: Any, keys: Keys, release_id: str, *, load_index: bool) -> Manifest:
+    manifest = read_manifest(client, keys, release_id)
+    for name in manifest.artefacts:
+        content = read_artefact(client, keys, manifest, name)
+        if load_index and name == "vector_index" and manifest.vector_index is not None:
+            check_index(content, manifest.vector_index)
+    for family, entry in manifest.lists.items():
+        found = _read_family(client, keys, manifest, family)
+        if found != entry:
+            raise CorruptArtefactError(f"{family}: {found.count} lists with another hash, expected {entry.count}")
+    return manifest
 
 
 def retire(client: Any, domain: str, *, keep: Sequence[str | None]) -> list[str]:

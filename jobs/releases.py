@@ -66,7 +66,7 @@ def pointer(client: Any, domain: str) -> tuple[str | None, str | None]:
 
 
 def readable_release(client: Any, domain: str) -> str | None:
-    """Id of the current release; None when there is none, or when Redis has lost its manifest."""
+    """Id of the current release by its manifest; None when there is none, or when Redis has lost that."""
     current, _ = pointer(client, domain)
     if current is None:
         return None

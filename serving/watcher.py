@@ -18,7 +18,8 @@ class ReleaseWatcher:
     def __init__(self, config: ServingSettings, store: Store, metrics: Metrics, log: Any) -> None:
         self._config, self._store, self._metrics, self._log = config, store, metrics, log
         self._keys = Keys(config.domain)
-        self._refused: str | None = None
+        self.refused: str | None = None
+        """Release that the pointer names and that is damaged or not whole; it is tried again at every look."""
         self._stopping = False
         self.release: LoadedRelease | None = None
         self.pointer_lost = False  # Redis answers but has no pointer any more: its data is gone
@@ -56,13 +57,14 @@ class ReleaseWatcher:
 
     async def _follow(self, release_id: str) -> None:
         if self.release is not None and self.release.release_id == release_id:
+            self.refused = None
             return
         try:
             check_release_id(release_id)
             release = await load_release(self._store, self._keys, release_id)
         except (CorruptArtefactError, IncompleteReleaseError, ValueError) as problem:
-            if self._refused != release_id:  # said once per release, tried again at every look
-                self._refused = release_id
+            if self.refused != release_id:  # said once per release, tried again at every look
+                self.refused = release_id
                 self._metrics.corrupt.inc()
                 self._log.error("release_refused", release=release_id[:64], error=str(problem)[:500])
             return
@@ -71,7 +73,7 @@ class ReleaseWatcher:
 
     def _swap(self, release: LoadedRelease) -> None:
         before, self.release = self.release, release
-        self._refused = None
+        self.refused = None
         self._metrics.swaps.inc()
         if before is not None and release.manifest.created_at < before.manifest.created_at:
             self._metrics.rollbacks.inc()

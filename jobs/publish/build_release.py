@@ -37,7 +37,7 @@ from jobs.publish.release_inputs import ReleaseInputs
 from jobs.publish.release_writer import write_release
 from jobs.publish.topk import newest_as_of, stored_topk
 from jobs.registry import record_acceptance
-from jobs.release_store import check_release, retire
+from jobs.release_store import check_release, damage, retire
 from jobs.releases import PointerMove, move_pointer, pointer, publisher, readable_release
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
@@ -146,17 +146,25 @@ def _digest(versions: dict[str, int | str]) -> str:
     return hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _refuse_known(client: Any, domain: str, release_id: str | None, force: bool) -> None:
-    """Raise NothingToDo when the release that these inputs make is current, or was rolled back by a person."""
+def _refuse_known(client: Any, domain: str, release_id: str | None, force: bool) -> str:
+    """Raise NothingToDo when the release that these inputs make is current, or was rolled back by a person.
+
+    Returns:
+        What is wrong with the current release when it is the one that these inputs make: it has to be written again,
+        for an API that starts anew refuses it. Otherwise empty.
+    """
     if release_id is None or force:
-        return
+        return ""
     if readable_release(client, domain) == release_id:
+        if broken := damage(client, domain, release_id):
+            return f"release {release_id} is current and damaged ({broken})"
         raise NothingToDo(f"release {release_id} is current and holds these inputs")
     if client.sismember(Keys(domain).rolled_back, release_id):
         raise NothingToDo(
             f"release {release_id} holds these inputs and was rolled back by hand: "
             f"`sluice release activate {release_id}` brings it back"
         )
+    return ""
 
 
 def _as_of_part(release_id: str) -> str:
@@ -204,7 +212,9 @@ def main(ctx: JobContext) -> None:
     force = ctx.options.get("force") == "1"
     with publisher(ctx.config) as client:
         known = client.hget(Keys(ctx.domain).seen, _digest(versions))
-        _refuse_known(client, ctx.domain, known.decode() if known else None, force)
+        if broken := _refuse_known(client, ctx.domain, known.decode() if known else None, force):
+            ctx.progress(f"{broken}: it is written again from the same inputs")
+            ctx.report["repaired"] = broken
         inputs = read_inputs(ctx, as_of, versions)
         read_seconds = time.monotonic() - started
         content = build_content(

@@ -12,14 +12,23 @@ from serving.schemas import Health, Problem
 
 router = APIRouter(tags=["operation"])
 _WAITING = "no release in memory: none has been published yet, or Redis cannot be reached"
+_DAMAGED = (
+    "no release in memory: Redis holds {release_id} damaged or not whole, which is refused. The next publish writes it "
+    "again (`python -m jobs.run publish.build_release`); the log says what is wrong with it"
+)
+_NOT_FOLLOWED = "serving the release before: Redis holds {release_id} damaged or not whole, which is refused"
 
 
 def state(parts: Parts) -> dict[str, Any]:
     """What the API can say of itself without asking anybody."""
     release = parts.watcher.release
     redis_up = parts.breaker.state == "closed" and not parts.watcher.pointer_lost
-    if release is None:
+    if release is None and parts.watcher.refused is not None:
+        status, detail = "waiting", _DAMAGED.format(release_id=parts.watcher.refused[:64])
+    elif release is None:
         status, detail = "waiting", _WAITING
+    elif redis_up and parts.watcher.refused is not None:
+        status, detail = "degraded", _NOT_FOLLOWED.format(release_id=parts.watcher.refused[:64])
     elif redis_up:
         status, detail = "ok", "serving"
     elif parts.watcher.pointer_lost:
@@ -58,7 +67,7 @@ async def ready(request: Request, parts: PartsDep) -> Response:
     if not found["ready"]:
         return ProblemResponse(
             503,
-            _WAITING,
+            found["detail"],
             kind="no-release",
             request_id=request.scope["sluice.request_id"],
             # `ready`, `redis` and `release_id` stand where a ready API has them; `status` is the problem's

@@ -102,5 +102,8 @@ def test_publishing_is_behind_when_redis_has_lost_what_was_published(
     assert (lost.dag_id, lost.version, lost.behind) == ("publish_recommendations", 0, ("no release that can be read",))
     release_id = publish().manifest.release_id
     assert release_stage(lake, config) is None
-    redis_server.client().delete(Keys("retail").manifest(release_id))
+    client = redis_server.client()
+    client.delete(next(iter(client.scan_iter(Keys("retail").user_list(release_id, "home", "*")))))
+    assert release_stage(lake, config) == lost, "one list of one user"
+    client.delete(Keys("retail").manifest(release_id))
     assert release_stage(lake, config) == lost

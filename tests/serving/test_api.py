@@ -280,9 +280,19 @@ def test_a_corrupt_release_is_refused_and_the_old_one_serves(
         client.set("rec:retail:current", second)
         eventually(lambda: "release_refused" in api.logs())
         assert api.get("/recommend", params={"user_id": "u1"}).json()["release_id"] == first
+        said = api.get("/health").json()
+        assert (said["status"], said["ready"]) == ("degraded", True)
+        assert second in said["detail"]
         assert "artefact_verify_failures_total 1.0" in api.get("/metrics").text
         client.set("rec:retail:current", "../../etc/passwd")
         eventually(lambda: api.logs().count("release_refused") == 2)
+        client.set("rec:retail:current", first)
+        eventually(lambda: api.get("/health").json()["status"] == "ok")
+    client.set("rec:retail:current", second)
+    with serve() as api:  # it has none to go on with, and says which it refuses and what writes it again
+        answer = api.get("/health/ready")
+        assert (answer.status_code, second in answer.json()["detail"]) == (503, True)
+        assert "publish.build_release" in answer.json()["detail"]
 
 
 def test_a_corrupt_list_is_not_parsed(publish: Any, serve: Any, redis_server: Any) -> None:

@@ -20,7 +20,7 @@ from jobs.publish.build_release import publish as publish_content
 from jobs.publish.build_release import rules_digest, source_shares
 from jobs.publish.list_builder import LIST_LENGTH
 from jobs.publish.release_content import EmptyReleaseError, build_content
-from jobs.release_store import ReleaseError, check_release
+from jobs.release_store import ReleaseError, check_release, damage
 from jobs.releases import list_releases, pointer, rollback
 from jobs.run import NothingToDo
 from jobs.settings import Settings
@@ -188,6 +188,26 @@ def test_a_current_release_that_lost_its_manifest_is_written_again(publish: Any,
     release_id = publish().manifest.release_id
     client = redis_server.client()
     client.delete(KEYS.manifest(release_id))
+    publish_content(client, build())
+    assert pointer(client, "retail")[0] == release_id
+    check_release(client, "retail", release_id)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("harm", ["artefact", "list"])
+def test_a_current_release_that_was_damaged_is_written_again(
+    harm: str, publish: Any, build: Any, redis_server: Any
+) -> None:
+    """Found by changing a byte: the next publish had nothing to do, and an API that started anew refused it."""
+    release_id = publish().manifest.release_id
+    client = redis_server.client()
+    assert damage(client, "retail", release_id) == ""
+    if harm == "artefact":
+        name = next(iter(client.scan_iter(KEYS.chunk(release_id, "*", 0))))
+        client.setrange(name, 40, b"\x00\xff")
+    else:
+        client.delete(next(iter(client.scan_iter(KEYS.user_list(release_id, "home", "*")))))
+    assert damage(client, "retail", release_id)
     publish_content(client, build())
     assert pointer(client, "retail")[0] == release_id
     check_release(client, "retail", release_id)
