@@ -13,6 +13,7 @@ from rich.console import Console
 from typer import rich_utils
 
 from jobs.clock import parse_moment
+from jobs.domain_option import DomainOption, chosen_domain
 from jobs.evaluate.command import evaluate, quality
 from jobs.failure_view import print_failure, tell_failure
 from jobs.list_commands import bought_together, cart, recommend, similar, trending
@@ -35,15 +36,10 @@ app.add_typer(mailing_app, name="mailing")
 
 console = Console(stderr=False)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-DomainOption = Annotated[str, typer.Option("--domain", help="Domain; default: SLUICE_DOMAIN.")]
-
-
-def _domain(given: str) -> str:
-    return given or settings().domain
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=str, indent=2))
+    print(json.dumps(value, default=str, indent=2, allow_nan=False))
 
 
 def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
@@ -147,7 +143,7 @@ def sql(
     """Read-only SQL over the lake, without Spark."""
     from jobs.sql import run_query
 
-    found = run_query(query, domain=_domain(domain), limit=limit + 1)
+    found = run_query(query, domain=chosen_domain(domain), limit=limit + 1)
     rows, is_cut = found[:limit], len(found) > limit
     _print_json(rows) if as_json else _print_rows(f"{'the first ' if is_cut else ''}{len(rows)} rows", rows)
     if is_cut:
@@ -161,7 +157,7 @@ def verify(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
 
     from jobs.verify import run_checks
 
-    checks = run_checks(_domain(domain), settings(), lambda text: print(text, file=sys.stderr, flush=True))
+    checks = run_checks(chosen_domain(domain), settings(), lambda text: print(text, file=sys.stderr, flush=True))
     failed = [check for check in checks if not check.ok]
     if as_json:
         _print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
@@ -180,7 +176,7 @@ def hash_tables(
     from jobs.lake import Lake
     from jobs.verify.fingerprints import fingerprints
 
-    found = fingerprints(Lake.of(_domain(domain)), tables or ())
+    found = fingerprints(Lake.of(chosen_domain(domain)), tables or ())
     _print_json(found) if as_json else _print_rows(
         "Tables", [{"table": name, "rows:hash": one} for name, one in found.items()]
     )
@@ -234,7 +230,7 @@ def release_list(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
 
     from jobs.releases import list_releases
 
-    rows = [asdict(release) for release in list_releases(_domain(domain), settings())]
+    rows = [asdict(release) for release in list_releases(chosen_domain(domain), settings())]
     _print_json(rows) if as_json else _print_rows("Releases", rows)
 
 
@@ -243,7 +239,7 @@ def release_activate(release_id: str, as_json: JsonFlag = False, domain: DomainO
     """Make a release current: one atomic pointer change, after its hashes and counts were checked."""
     from jobs.releases import activate
 
-    _print_move(activate(_domain(domain), release_id, settings()), as_json=as_json)
+    _print_move(activate(chosen_domain(domain), release_id, settings()), as_json=as_json)
 
 
 @release_app.command("rollback")
@@ -251,7 +247,7 @@ def release_rollback(as_json: JsonFlag = False, domain: DomainOption = "") -> No
     """Go back to the previous release."""
     from jobs.releases import rollback
 
-    _print_move(rollback(_domain(domain), settings()), as_json=as_json)
+    _print_move(rollback(chosen_domain(domain), settings()), as_json=as_json)
 
 
 def _print_move(move: "PointerMove", *, as_json: bool) -> None:
@@ -273,7 +269,7 @@ def quarantine_list(
 
     from jobs.quarantine import list_rejections
 
-    rows = [asdict(row) for row in list_rejections(_domain(domain), settings(), table=table, reason=reason)]
+    rows = [asdict(row) for row in list_rejections(chosen_domain(domain), settings(), table=table, reason=reason)]
     _print_json(rows) if as_json else _print_rows("Quarantine", rows)
 
 
@@ -284,7 +280,7 @@ def quarantine_replay(
     """Run today's rules over rejected rows again; what passes goes to silver."""
     from jobs.quarantine import replay
 
-    report = replay(_domain(domain), settings(), table=table, reason=reason)
+    report = replay(chosen_domain(domain), settings(), table=table, reason=reason)
     _print_json(report) if as_json else _print_rows("Replayed", [report])
 
 

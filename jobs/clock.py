@@ -26,7 +26,10 @@ def parse_moment(text: str) -> datetime:
         raise ClockError(f"a moment is ISO 8601, got {text!r}: write for example 2017-11-27T05:00:00Z") from None
     if moment.tzinfo is None:
         raise ClockError(f"a moment needs a time zone, got {text!r}: write for example 2017-11-27T05:00:00Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ClockError(f"a moment lies between the years 1 and 9999 (UTC), got {text!r}") from None
 
 
 def _wall() -> datetime:

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.domain_option import DomainOption, chosen_domain
 from jobs.settings import settings
 
 app = typer.Typer(no_args_is_help=True, help="Weekly mailings: outboxes, previews, messages to send, opt-outs.")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-DomainOption = Annotated[str, typer.Option("--domain", help="Domain; default: SLUICE_DOMAIN.")]
 DateOption = Annotated[str, typer.Option("--date", help="Monday of the mailing's week, YYYY-MM-DD; default: newest.")]
 ALL = "all"
 
@@ -39,7 +39,7 @@ def list_mailings(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
     from jobs.outbox import list_outboxes, opt_outs
 
     config = settings()
-    chosen, store = domain or config.domain, open_store(config)
+    chosen, store = chosen_domain(domain), open_store(config)
     rows = [asdict(one) for one in list_outboxes(store, chosen)]
     silent = {channel: len(users) for channel, users in opt_outs(store, chosen).items()}
     if as_json:
@@ -62,7 +62,7 @@ def preview(
     from models.mailing import CHANNELS
 
     config = settings()
-    chosen, store = domain or config.domain, open_store(config)
+    chosen, store = chosen_domain(domain), open_store(config)
     day = pick_date(store, chosen, date)
     if user_id:
         found = [row for one in CHANNELS for row in messages_to_send(store, chosen, day, one, user_id=user_id)]
@@ -101,7 +101,7 @@ def messages(
     from jobs.outbox import canonical, check_channels, messages_to_send, pick_date
 
     config = settings()
-    chosen, store = domain or config.domain, open_store(config)
+    chosen, store = chosen_domain(domain), open_store(config)
     check_channels([channel])
     for row in messages_to_send(store, chosen, pick_date(store, chosen, date), channel):
         print(canonical(row).decode())
@@ -121,5 +121,5 @@ def opt_out(
     from jobs.mailing_opt_outs import change
 
     config = settings()
-    done = change(config, domain or config.domain, user_id, channel=channel, undo=undo, force=force)
+    done = change(config, chosen_domain(domain), user_id, channel=channel, undo=undo, force=force)
     _print_json(asdict(done)) if as_json else print(done)

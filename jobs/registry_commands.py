@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from jobs.domain_option import DomainOption, chosen_domain
 from jobs.settings import settings
 
 app = typer.Typer(no_args_is_help=True, help="Versions of the model: list, promote by hand, go back.")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-DomainOption = Annotated[str, typer.Option("--domain", help="Domain; default: SLUICE_DOMAIN.")]
 
 
 @app.command("list")
@@ -21,7 +21,7 @@ def list_models(as_json: JsonFlag = False, domain: DomainOption = "") -> None:
     from jobs.registry import list_versions
     from jobs.rows_view import print_rows
 
-    found = [asdict(one) for one in list_versions(domain or settings().domain, settings())]
+    found = [asdict(one) for one in list_versions(chosen_domain(domain), settings())]
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -39,7 +39,7 @@ def promote(
     """Make a version champion by hand; the next publish follows."""
     from jobs.registry import promote_by_hand
 
-    choice = promote_by_hand(domain or settings().domain, version, reason, settings())
+    choice = promote_by_hand(chosen_domain(domain), version, reason, settings())
     print(json.dumps(asdict(choice), indent=2) if as_json else str(choice))
 
 
@@ -52,5 +52,5 @@ def rollback(
     """Go back to the champion before this one, without training; the next publish follows."""
     from jobs.registry import rollback as go_back
 
-    choice = go_back(domain or settings().domain, settings(), reason)
+    choice = go_back(chosen_domain(domain), settings(), reason)
     print(json.dumps(asdict(choice), indent=2) if as_json else str(choice))

@@ -22,6 +22,7 @@ from datetime import datetime
 from threading import Thread
 from typing import Any, NoReturn
 
+from features.domains import domain
 from jobs import clock, doorbell
 from jobs.batch_metrics import record_report
 from jobs.catalog import JOBS, ArgumentError, ExitCode, JobSpec, UnknownNameError, job
@@ -185,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = settings()
         specs = [job(name) for name in given.job]
+        chosen = domain(given.domain or config.domain).name
         window = {name: value for name in ("start", "end") if (value := getattr(given, name)) is not None}
         moments = {name: clock.parse_moment(value) for name, value in window.items()}
         options = _options(given.option)
@@ -197,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _import_ahead(specs[1:])
     ended: int = NOTHING_TO_DO
     for spec in specs:
-        context = JobContext(spec, given.domain or config.domain, start, end, options, config)
+        context = JobContext(spec, chosen, start, end, options, config)
         _say_what_is_left_aside(context, window)
         code = run(context)
         if code == ExitCode.BUSY:

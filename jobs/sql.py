@@ -24,6 +24,10 @@ def _plain(value: Any) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):  # a struct by its fields; the keys of a map may be anything
+        return {key if isinstance(key, str) else str(_plain(key)): _plain(one) for key, one in value.items()}
     return value
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.domain_option import DomainOption, chosen_domain
 from jobs.evaluate import options
 from jobs.failure_view import tell_failure
 from jobs.settings import settings
@@ -45,14 +46,14 @@ def tune(  # noqa: PLR0917  (typer makes options of them, not positions)
         bool, typer.Option(help="Only show the recipe that training uses, and where it comes from.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    domain: Annotated[str, typer.Option("--domain", help="Domain; default: SLUICE_DOMAIN.")] = "",
+    domain: DomainOption = "",
 ) -> None:
     """Search hyper-parameters of ALS and the rankers; run it again to go on. Training uses what is proven better.
 
     On the lake, or on files of your own (--interactions, or --train and --test; no stack needed), which are read and
     cut as `sluice evaluate` does; what that finds goes to --out.
     """
-    chosen = domain or settings().domain
+    chosen = chosen_domain(domain)
     if show:
         _show(chosen, as_json=as_json)
         return

@@ -97,6 +97,7 @@ def create_app(config: ServingSettings | None = None, *, log_stream: BinaryIO | 
         description=_ABOUT,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name whatever host the client says it came to
         lifespan=_lifespan,
         responses={422: {"model": Problem, "description": "A parameter is not what it must be"}},
     )

@@ -1,5 +1,6 @@
 """`logs`: the last lines of the services' logs, then what is added to them."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ def follow(config: Settings, services: Sequence[str], *, lines: int, stay: bool)
         if path.exists():
             _print(service, tail(config, service, lines), named=named)
         places[service] = (path, path.stat().st_size if path.exists() else 0)
+    if stay and not any(path.exists() for path, _ in places.values()):
+        where = ", ".join(sorted({str(path.parent) for path, _ in places.values()}))
+        print(f"no log in {where} yet: `make up` starts the services; waiting for them", file=sys.stderr, flush=True)
     while stay:
         for service, (path, offset) in places.items():
             size = path.stat().st_size if path.exists() else 0

@@ -167,6 +167,10 @@ def test_an_error_is_one_line_on_standard_error_and_with_json_one_object(
         (("ingest", "--start", "yesterday"), 2, "a moment is ISO 8601, got 'yesterday'"),
         (("bench", "nothing"), 2, "nothing cannot be measured"),
         (("up", "--only", "nothing"), 1, "service must be one of {"),
+        (("release", "list", "--domain", "nope"), 1, "domain must be one of {retail}, got 'nope'"),
+        (("quarantine", "list", "--domain", "../../x"), 1, "domain must be one of {retail}"),
+        (("model", "list", "--domain", "nope"), 1, "domain must be one of {retail}"),
+        (("mailing", "list", "--domain", "nope"), 1, "domain must be one of {retail}"),
     ],
 )
 def test_wrong_input_is_an_object_too(

@@ -36,6 +36,12 @@ def test_a_moment_needs_a_time_zone() -> None:
         clock.parse_moment("2017-11-27T05:00:00")
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-05:00"])
+def test_a_moment_beyond_the_calendar_is_refused_by_name(text: str) -> None:
+    with pytest.raises(clock.ClockError, match=r"between the years 1 and 9999 \(UTC\), got"):
+        clock.parse_moment(text)
+
+
 def test_another_start_than_the_seed_is_said_to_be_unused(tmp_path) -> None:
     config, other = Settings(home=tmp_path), Settings(home=tmp_path, clock_start="2017-06-01T00:00:00Z")
     assert clock.unused_start(other) is None  # not seeded yet

@@ -5,10 +5,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from features import domains
 from jobs import quarantine
 from jobs.batch_metrics import metrics_file, read
 from jobs.catalog import NO_RETRY, ExitCode
@@ -58,7 +60,10 @@ def test_a_second_run_ends_as_one_that_may_be_tried_again_and_names_the_first(
         pass
 
 
-def test_another_domain_and_another_job_do_not_wait(config: Settings, holder: "subprocess.Popen[str]") -> None:
+def test_another_domain_and_another_job_do_not_wait(
+    config: Settings, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(domains._DOMAINS, "books", replace(domains.domain("retail"), name="books"))
     assert main([JOB, "--domain", "books"]) == ExitCode.NOTHING_TO_DO
     assert main(["gold.build_features", "--domain", "retail"]) == ExitCode.NOTHING_TO_DO
 

@@ -25,6 +25,13 @@ def test_select_by_layer_and_table(lake: Lake) -> None:
     assert rows == [{"title": "Apples", "price": 1.5}, {"title": "Bread", "price": None}]
 
 
+def test_what_json_cannot_hold_is_made_plain_inside_lists_and_structs_too(lake: Lake) -> None:
+    query = "select ['inf'::double, 1.5] h, {'a': 'nan'::double, 'b': ['x'::blob]} s, map {1.5: 'inf'::double} m"
+    rows = run_query(query, domain="retail")
+    assert rows == [{"h": [None, 1.5], "s": {"a": None, "b": ["x"]}, "m": {"1.5": None}}]
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
 @pytest.mark.parametrize("query", ["SELECT TITLE FROM SILVER.PRODUCTS", 'select title from "silver"."Products"'])
 def test_names_know_no_case(lake: Lake, query: str) -> None:
     assert len(run_query(query, domain="retail")) == 2

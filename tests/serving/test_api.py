@@ -237,6 +237,12 @@ def test_not_ready_before_a_release_and_ready_soon_after(publish: Any, serve: An
         assert (body["status"], body["release_id"]) == ("ok", _release(content))
 
 
+def test_an_address_with_a_slash_too_many_is_no_redirect_to_whatever_host_the_client_names(serve: Any) -> None:
+    with serve() as api:
+        answer = api.get("/health/", headers={"host": "elsewhere.example"}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
 def test_a_new_release_is_taken_into_service_and_a_rollback_too(
     publish: Any, serve: Any, eventually: Any, redis_server: Any
 ) -> None:
