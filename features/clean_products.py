@@ -28,6 +28,7 @@ from features.clean_rules import (
     split,
     text,
     too_large,
+    too_much_text,
     truth,
     typed,
     whole_number,
@@ -44,8 +45,6 @@ COLUMNS = (
 )  # fmt: skip
 DESCRIPTIVE = (C.DEPARTMENT, C.CATEGORY, C.PRODUCT_TYPE, C.BRAND, C.MANUFACTURER_ID, C.PACKAGE_SIZE)
 """What features know an item by; STRING, null where the catalog is silent."""
-MAX_TEXT_CHARACTERS = 4_000
-"""Of all texts of a product together: its title is in each answer and mail that shows it."""
 
 
 def clean_products(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned:
@@ -66,7 +65,7 @@ def clean_products(bronze: DataFrame, *, domain: Domain, now: datetime) -> Clean
         *bad_ids("product_id"),
         *numbers("price", negative={"price": "negative_price"}),
         too_large("price", number("price"), MAX_AMOUNT),
-        too_large("characters", F.length(F.concat_ws("", *RAW_COLUMNS)), MAX_TEXT_CHARACTERS),
+        too_much_text(RAW_COLUMNS),
         typed("stock", whole_number("stock")),
         Rule("negative_stock", whole_number("stock") < 0, F.col("stock")),
         typed("is_active", truth("is_active")),

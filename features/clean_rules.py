@@ -27,6 +27,8 @@ MAX_QUANTITY = 200_000
 """Fuel is sold by the thousandth: 89,638 is real. One row beyond is refused by itself, not with its whole batch."""
 MAX_AMOUNT = 100_000
 """Of money, in one row: what is larger is a unit error, and would outweigh everything that a user ever paid."""
+MAX_TEXT_CHARACTERS = 4_000
+"""Of all texts of a product, or of a user, together: titles are in each answer and mail, names in each mail."""
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event of a shop lies before it: a moment that does is a broken clock."""
 
@@ -136,6 +138,11 @@ def too_large(name: str, value: Column, limit: float) -> Rule:
     return Rule(
         "out_of_range", F.abs(value) > limit, F.concat(F.lit(f"{name} beyond {limit:,}: "), value.cast("string"))
     )
+
+
+def too_much_text(names: Sequence[str]) -> Rule:
+    """`out_of_range` for a row whose raw columns hold more characters together than `MAX_TEXT_CHARACTERS`."""
+    return too_large("characters", F.length(F.concat_ws("", *names)), MAX_TEXT_CHARACTERS)
 
 
 def bad_ids(*names: str, optional: Sequence[str] = ()) -> list[Rule]:

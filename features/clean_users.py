@@ -18,6 +18,7 @@ from features.clean_rules import (
     provenance,
     split,
     text,
+    too_much_text,
     typed,
 )
 from features.domains.spec import Domain
@@ -36,6 +37,7 @@ def clean_users(bronze: DataFrame, *, domain: Domain, now: datetime) -> Cleaned:
     rules = [
         *broken_text(bronze, RAW_COLUMNS),
         *bad_ids("user_id"),
+        too_much_text(RAW_COLUMNS),
         typed("updated_at", moment("updated_at")),
         before_1970("updated_at"),
         in_future(moment("updated_at"), F.col("updated_at"), domain=domain, now=now),

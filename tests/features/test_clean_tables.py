@@ -95,9 +95,11 @@ def test_products(bronze):
 
 def test_users_and_orders(bronze):
     given = [{}, {"user_id": "a/b"}, {"updated_at": "x"}, {"updated_at": "9999-12-31T23:59:59Z"}]
-    given.append({"updated_at": "1969-12-31T23:59:59Z"})
+    given += [{"updated_at": "1969-12-31T23:59:59Z"}, {"display_name": "n" * 3900}, {"display_name": "n" * 4001}]
+    given.append({"display_name": "n" * 2000, "income": "i" * 2001})
     users = clean_users(bronze("users", given), domain=RETAIL, now=NOW)
-    assert reasons(users) == [None, "bad_id", "wrong_type", "future_event", "bad_time"]
+    refused = [None, "bad_id", "wrong_type", "future_event", "bad_time", None, "out_of_range", "out_of_range"]
+    assert reasons(users) == refused
     rows = [
         ({}, None),
         ({"store_id": ""}, None),
