@@ -25,6 +25,7 @@ from jobs.bronze.append_dumps import FileRow, append_entity, settled_files, wall
 from jobs.bronze.dump_files import DumpKey, Inspection, RefusedFile, inspect_csv, inspect_parquet, parse_key
 from jobs.bronze.staging import Stage, StagedGroup, open_stage
 from jobs.catalog import BRONZE_DUMPS, BRONZE_FILES, DUMP_COLUMNS, PROMOTION_TYPES
+from jobs.dump_objects import dump_objects
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.objectstore import PARALLEL_REQUESTS, ObjectStore, StoredObject, open_store
@@ -95,9 +96,9 @@ def read_ledger(lake: Lake) -> Ledger:
 
 
 def untaken_objects(lake: Lake, store: ObjectStore) -> list[StoredObject]:
-    """Objects under the domain's dumps that the ledger does not hold as they are: new, or put there again."""
+    """Dump objects that the ledger does not hold as they are: new, or put there again."""
     ledger = read_ledger(lake)
-    return [entry for entry in store.list(f"dumps/{lake.domain}/") if not ledger.has_object(entry)]
+    return [entry for entry in dump_objects(store, lake.domain) if not ledger.has_object(entry)]
 
 
 def new_objects(ctx: JobContext, store: ObjectStore) -> list[StoredObject]:

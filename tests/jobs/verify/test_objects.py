@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from jobs.bronze.land_dumps import untaken_objects
 from jobs.catalog import BRONZE_FILES
 from jobs.lake import Lake
-from jobs.objectstore import ObjectStoreError
+from jobs.objectstore import ObjectStoreError, StoredObject
 from jobs.settings import Settings
 from jobs.verify.checks import Check
 from jobs.verify.objects import objects_taken
@@ -27,12 +28,12 @@ def key(day: int) -> str:
     return f"dumps/retail/orders/2017-11-{day:02d}/part-0000.csv.gz"
 
 
-def note(lake: Lake, store: Any, name: str, *, status: str = "landed", minute: int = 0) -> None:
+def note(lake: Lake, store: Any, name: str, *, status: str = "landed", minute: int = 0, entity: str = "orders") -> None:
     """A row of the ledger about the object as it lies there now."""
     (entry,) = store.list(name)
     row = {
         "source_file": name, "source_size_bytes": entry.size_bytes, "etag": entry.etag, "source_sha256": entry.etag,
-        "status": status, "ingested_at": NOW + timedelta(minutes=minute),
+        "entity": entity, "status": status, "reason": f"{name}: {status}", "ingested_at": NOW + timedelta(minutes=minute),
     }  # fmt: skip
     write_deltalake(lake.path(BRONZE_FILES).removeprefix("file://"), pa.Table.from_pylist([row]), mode="append")
 
@@ -54,6 +55,20 @@ def test_objects_that_the_ledger_does_not_hold_are_counted_and_named(lake: Lake,
         "landed.files", True, "0", "0", "objects of object storage that bronze.files does not hold as they are"
     )
     assert folder_store.reads == []
+
+
+def test_marks_of_other_tools_are_no_dumps(lake: Lake) -> None:
+    folder = "dumps/retail/orders/2017-11-10"
+    marks = [f"{folder}/", f"{folder}/_SUCCESS", f"{folder}/_started_17", f"{folder}/.keep", "dumps/retail/"]
+    dumps = [StoredObject(f"{folder}/part-0000.csv.gz", 0, "e"), StoredObject(f"{folder}/SUCCESS", 0, "e"),
+             StoredObject(f"{folder}/_orders.csv.gz", 9, "e")]  # fmt: skip
+
+    class Store:
+        def list(self, prefix: str) -> Any:
+            assert prefix == "dumps/retail/"
+            return iter([*(StoredObject(name, 0, "e") for name in marks), *dumps])
+
+    assert untaken_objects(lake, Store()) == dumps  # type: ignore[arg-type]
 
 
 def test_an_object_that_was_overwritten_is_not_the_one_that_landed(lake: Lake, folder_store: Any) -> None:
