@@ -9,7 +9,7 @@ or trigger it with `start` and `end`. Landing a day twice changes nothing.
 
 **When it is red.** Read the last lines of the log: the error names file, row and cure. A file that cannot be read is
 refused with its reason in `bronze.files` (`sluice quarantine list --table files`) and never stops the others; put the
-corrected file in its place and trigger.
+corrected file in its place and trigger, or delete what is no dump.
 Object storage down: `make status`, then `make up`. A skipped run means that nothing new had arrived.
 """
 

@@ -16,12 +16,13 @@ from features import columns as C
 from jobs.catalog import QUARANTINE, job
 from jobs.lake import Lake
 from jobs.lease import lease
-from jobs.refused_files import refused_dumps
+from jobs.refused_files import refused_by_now
 from jobs.run import JobContext
 from jobs.settings import Settings
 
 FILES = "files"
-"""In the place of a table: dump files that were refused whole. A corrected file of the same name is their replay."""
+"""In the place of a table: dump files that were refused whole. A corrected file of the same name is their replay; one
+that was deleted waits for none."""
 _SAMPLE_CHARACTERS = 120
 
 
@@ -130,7 +131,7 @@ def list_rejections(domain: str, config: Settings, *, table: str = "", reason: s
     rows = [] if of_files else list_quarantine(domain, config, table=table, reason=reason)
     if not of_files and (table or reason):
         return rows
-    files = refused_dumps(Lake.of(domain, config))
+    files = refused_by_now(Lake.of(domain, config), config)
     waiting = [one for one in files if one.is_open]
     for shown in (waiting or files)[-1:]:
         counts = (len(waiting), len(files) - len(waiting))

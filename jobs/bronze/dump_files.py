@@ -80,10 +80,14 @@ def parse_key(domain: str, key: str) -> DumpKey:
             raise ValueError
         found = DumpKey(key, match.group(2), date.fromisoformat(match.group(3)), match.group(4) == "parquet")
     except ValueError:
-        raise RefusedFile(f"{key}: not the name of a dump: expected {expected}; store it under such a name") from None
+        raise RefusedFile(
+            f"{key}: not the name of a dump: expected {expected}; store it under such a name and delete it here"
+        ) from None
     if found.is_parquet != (found.entity in PARQUET_ENTITIES):
         wanted = "parquet" if found.entity in PARQUET_ENTITIES else "csv.gz"
-        raise RefusedFile(f"{key}: {found.entity} come as .{wanted}, got .{match.group(4)}: export it as .{wanted}")
+        raise RefusedFile(
+            f"{key}: {found.entity} come as .{wanted}, got .{match.group(4)}: export it as .{wanted} and delete it here"
+        )
     return found
 
 

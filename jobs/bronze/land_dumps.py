@@ -29,6 +29,7 @@ from jobs.dump_objects import dump_objects
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
 from jobs.objectstore import PARALLEL_REQUESTS, ObjectStore, StoredObject, open_store
+from jobs.refused_files import NO_ENTITY
 from jobs.run import JobContext, NothingToDo
 
 _FILES_AT_ONCE = 256  # downloads held in memory
@@ -245,7 +246,7 @@ def _ledger_row(domain: str, entry: StoredObject, content: bytes) -> FileRow:
         key = parse_key(domain, entry.key)
         entity, day = key.entity, key.business_date.isoformat()
     except RefusedFile:
-        entity, day = "unknown", None
+        entity, day = NO_ENTITY, None
     return FileRow(
         source_file=entry.key,
         entity=entity,

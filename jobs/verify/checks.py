@@ -11,7 +11,7 @@ from features import columns as C
 from jobs.bronze.checkpoints import Stretch
 from jobs.catalog import BRONZE_DUMPS, BRONZE_EVENTS, BRONZE_FILES, QUARANTINE, SILVER, TableSpec
 from jobs.lake import Lake
-from jobs.refused_files import refused_dumps
+from jobs.refused_files import RefusedDump
 from jobs.silver.profile import Accounts
 
 EDGES = ("ingested_at",)
@@ -73,19 +73,25 @@ def unique_by_key(frame: DataFrame, spec: TableSpec, *, rows: int | None = None)
     return compare(f"unique.{spec.name}", 0, int(found), f"rows beyond the first of a key ({', '.join(spec.key)})")
 
 
-def files_landed(spark: SparkSession, lake: Lake) -> list[Check]:
-    """Rows that the ledger says have landed are the rows that bronze has, per entity; refused files are a warning."""
+def files_landed(spark: SparkSession, lake: Lake, refused: Sequence[RefusedDump]) -> list[Check]:
+    """Rows that the ledger says have landed are the rows that bronze has, per entity.
+
+    Args:
+        spark: open session.
+        lake: the lake.
+        refused: dump files that were refused; those of an entity that wait are a warning of its check.
+    """
     if lake.version(BRONZE_FILES) is None:
         return [Check("landed.ledger", False, "a ledger of files", "no bronze.files table", "land dumps first")]
     ledger = lake.read(spark, BRONZE_FILES).where("status = 'landed'")
     landed = {row["entity"]: row["n"] for row in ledger.groupBy("entity").agg(F.sum("row_count").alias("n")).collect()}
-    waiting = Counter(one.entity for one in refused_dumps(lake) if one.is_open)
+    waiting = Counter(one.entity for one in refused if one.is_open)
     checks = []
     for entity, spec in BRONZE_DUMPS.items():
         got = lake.read(spark, spec).count() if lake.version(spec) is not None else 0
-        refused = waiting[entity] + waiting["unknown"]  # of a name that says no entity: it may have been this one
-        warning = f"; {refused} refused files hold rows that are not there: `sluice quarantine list --table files`"
-        detail = f"rows of the ledger and rows of bronze{warning if refused else ''}"
+        refused_here = waiting[entity]
+        warning = f"; {refused_here} refused files hold rows that are not there: `sluice quarantine list --table files`"
+        detail = f"rows of the ledger and rows of bronze{warning if refused_here else ''}"
         checks.append(compare(f"landed.{entity}", landed.get(entity, 0), got, detail))
     return checks
 

@@ -12,6 +12,7 @@ from jobs.catalog import QUARANTINE, SILVER
 from jobs.lake import Lake
 from jobs.lease import LeaseHeldError, lease
 from jobs.quarantine import list_quarantine
+from jobs.refused_files import refused_by_now
 from jobs.session import connect
 from jobs.settings import Settings
 from jobs.silver.rules import fingerprint, other_rules
@@ -61,7 +62,7 @@ def _run_checks(domain: str, config: Settings, progress: Callable[[str], None]) 
     lake = Lake.of(domain, config)
     parts: dict[str, tuple[str, Callable[[], list[Check]]]] = {
         "landed.files": ("the dump files in object storage", lambda: [storage_check(lake, config)]),
-        "landed": ("what has landed", lambda: files_landed(spark, lake)),
+        "landed": ("what has landed", lambda: files_landed(spark, lake, refused_by_now(lake, config))),
         "kafka": ("the offsets of Kafka", lambda: kafka_checks(spark, lake, config)),
         "silver": ("silver, built again from bronze beside it", lambda: silver_checks(spark, lake)),
         "quarantine": ("the quarantine", lambda: [quarantine_countable(spark, lake, config)]),

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -9,19 +10,30 @@ from deltalake import write_deltalake
 
 from jobs.catalog import BRONZE_FILES
 from jobs.lake import Lake
+from jobs.objectstore import ObjectStoreError
 from jobs.quarantine import UnknownReasonError, list_rejections
-from jobs.refused_files import RefusedDump, refused_dumps
+from jobs.refused_files import RefusedDump, refused_by_now, refused_dumps
 from jobs.settings import Settings
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
 FIRST, SECOND = (f"dumps/retail/orders/2017-11-2{day}/part-0000.csv.gz" for day in (0, 1))
 
 
+@pytest.fixture(autouse=True)
+def store(folder_store: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Object storage as the listing finds it: both files lie there."""
+    for name in (FIRST, SECOND):
+        folder_store.put(name, b"x")
+    monkeypatch.setattr("jobs.refused_files.open_store", lambda _: folder_store)
+    return folder_store
+
+
 def note(lake: Lake, *rows: tuple[str, str, str]) -> None:
     """Ledger rows of one landing: name, content, verdict."""
     path = Path(lake.path(BRONZE_FILES))
     path.mkdir(parents=True, exist_ok=True)
-    at = NOW + timedelta(hours=lake.version(BRONZE_FILES) or 0)
+    version = lake.version(BRONZE_FILES)
+    at = NOW + timedelta(hours=0 if version is None else version + 1)
     entries = [
         {"source_file": name, "entity": "orders", "source_sha256": content, "status": status,
          "reason": f"{name}: {content}" if status == "refused" else None, "ingested_at": at}
@@ -55,3 +67,33 @@ def test_a_refused_file_is_open_until_another_content_is_taken_under_its_name(tm
     assert list_rejections("retail", config, table="orders") == []
     note(lake, (SECOND, "header only", "empty"))
     assert [line.open for line in list_rejections("retail", config)] == [0]
+
+
+def test_a_refused_file_is_closed_when_its_object_is_removed(tmp_path: Path, store: Any) -> None:
+    config = Settings(home=tmp_path)
+    lake = Lake.of("retail", config)
+    mark = "dumps/retail/orders/2017-11-10/_SUCCESS"  # refused by an earlier version: nothing can land under its name
+    store.put(mark, b"")
+    note(lake, (FIRST, "cut off", "refused"), (SECOND, "ragged", "refused"), (mark, "empty", "refused"))
+    assert [one.source_file for one in refused_by_now(lake, config) if one.is_open] == [FIRST, SECOND]
+    store.delete(SECOND)
+    assert [one.source_file for one in refused_by_now(lake, config) if one.is_open] == [FIRST]
+    assert [(line.open, line.replayed) for line in list_rejections("retail", config)] == [(1, 2)]
+    store.put(SECOND, b"ragged")
+    assert [one.source_file for one in refused_by_now(lake, config) if one.is_open] == [FIRST, SECOND]
+
+
+def test_while_object_storage_does_not_answer_what_was_refused_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Settings) -> None:
+        raise ObjectStoreError("object storage does not answer at http://127.0.0.1:9: start it with `make up`")
+
+    monkeypatch.setattr("jobs.refused_files.open_store", away)
+    config = Settings(home=tmp_path)
+    lake = Lake.of("retail", config)
+    note(lake, (FIRST, "whole", "landed"))
+    assert refused_by_now(lake, config) == []
+    note(lake, (FIRST, "cut off", "refused"))
+    assert [one.is_open for one in refused_by_now(lake, config)] == [True]
+    assert [line.open for line in list_rejections("retail", config)] == [1]

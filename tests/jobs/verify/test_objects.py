@@ -33,7 +33,8 @@ def note(lake: Lake, store: Any, name: str, *, status: str = "landed", minute: i
     (entry,) = store.list(name)
     row = {
         "source_file": name, "source_size_bytes": entry.size_bytes, "etag": entry.etag, "source_sha256": entry.etag,
-        "entity": entity, "status": status, "reason": f"{name}: {status}", "ingested_at": NOW + timedelta(minutes=minute),
+        "entity": entity, "status": status, "reason": f"{name}: {status}",
+        "ingested_at": NOW + timedelta(minutes=minute),
     }  # fmt: skip
     write_deltalake(lake.path(BRONZE_FILES).removeprefix("file://"), pa.Table.from_pylist([row]), mode="append")
 
@@ -69,6 +70,22 @@ def test_marks_of_other_tools_are_no_dumps(lake: Lake) -> None:
             return iter([*(StoredObject(name, 0, "e") for name in marks), *dumps])
 
     assert untaken_objects(lake, Store()) == dumps  # type: ignore[arg-type]
+
+
+def test_refused_files_of_no_entity_are_counted_here_until_their_object_is_gone(lake: Lake, folder_store: Any) -> None:
+    names = ["dumps/retail/readme.txt", "dumps/retail/returns/2017-11-10/part-0000.csv.gz"]
+    for name in names:
+        folder_store.put(name, b"x")
+        note(lake, folder_store, name, status="refused", entity="unknown")
+    folder_store.put(key(1), b"x")
+    note(lake, folder_store, key(1), status="refused")  # counted by `landed.orders`
+    found = objects_taken(lake, folder_store)
+    assert found.ok
+    assert "; 2 refused files are no dumps by their name: `sluice quarantine list --table files`" in found.detail
+    folder_store.delete(names[0])
+    assert "; 1 refused files are no dumps" in objects_taken(lake, folder_store).detail
+    folder_store.delete(names[1])
+    assert "refused" not in objects_taken(lake, folder_store).detail
 
 
 def test_an_object_that_was_overwritten_is_not_the_one_that_landed(lake: Lake, folder_store: Any) -> None:
