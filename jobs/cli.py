@@ -264,13 +264,13 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Only rows rejected 
 def quarantine_list(
     table: TableOption = "", reason: ReasonOption = "", as_json: JsonFlag = False, domain: DomainOption = ""
 ) -> None:
-    """Rejected rows by table and reason, with samples, and dump files that were refused whole (`--table files`)."""
+    """Rejected rows by table and reason, with samples; dump files that were refused whole by name (`--table files`)."""
     from dataclasses import asdict
 
-    from jobs.quarantine import list_rejections
+    from jobs.quarantine import list_rejections, print_rejections
 
-    rows = [asdict(row) for row in list_rejections(chosen_domain(domain), settings(), table=table, reason=reason)]
-    _print_json(rows) if as_json else _print_rows("Quarantine", rows)
+    found = list_rejections(chosen_domain(domain), settings(), table=table, reason=reason)
+    _print_json([asdict(row) for row in found]) if as_json else print_rejections(console, found)
 
 
 @quarantine_app.command("replay")

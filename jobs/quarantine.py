@@ -4,19 +4,21 @@ An entry is open until silver holds its row (`replayed_at`). Replaying is a run 
 quarantine and silver) over the bronze rows that the open entries point to.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from rich.console import Console
 
 from features import columns as C
 from jobs.catalog import QUARANTINE, job
 from jobs.lake import Lake
 from jobs.lease import lease
-from jobs.refused_files import refused_by_now
+from jobs.refused_files import RefusedDump, refused_by_now
+from jobs.rows_view import print_rows
 from jobs.run import JobContext
 from jobs.settings import Settings
 
@@ -24,6 +26,7 @@ FILES = "files"
 """In the place of a table: dump files that were refused whole. A corrected file of the same name is their replay; one
 that was deleted waits for none."""
 _SAMPLE_CHARACTERS = 120
+_FILES_SHOWN = 50  # on a terminal
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ class Rejected:
     sample_key: str
     sample_detail: str
     sample: str
+
+
+@dataclass(frozen=True)
+class RejectedFiles(Rejected):
+    """The line of refused dump files, with each one that waits: its name, entity, and the reason with its cure."""
+
+    files: tuple[dict[str, str], ...] = ()
 
 
 class UnknownTableError(ValueError):
@@ -120,6 +130,9 @@ def list_rejections(domain: str, config: Settings, *, table: str = "", reason: s
         table: silver table name, or `files`; empty for all.
         reason: one reason; empty for all. That of a file is `refused`, its detail says why.
 
+    Returns:
+        Of files one of them as a sample; where nothing else is asked for, a `RejectedFiles` that names all that wait.
+
     Raises:
         UnknownTableError: naming the tables that exist.
         UnknownReasonError: naming the reasons that exist.
@@ -134,9 +147,41 @@ def list_rejections(domain: str, config: Settings, *, table: str = "", reason: s
     files = refused_by_now(Lake.of(domain, config), config)
     waiting = [one for one in files if one.is_open]
     for shown in (waiting or files)[-1:]:
-        counts = (len(waiting), len(files) - len(waiting))
-        rows.append(Rejected(FILES, "refused", *counts, shown.source_file, shown.reason, ""))
+        line = Rejected(
+            FILES, "refused", len(waiting), len(files) - len(waiting), shown.source_file, shown.reason, sample=""
+        )
+        rows.append(_naming(line, waiting) if of_files else line)
     return rows
+
+
+def _naming(line: Rejected, waiting: Sequence[RefusedDump]) -> RejectedFiles:
+    named = ({"source_file": one.source_file, "entity": one.entity, "reason": one.reason} for one in waiting)
+    return RejectedFiles(**asdict(line), files=tuple(named))
+
+
+def print_rejections(console: Console, found: Sequence[Rejected]) -> None:
+    """Show what `list_rejections` found; of many refused files the first ones, and how to see the others."""
+    if found and isinstance(found[0], RejectedFiles):
+        _print_files(console, found[0])
+        return
+    print_rows(console, "Quarantine", [asdict(row) for row in found])
+    for row in found:
+        if row.table == FILES and row.open:
+            _say(console, f"each of the {row.open} refused files: `sluice quarantine list --table files`")
+
+
+def _print_files(console: Console, line: RejectedFiles) -> None:
+    rows = [
+        {"source_file": one["source_file"], "reason": one["reason"].removeprefix(f"{one['source_file']}: ")}
+        for one in line.files
+    ]
+    print_rows(console, f"Refused files: {line.open} open, {line.replayed} closed", rows[:_FILES_SHOWN])
+    if len(rows) > _FILES_SHOWN:
+        _say(console, f"and {len(rows) - _FILES_SHOWN} more: `sluice quarantine list --table files --json`")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def replay(domain: str, config: Settings, *, table: str = "", reason: str = "") -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Files that the landing refused stand in `sluice quarantine list` until a content is taken under their name."""
 
+import io
+import json
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -7,15 +10,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from rich.console import Console
 
 from jobs.catalog import BRONZE_FILES
+from jobs.cli import answer
 from jobs.lake import Lake
 from jobs.objectstore import ObjectStoreError
-from jobs.quarantine import UnknownReasonError, list_rejections
+from jobs.quarantine import UnknownReasonError, list_rejections, print_rejections
 from jobs.refused_files import RefusedDump, refused_by_now, refused_dumps
 from jobs.settings import Settings
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
+REASON = "row 1 lacks the column store_id: export it with every column and put it in its place"
 FIRST, SECOND = (f"dumps/retail/orders/2017-11-2{day}/part-0000.csv.gz" for day in (0, 1))
 
 
@@ -61,7 +67,11 @@ def test_a_refused_file_is_open_until_another_content_is_taken_under_its_name(tm
     assert (line.table, line.reason, line.open, line.replayed) == ("files", "refused", 1, 1)
     assert (line.sample_key, line.sample_detail) == (SECOND, f"{SECOND}: ragged")
     assert list_rejections("retail", config, table="files") == list_rejections("retail", config, reason="refused")
-    assert list_rejections("retail", config, table="files") == [line]
+    (named,) = list_rejections("retail", config, table="files")
+    assert asdict(named) == {
+        **asdict(line),
+        "files": ({"source_file": SECOND, "entity": "orders", "reason": f"{SECOND}: ragged"},),
+    }
     with pytest.raises(UnknownReasonError, match="none for 'typo'"):
         list_rejections("retail", config, table="files", reason="typo")
     assert list_rejections("retail", config, table="orders") == []
@@ -97,3 +107,43 @@ def test_while_object_storage_does_not_answer_what_was_refused_stays_open(
     note(lake, (FIRST, "cut off", "refused"))
     assert [one.is_open for one in refused_by_now(lake, config)] == [True]
     assert [line.open for line in list_rejections("retail", config)] == [1]
+
+
+def shown(*rejections: Any) -> str:
+    screen = Console(file=io.StringIO(), width=100)
+    print_rejections(screen, rejections)
+    return screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_each_file_that_waits_is_named_with_its_reason(
+    own_home: Path, store: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Settings(home=own_home)
+    lake = Lake.of("retail", config)
+    names = [f"dumps/retail/orders/2017-11-20/part-{number:04d}.csv.gz" for number in range(53)]
+    for name in names:
+        store.put(name, b"x")
+    note(lake, (SECOND, "ragged", "refused"), *((name, REASON, "refused") for name in names))
+    store.delete(SECOND)
+    assert answer(["quarantine", "list", "--table", "files", "--json"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)
+    assert (said["open"], said["replayed"]) == (53, 1)
+    assert [one["source_file"] for one in said["files"]] == names
+    assert said["files"][7] == {"source_file": names[7], "entity": "orders", "reason": f"{names[7]}: {REASON}"}
+
+    screen = shown(*list_rejections("retail", config, table="files"))
+    assert "Refused files: 53 open, 1 closed" in screen
+    assert [name in screen for name in (*names, SECOND)] == [True] * 50 + [False] * 4
+    assert f"  source_file  {names[7]}\n  reason       {REASON}\n" in screen
+    assert "and 3 more: `sluice quarantine list --table files --json`" in screen
+    store.delete(names[0])
+    assert "and 2 more" in shown(*list_rejections("retail", config, table="files"))
+
+    summary = shown(*list_rejections("retail", config))
+    assert "each of the 52 refused files: `sluice quarantine list --table files`" in summary
+    assert names[7] not in summary
+    for name in names:
+        store.delete(name)
+    assert "Refused files: 0 open, 54 closed: none" in shown(*list_rejections("retail", config, table="files"))
+    assert "each of" not in shown(*list_rejections("retail", config))
+    assert "Quarantine: none" in shown()
