@@ -1,11 +1,13 @@
 """Rejected rows: how many, why, with samples (no Spark needed); and trying them again with today's rules.
 
-An entry is open until silver holds its row (`replayed_at`). Replaying is a run of `silver.refine` (the one writer of
-quarantine and silver) over the bronze rows that the open entries point to.
+An entry is open until silver holds its row (`replayed_at`). One of a dump file that has landed again since stays open,
+for bronze has its row and silver has not, and counts as superseded: the newer file stands for it. Replaying is a run of
+`silver.refine` (the one writer of quarantine and silver) over the bronze rows that the open entries point to.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +16,7 @@ from deltalake import DeltaTable
 from rich.console import Console
 
 from features import columns as C
-from jobs.catalog import QUARANTINE, job
+from jobs.catalog import BRONZE_FILES, QUARANTINE, job
 from jobs.lake import Lake
 from jobs.lease import lease
 from jobs.refused_files import RefusedDump, refused_by_now
@@ -31,11 +33,18 @@ _FILES_SHOWN = 50  # on a terminal
 
 @dataclass(frozen=True)
 class Rejected:
-    """Rejected rows of one table and reason; `sample` is one of them, `open` are not in silver yet."""
+    """Rejected rows of one table and reason; `sample` is one of them.
+
+    Attributes:
+        open: those that are not in silver yet.
+        superseded: open ones of a dump file that has landed again since: nobody has to do anything about them.
+        replayed: those that are in silver by now.
+    """
 
     table: str
     reason: str
     open: int
+    superseded: int = field(default=0, kw_only=True)
     replayed: int
     sample_key: str
     sample_detail: str
@@ -71,11 +80,34 @@ def _read(lake: Lake, table: str) -> pa.Table | None:
     spec = QUARANTINE[table]
     if lake.version(spec) is None:
         return None
-    columns = [C.SOURCE_KEY, C.REASON, C.DETAIL, C.RAW, C.REPLAYED_AT]
+    columns = [C.SOURCE_KEY, C.REASON, C.DETAIL, C.RAW, C.SOURCE_FILE, C.INGESTED_AT, C.REPLAYED_AT]
     return DeltaTable(lake.path(spec)).to_pyarrow_table(columns=columns)
 
 
-def _samples(lake: Lake, table: str) -> list[Rejected]:
+def _landings(lake: Lake) -> dict[str, list[datetime]]:
+    """When the dump files of each name landed, by the ledger."""
+    found: dict[str, list[datetime]] = {}
+    if lake.version(BRONZE_FILES) is not None:
+        taken = pc.field("status").isin(["landed", "empty"])
+        for row in lake.rows(BRONZE_FILES, [C.SOURCE_FILE, C.INGESTED_AT], taken).to_pylist():
+            found.setdefault(row[C.SOURCE_FILE], []).append(row[C.INGESTED_AT])
+    return found
+
+
+def _is_superseded(rows: pa.Table, landings: Mapping[str, Sequence[datetime]]) -> pa.Array:
+    """Of each row of dumps, whether its file has landed again since.
+
+    The ledger has a row's own landing at the time that the row has, or later where the run that landed it died before
+    its ledger: one more from then on is a newer file.
+    """
+    if all(len(landings.get(name, ())) < 2 for name in rows.column(C.SOURCE_FILE).unique().to_pylist()):
+        return pa.repeat(False, rows.num_rows)  # most are: no row is looked at
+    places = list(zip(*(rows.column(name).to_pylist() for name in (C.SOURCE_FILE, C.INGESTED_AT)), strict=True))
+    older = {(name, at) for name, at in set(places) if at and sum(at <= one for one in landings.get(name, ())) > 1}
+    return pa.array([place in older for place in places], pa.bool_())
+
+
+def _samples(lake: Lake, table: str, landings: Mapping[str, Sequence[datetime]]) -> list[Rejected]:
     rows = _read(lake, table)
     if rows is None or not rows.num_rows:
         return []
@@ -84,12 +116,15 @@ def _samples(lake: Lake, table: str) -> list[Rejected]:
         of_reason = rows.filter(pc.equal(rows.column(C.REASON), reason))
         is_open = pc.is_null(of_reason.column(C.REPLAYED_AT))
         waiting = of_reason.filter(is_open)
-        shown = (waiting if waiting.num_rows else of_reason).slice(0, 1).to_pylist()[0]
+        superseded = _is_superseded(waiting, landings)
+        to_correct = waiting.filter(pc.invert(superseded))
+        shown = next(some for some in (to_correct, waiting, of_reason) if some.num_rows).slice(0, 1).to_pylist()[0]
         found.append(
             Rejected(
                 table=table,
                 reason=reason,
                 open=waiting.num_rows,
+                superseded=waiting.num_rows - to_correct.num_rows,
                 replayed=of_reason.num_rows - waiting.num_rows,
                 sample_key=shown[C.SOURCE_KEY],
                 sample_detail=shown[C.DETAIL] or "",
@@ -113,7 +148,8 @@ def list_quarantine(domain: str, config: Settings, *, table: str = "", reason: s
         UnknownReasonError: naming the reasons for which rows of the chosen tables were rejected.
     """
     lake = Lake.of(domain, config)
-    found = [row for name in _tables(table) for row in _samples(lake, name)]
+    landings = _landings(lake)
+    found = [row for name in _tables(table) for row in _samples(lake, name, landings)]
     chosen = [row for row in found if reason in ("", row.reason)]
     if found and not chosen:
         known = ", ".join(sorted({row.reason for row in found}))
