@@ -32,7 +32,8 @@ def main(ctx: JobContext) -> None:
     epochs = EpochStore(ctx.lake)
     epoch, before = choose_epoch(ctx, epochs, state)
     if before == state.ends:
-        raise NothingToDo(f"{state.name} holds nothing after {json.dumps(before)}")
+        _end_without_records(ctx, f"{state.name} holds nothing after {json.dumps(before)}")
+        return
     ctx.progress(f"epoch {epoch.number}: {_lag(before, state):,} records of {state.name} to land")
     version = ctx.lake.version(BRONZE_EVENTS)
     starting = json.dumps({state.name: {str(partition): offset for partition, offset in before.items()}})
@@ -51,6 +52,22 @@ def main(ctx: JobContext) -> None:
 
 def _lag(position: Mapping[int, int], state: TopicState) -> int:
     return sum(end - position.get(partition, state.begins[partition]) for partition, end in state.ends.items())
+
+
+def _end_without_records(ctx: JobContext, nothing: str) -> None:
+    """Done all the same when silver lacks rows: their run was killed once they had landed, or refine still waits.
+
+    Raises:
+        NothingToDo: silver has taken in all of bronze.events.
+    """
+    waiting, _ = _written_since(ctx, _refined(ctx))
+    if not waiting:
+        raise NothingToDo(nothing)
+    ctx.report["detail"] = (
+        f"{nothing}; silver has not taken in {waiting:,} rows of bronze.events: refine is woken again"
+    )
+    ctx.progress(ctx.report["detail"])
+    ctx.count_no_rows()
 
 
 def _refined(ctx: JobContext) -> int:

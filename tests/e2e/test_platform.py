@@ -196,7 +196,7 @@ first = next(iter(store.list("dumps/retail/users/")))
 header, user = list(csv.reader(io.StringIO(gzip.decompress(store.read(first.key)).decode())))[:2]
 keys = [f"dumps/retail/users/2017-11-{day}/part-0000.csv.gz" for day in (23, 24, 25)]
 for key in keys:
-    store.put(key, gzip.compress("\n".join([",".join(header), ",".join(user), ""]).encode(), mtime=0))
+    store.put(key, gzip.compress("\\n".join([",".join(header), ",".join(user), ""]).encode(), mtime=0))
 days = ["--from-date", "2017-11-23", "--to-date", "2017-11-25"]
 created = [sys.executable, "-m", "jobs.stack", "airflow", "backfill", "create", "--dag-id", "ingest_dumps", *days]
 subprocess.run(created, check=True, stdout=sys.stderr)

@@ -103,3 +103,20 @@ def test_an_epoch_that_starts_at_the_end_has_nothing_to_do(job_context: Any, mon
     monkeypatch.setattr(land_events, "topic_state", lambda *_: TOPIC)
     with pytest.raises(NothingToDo, match="holds nothing after"):
         land_events.main(context)
+
+
+def test_a_kill_once_the_records_have_landed_wakes_refine_by_the_retry(
+    job_context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a kill: the retry had nothing to do and was skipped, so that nobody woke refine before its schedule."""
+    context = job_context("bronze.land_events")
+    EpochStore(context.lake).begin(0, TOPIC, {0: 0, 1: 0})
+    batch(context.lake, 0, 0, {"0": 10, "1": 5})
+    monkeypatch.setattr(land_events, "topic_state", lambda *_: TOPIC)
+    monkeypatch.setattr(land_events, "_written_since", lambda _, version: (15, 1) if version < 0 else (0, 0))
+    land_events.main(context)
+    assert "silver has not taken in 15 rows" in context.report["detail"]
+    assert context.report["rows_written"] == 0
+    monkeypatch.setattr(land_events, "_refined", lambda _: 0)
+    with pytest.raises(NothingToDo, match="holds nothing after"):
+        land_events.main(context)
