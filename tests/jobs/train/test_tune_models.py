@@ -94,7 +94,7 @@ def test_without_an_adopted_part_nothing_is_written(run: Any, tmp_path: Path) ->
 
 
 def test_the_command_shows_the_recipe_and_names_a_file_that_is_not_there(tmp_path: Path) -> None:
-    shown = CliRunner().invoke(app, ["tune", "--show", "--json", "--domain", "nowhere"])
+    shown = CliRunner().invoke(app, ["tune", "--show", "--json", "--domain", "retail"])
     assert json.loads(shown.stdout)["sha256"] == FAST.sha256()
     refused = CliRunner().invoke(app, ["tune", "--interactions", str(tmp_path / "absent.parquet")])
     assert refused.exit_code == 2
