@@ -66,7 +66,8 @@ class JobSpec:
         slow_imports: modules that it needs and that take a second or more to import.
         wakes: DAG of the stage that takes in what it writes (`jobs.freshness.STAGES`).
         counts_rows: whether its report says how many rows it read, wrote and rejected (`jobs.run.ROW_COUNTS`).
-        takes: the interval and the options that it goes by; `jobs.run` refuses others, DAGs hand it no others.
+        takes: the interval and the options that it goes by; `jobs.run` refuses other options and says which bounds are
+            left aside, DAGs ask for no others.
     """
 
     name: str

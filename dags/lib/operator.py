@@ -92,7 +92,7 @@ def interval(context: Any, takes: Collection[str], taken: Collection[str]) -> li
     Args:
         takes: bounds that the job takes. A backfill's are nobody's wish: the others are left out.
         taken: bounds that some job of the DAG takes. One that none takes was given through Airflow's API, past the
-            DAG's own parameters: it is handed on: the job says that it leaves it aside.
+            DAG's own parameters: it is handed on, and the job says that it leaves it aside.
     """
     params = context["params"]
     bounds = {name: params[name] for name in ("start", "end") if params.get(name)}
