@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from models.base import ModelError
 from models.protocols import halves
-from models.ranker import Ranker, TrainingRows
+from models.ranker import Ranker
 from models.recipe import Recipe
 from models.snapshot import Floats
+from models.training_rows import TrainingRows
 from models.tuning import JudgedRows
 
 _SAMPLED = 0.4

@@ -23,10 +23,11 @@ from models.generators import Generators, confidence
 from models.interaction_matrix import IdMap, InteractionMatrix
 from models.labelled_snapshot import LabelledSnapshot
 from models.metrics import measure
-from models.ranker import BASE_SETTINGS, Ranker, TrainingRows
+from models.ranker import BASE_SETTINGS, Ranker
 from models.recipe import Recipe
 from models.scorer import over_blocks
 from models.snapshot import Floats, Histories, Ints
+from models.training_rows import TrainingRows
 from models.two_stage import TRAINED, training_rows, true_labels
 from models.validation import truths
 

@@ -18,10 +18,11 @@ from models.candidate_features import feature_matrix
 from models.candidates import Candidates, assemble
 from models.generators import Generators
 from models.labelled_snapshot import LabelledSnapshot
-from models.ranker import Ranker, TrainingRows
+from models.ranker import Ranker
 from models.recipe import Recipe
 from models.scorer import over_blocks
 from models.snapshot import Histories, reference_users
+from models.training_rows import TrainingRows
 
 TRAINED = (HOME, DISCOVER)
 """Surfaces with a ranker of their own."""

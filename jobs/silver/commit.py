@@ -108,8 +108,12 @@ def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: Data
     lake.ensure(spark, spec)
     reopened = "t.reason != s.reason OR t.replayed_at IS NOT NULL"
     on = "t.source_key = s.source_key"
+    compared_with = lake.version(spec)
     changes = _changes(spark, lake.sql_name(spec), rejected, on, reopened, count=count)
-    if changes.count:
+    if changes.count and not changes.replacing:
+        never = F.lit(None).cast("timestamp").alias(C.REPLAYED_AT)
+        _append(lake, spec, spark.table("_staged").select(*QUARANTINE_COLUMNS, never), compared_with)
+    elif changes.count:
         listed = ", ".join(QUARANTINE_COLUMNS)
         values = ", ".join(f"s.{name}" for name in QUARANTINE_COLUMNS)
         spark.sql(
@@ -186,13 +190,8 @@ def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame, count: 
     try:
         if not changes.count:
             return 0, 0
-        if not changes.replacing:  # MERGE would join with the whole table once more to find that out
-            if lake.version(spec) != compared_with:
-                raise OtherWriterError(
-                    f"{spec.name} moved from version {compared_with} to {lake.version(spec)} under its only writer "
-                    f"{JOB}: an earlier attempt was still writing; run the job again"
-                )
-            spark.table("_staged").select(*names).write.format("delta").mode("append").save(lake.path(spec))
+        if not changes.replacing:
+            _append(lake, spec, spark.table("_staged").select(*names), compared_with)
             return changes.count, 0
         sets = ", ".join(f"t.{name} = s.{name}" for name in names)
         values = ", ".join(f"s.{name}" for name in names)
@@ -204,6 +203,21 @@ def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame, count: 
     finally:
         changes.rows.unpersist()
     return int(result["num_inserted_rows"]), int(result["num_updated_rows"])
+
+
+def _append(lake: Lake, spec: TableSpec, rows: DataFrame, compared_with: int | None) -> None:
+    """Add rows of which none replaces a stored one: MERGE would join with the whole table once more to find that out.
+
+    Raises:
+        OtherWriterError: the table is no longer the version that the rows were compared with.
+    """
+    version = lake.version(spec)
+    if version != compared_with:
+        raise OtherWriterError(
+            f"{spec.name} moved from version {compared_with} to {version} under its only writer {JOB}: an earlier "
+            "attempt was still writing; run the job again"
+        )
+    rows.write.format("delta").mode("append").save(lake.path(spec))
 
 
 def _same_weeks(rows: DataFrame) -> str:

@@ -11,18 +11,16 @@ batch although its gate refuses it (a topic cannot be landed again); the report 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from features import columns as C
 from features.clean_products import product_versions
-from features.clean_rules import split
 from features.domains import domain
 from jobs import clock
 from jobs.catalog import SILVER
@@ -31,22 +29,12 @@ from jobs.quality.gate import Gate, GateFailedError, Verdict
 from jobs.quality.suites import row_columns
 from jobs.run import JobContext, end_without_news
 from jobs.session import connect
-from jobs.silver.batches import Scope, bronze_batch, changed, held
+from jobs.silver.batches import Scope
 from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, write_silver
-from jobs.silver.profile import (
-    MIN_ROWS,
-    Accounts,
-    Profile,
-    against,
-    batch_figures,
-    batch_figures_of_good,
-    corrected_rows,
-    count_rows,
-    shares,
-)
-from jobs.silver.promotions import count_promotions
+from jobs.silver.profile import Accounts
+from jobs.silver.staging import Staged, Staging
 from jobs.silver.tables import Silver, winners
-from jobs.silver.windows import INPUTS, RESTATING, VERSIONS, Taking, taking, window_of_versions
+from jobs.silver.windows import INPUTS, VERSIONS, Taking, taking, window_of_versions
 
 DEPENDS = {"order_items": ("products", "orders"), "events": ("products", "order_items")}
 """A table whose input was refused in this run is held back: it would be judged against a half-new lake."""
@@ -81,21 +69,6 @@ class TableReport:
     seconds: float = 0.0
 
 
-@dataclass
-class Staged:
-    """A batch ready for the gate: one row per key, its accounts and figures."""
-
-    rows: DataFrame
-    rejected: DataFrame | None
-    accounts: Accounts
-    figures: Profile
-    restated: int
-    retried: bool
-    cached: list[DataFrame]
-    accepted: DataFrame | None
-    """Bronze rows that passed the rules, also those that lose their key to another of the batch."""
-
-
 class Refinement:
     """One run over some tables, in order; a session of its own, for a session holds what its next commit carries."""
 
@@ -109,6 +82,7 @@ class Refinement:
         self.reports: dict[str, TableReport] = {}
         self.failed: list[Verdict] = []
         self.beside = ThreadPoolExecutor(1)
+        self.staging = Staging(spark, self.lake, scope, self.silver, self.beside)
 
     def run(self) -> None:
         """Refine the tables; a refused one holds back those that depend on it, the others go on."""
@@ -134,7 +108,7 @@ class Refinement:
 
     def _table(self, table: str) -> TableReport:
         window = taking(self.lake, table)
-        staged = self._stage(window)
+        staged = self.staging.stage(window)
         if staged is None:
             return TableReport(status="nothing new", version=self.lake.version(SILVER[table]))
         try:
@@ -189,109 +163,6 @@ class Refinement:
             rows = winners(VERSIONS, rows)
         kept = rows if count else None
         write_silver(self.spark, self.lake, window, kept, inputs, count=count, record_unchanged=incremental)
-
-    # Staging -----------------------------------------------------------------------------
-
-    def _stage(self, window: Taking) -> Staged | None:
-        """Clean the window's rows and settle their keys; None when there is nothing to look at."""
-        table = window.table
-        batch = bronze_batch(self.spark, self.lake, window, self.scope, self.silver.domain)
-        bought = self._purchases(window)
-        if batch.rows is None and bought is None and not window.new:
-            return None
-        good = None if window.is_first else self.silver.read(table)
-        before = self._former_figures(table, good, batch.at_most)
-        cached: list[DataFrame] = []
-        parts: list[DataFrame] = []
-        accounts, rejected = Accounts(), None
-        figures: Profile = {}
-        if batch.rows is not None:
-            cleaned = self.silver.clean(table, batch.rows)
-            if table == "promotions":
-                accounts, figures = count_promotions(cleaned.marked, SILVER[table].key)
-            else:
-                cleaned = split(held(cleaned.marked, batch.at_most), SILVER[table].column_names)
-                cached.append(cleaned.marked)
-                accounts = count_rows(cleaned.marked, SILVER[table].key)
-            parts.append(cleaned.accepted)
-            rejected = cleaned.rejected
-        # Counted only where it could matter: rows of dumps are rarely refused, and records of a topic never corrected
-        is_corrected = batch.rows is not None and accounts.rejected and table != "events"
-        judged = shares(accounts, corrected_rows(cleaned.marked) if is_corrected else None)
-        if bought is not None:
-            parts.append(bought)
-        restated = self._restated(window, cached)
-        restated_rows = restated.count() if restated is not None else 0
-        if restated is not None and restated_rows:
-            parts.append(restated)
-        if not parts:
-            empty = self._empty(judged, table)
-            return Staged(self.silver.read(table), None, accounts, empty, 0, batch.retried, cached, None)
-        rows = parts[0]
-        for part in parts[1:]:
-            rows = rows.unionByName(part)
-        if bought is not None:
-            self._count_union(accounts, rows, restated_rows)
-        if not window.is_first or accounts.keys < accounts.accepted:
-            rows = winners(table, rows)
-        if table != "promotions":
-            if not window.is_first:
-                rows = held(rows, accounts.accepted + restated_rows)
-                cached.append(rows)
-            figures = against(batch_figures(table, rows), table, rows, good, before)
-        accepted = parts[0] if batch.rows is not None else None
-        judged |= figures
-        return Staged(rows, rejected, accounts, judged, restated_rows, batch.retried, cached, accepted)
-
-    def _former_figures(self, table: str, good: DataFrame | None, at_most: int | None) -> Callable[[], Profile] | None:
-        """Figures of the last good version, begun beside the batch, whose steps mostly wait for one another.
-
-        None where they are not needed, or perhaps not: of a few rows nothing is compared.
-        """
-        if good is None or table == "promotions" or (at_most is not None and at_most < MIN_ROWS):
-            return None
-        return self.beside.submit(batch_figures_of_good, table, good).result
-
-    def _purchases(self, window: Taking) -> DataFrame | None:
-        """For events: order items that changed, or those of the asked window, as purchases."""
-        if window.table != "events" or self.scope.is_replay:
-            return None
-        if self.scope.is_incremental:
-            items = changed(self.spark, self.lake, window, "silver.order_items")
-            return None if items is None else self.silver.purchases_of(items)
-        items = self.silver.read("order_items")
-        if self.scope.start is not None:
-            items = items.where(F.col(C.EVENT_TIME) >= F.lit(self.scope.start))
-        if self.scope.end is not None:
-            items = items.where(F.col(C.EVENT_TIME) < F.lit(self.scope.end))
-        return self.silver.purchases_of(items)
-
-    def _restated(self, window: Taking, cached: list[DataFrame]) -> DataFrame | None:
-        """Stored rows that read differently since orders or products changed, in whatever window they lie: an order of
-        windows must not show in the end."""
-        if window.is_first or window.table not in ("order_items", "events"):
-            return None
-        orders, products = (changed(self.spark, self.lake, window, name) for name in sorted(RESTATING))
-        found = self.silver.restated(window.table, orders, products)
-        if found is not None:
-            cached.append(found.persist())
-        return found
-
-    @staticmethod
-    def _count_union(accounts: Accounts, rows: DataFrame, restated_rows: int) -> None:
-        """Purchases come from silver, not from bronze: count them into the batch, beside the records of the topic."""
-        counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
-        purchases = counted["n"] - accounts.accepted - restated_rows
-        accounts.read += purchases
-        accounts.purchases += purchases
-        accounts.accepted += purchases
-        accounts.keys = counted["keys"]
-
-    @staticmethod
-    def _empty(judged: Profile, table: str) -> Profile:
-        from jobs.quality.suites import profile_columns
-
-        return {**dict.fromkeys(profile_columns(table)), **judged}
 
 
 def _line(report: TableReport) -> str:

@@ -10,8 +10,9 @@ from features.domains.spec import DISCOVER
 from features.ranking import RANKER_FEATURES
 from models.base import ModelError
 from models.labelled_snapshot import LabelledSnapshot, position_matrix
-from models.ranker import Ranker, TrainingRows
+from models.ranker import Ranker
 from models.recipe import Recipe
+from models.training_rows import TrainingRows
 from models.two_stage import fit
 
 DEPTH, TREES = 12, {"objective": "lambdarank", "num_leaves": 7, "learning_rate": 0.1, "num_iterations": 30}

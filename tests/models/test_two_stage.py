@@ -17,10 +17,11 @@ from models.candidates import SOURCES, assemble
 from models.generators import Generators, confidence
 from models.interaction_matrix import InteractionMatrix
 from models.labelled_snapshot import LabelledSnapshot
-from models.ranker import Ranker, TrainingRows, load_rankers, save_rankers
+from models.ranker import Ranker, load_rankers, save_rankers
 from models.recipe import Recipe
 from models.scorer import Scorer
 from models.snapshot import Histories, ItemTable
+from models.training_rows import TrainingRows
 from models.two_stage import fit, looked_at, training_rows
 
 Make = Callable[[int], LabelledSnapshot]

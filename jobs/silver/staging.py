@@ -1,0 +1,181 @@
+"""What a run brings to the gate: the window's rows cleaned, one row per key, with their accounts and figures.
+
+Bronze rows of the window, purchases out of order items, and stored rows that read differently since orders or products
+changed; nothing here writes.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features import columns as C
+from features.clean_rules import split
+from jobs.catalog import SILVER
+from jobs.lake import Lake
+from jobs.quality.suites import profile_columns
+from jobs.silver.batches import Batch, Scope, bronze_batch, changed, held
+from jobs.silver.profile import (
+    MIN_ROWS,
+    Accounts,
+    Profile,
+    against,
+    batch_figures,
+    batch_figures_of_good,
+    corrected_rows,
+    count_rows,
+    shares,
+)
+from jobs.silver.promotions import count_promotions
+from jobs.silver.tables import Silver, winners
+from jobs.silver.windows import RESTATING, Taking
+
+
+@dataclass
+class Staged:
+    """A batch ready for the gate: one row per key, its accounts and figures."""
+
+    rows: DataFrame
+    rejected: DataFrame | None
+    accounts: Accounts
+    figures: Profile
+    restated: int
+    retried: bool
+    cached: list[DataFrame]
+    accepted: DataFrame | None
+    """Bronze rows that passed the rules, also those that lose their key to another of the batch."""
+
+
+@dataclass
+class _Cleaned:
+    """A window's bronze rows by the rules of their table; without any, an empty account."""
+
+    accepted: DataFrame | None = None
+    rejected: DataFrame | None = None
+    accounts: Accounts = field(default_factory=Accounts)
+    figures: Profile = field(default_factory=dict)
+    """Of promotions, which are counted where they are cleaned."""
+    corrected: Accounts | None = None
+    """Rows of files that came again later in the batch; None where that could not matter."""
+
+
+class Staging:
+    """Stages the windows of one run, table by table."""
+
+    def __init__(self, spark: SparkSession, lake: Lake, scope: Scope, silver: Silver, beside: Executor) -> None:
+        """`beside` takes what can be computed while the batch is."""
+        self.spark, self.lake, self.scope, self.silver, self.beside = spark, lake, scope, silver, beside
+
+    def stage(self, window: Taking) -> Staged | None:
+        """Clean the window's rows and settle their keys; None when there is nothing to look at.
+
+        What it caches is `Staged.cached`, for the caller to let go of.
+        """
+        table = window.table
+        batch = bronze_batch(self.spark, self.lake, window, self.scope, self.silver.domain)
+        bought = self._purchases(window)
+        if batch.rows is None and bought is None and not window.new:
+            return None
+        good = None if window.is_first else self.silver.read(table)
+        before = self._former_figures(table, good, batch.at_most)
+        cached: list[DataFrame] = []
+        cleaned = self._clean(table, batch, cached)
+        accounts = cleaned.accounts
+        restated = self._restated(window, cached)
+        restated_rows = restated.count() if restated is not None else 0
+        found = (cleaned.accepted, bought, restated if restated_rows else None)
+        parts = [part for part in found if part is not None]
+        judged = shares(accounts, cleaned.corrected)
+        if not parts:
+            figures = {**dict.fromkeys(profile_columns(table)), **judged}
+            return Staged(self.silver.read(table), None, accounts, figures, 0, batch.retried, cached, accepted=None)
+        rows = _union(parts)
+        if bought is not None:
+            _count_union(accounts, rows, restated_rows)
+        if not window.is_first or accounts.keys < accounts.accepted:
+            rows = winners(table, rows)
+        figures = cleaned.figures
+        if table != "promotions":
+            if not window.is_first:
+                rows = held(rows, accounts.accepted + restated_rows)
+                cached.append(rows)
+            figures = against(batch_figures(table, rows), table, rows, good, before)
+        judged |= figures
+        return Staged(
+            rows=rows,
+            rejected=cleaned.rejected,
+            accounts=accounts,
+            figures=judged,
+            restated=restated_rows,
+            retried=batch.retried,
+            cached=cached,
+            accepted=cleaned.accepted,
+        )
+
+    def _clean(self, table: str, batch: Batch, cached: list[DataFrame]) -> _Cleaned:
+        if batch.rows is None:
+            return _Cleaned()
+        cleaned = self.silver.clean(table, batch.rows)
+        if table == "promotions":
+            accounts, figures = count_promotions(cleaned.marked, SILVER[table].key)
+        else:
+            cleaned = split(held(cleaned.marked, batch.at_most), SILVER[table].column_names)
+            cached.append(cleaned.marked)
+            accounts, figures = count_rows(cleaned.marked, SILVER[table].key), {}
+        # Counted only where it could matter: rows of dumps are rarely refused, and records of a topic never corrected
+        is_corrected = accounts.rejected and table != "events"
+        corrected = corrected_rows(cleaned.marked) if is_corrected else None
+        return _Cleaned(cleaned.accepted, cleaned.rejected, accounts, figures, corrected)
+
+    def _former_figures(self, table: str, good: DataFrame | None, at_most: int | None) -> Callable[[], Profile] | None:
+        """Figures of the last good version, begun beside the batch, whose steps mostly wait for one another.
+
+        None where they are not needed, or perhaps not: of a few rows nothing is compared.
+        """
+        if good is None or table == "promotions" or (at_most is not None and at_most < MIN_ROWS):
+            return None
+        return self.beside.submit(batch_figures_of_good, table, good).result
+
+    def _purchases(self, window: Taking) -> DataFrame | None:
+        """For events: order items that changed, or those of the asked window, as purchases."""
+        if window.table != "events" or self.scope.is_replay:
+            return None
+        if self.scope.is_incremental:
+            items = changed(self.spark, self.lake, window, "silver.order_items")
+            return None if items is None else self.silver.purchases_of(items)
+        items = self.silver.read("order_items")
+        if self.scope.start is not None:
+            items = items.where(F.col(C.EVENT_TIME) >= F.lit(self.scope.start))
+        if self.scope.end is not None:
+            items = items.where(F.col(C.EVENT_TIME) < F.lit(self.scope.end))
+        return self.silver.purchases_of(items)
+
+    def _restated(self, window: Taking, cached: list[DataFrame]) -> DataFrame | None:
+        """Stored rows that read differently since orders or products changed, in whatever window they lie: an order of
+        windows must not show in the end."""
+        if window.is_first or window.table not in ("order_items", "events"):
+            return None
+        orders, products = (changed(self.spark, self.lake, window, name) for name in sorted(RESTATING))
+        found = self.silver.restated(window.table, orders, products)
+        if found is not None:
+            cached.append(found.persist())
+        return found
+
+
+def _union(parts: Sequence[DataFrame]) -> DataFrame:
+    rows = parts[0]
+    for part in parts[1:]:
+        rows = rows.unionByName(part)
+    return rows
+
+
+def _count_union(accounts: Accounts, rows: DataFrame, restated_rows: int) -> None:
+    """Purchases come from silver, not from bronze: count them into the batch, beside the records of the topic."""
+    counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
+    purchases = counted["n"] - accounts.accepted - restated_rows
+    accounts.read += purchases
+    accounts.purchases += purchases
+    accounts.accepted += purchases
+    accounts.keys = counted["keys"]
