@@ -17,6 +17,7 @@ from starlette.responses import Response
 from features.domains import domain
 from serving.breaker import Breaker
 from serving.deps import Parts
+from serving.description import DescribedAPI
 from serving.edge import Edge
 from serving.logs import UserHash, build_log
 from serving.metrics import Metrics
@@ -91,7 +92,7 @@ def create_app(config: ServingSettings | None = None, *, log_stream: BinaryIO | 
     faiss.omp_set_num_threads(1)  # one worker, one core: searches never compete with answers
     config = config or serving_settings()
     parts = _build_parts(config, build_log(log_stream))
-    app = FastAPI(
+    app = DescribedAPI(
         title="Sluice",
         version="1.0.0",
         description=_ABOUT,
@@ -101,6 +102,7 @@ def create_app(config: ServingSettings | None = None, *, log_stream: BinaryIO | 
         lifespan=_lifespan,
         responses={422: {"model": Problem, "description": "A parameter is not what it must be"}},
     )
+    app.surfaces = domain(config.domain).surfaces
     app.state.parts = parts
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(HTTPException, _refuse_request)

@@ -1,18 +1,22 @@
 """What routes are given: parameters with their limits, and the parts of the application."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
+from starlette.exceptions import HTTPException
 
 from features.domains import domain
 from features.domains.spec import ID_PATTERN
 from serving.breaker import Breaker
 from serving.logs import UserHash
 from serving.metrics import Metrics
+from serving.problems import REPEATED
 from serving.recommend import Recommendations
 from serving.schemas import EXPECTED, MAX_CART, MAX_K
 from serving.settings import ServingSettings
@@ -48,6 +52,45 @@ async def parts(request: Request) -> Parts:
 
 
 PartsDep = Annotated[Parts, Depends(parts)]
+_GIVEN_ONCE = frozenset({"user_id", "surface", "items", "k"})
+
+
+async def asked(request: Request) -> Parts:
+    """The parts, for a route with parameters: a slash too many is another address, and each parameter has one value.
+
+    Raises:
+        HTTPException: 404, the address has more slashes than the route.
+        RequestValidationError: an encoded slash stands for one of the route's own, or a parameter is given twice.
+    """
+    scope = request.scope
+    form: str = scope["route"].path_format
+    extra = scope.get("raw_path", scope["path"].encode()).count(b"/") - form.count("/")
+    if extra > 0:
+        raise HTTPException(404)
+    if extra < 0:
+        name, start = next(iter(request.path_params)), form.partition("{")[0]
+        raise RequestValidationError(
+            [{"type": "encoded_slash", "loc": ("path", name), "input": scope["path"].removeprefix(start)}]
+        )
+    if b"&" in scope["query_string"]:
+        _refuse_repeated(request)
+    return await parts(request)
+
+
+def _refuse_repeated(request: Request) -> None:
+    """Of two values one would be dropped in silence: half a cart, or another user's list."""
+    given = request.query_params.multi_items()
+    counts = Counter(name for name, _ in given if name in _GIVEN_ONCE)
+    found: list[dict[str, Any]] = [
+        {"type": REPEATED, "loc": ("query", name), "input": ", ".join(value for other, value in given if other == name)}
+        for name, count in counts.items()
+        if count > 1
+    ]
+    if found:
+        raise RequestValidationError(found)
+
+
+AskedDep = Annotated[Parts, Depends(asked)]
 _ID: dict[str, Any] = {"pattern": ID_PATTERN, "min_length": 1, "max_length": 64}
 UserPath = Annotated[str, Path(**_ID, description=EXPECTED["user_id"], examples=["1142"])]
 ItemPath = Annotated[str, Path(**_ID, description=EXPECTED["item_id"], examples=["1029743"])]
@@ -71,8 +114,9 @@ def _digits(given: Any) -> Any:
     return given
 
 
+# The limits first: after a validator pydantic no longer knows them for those of a number, and describes none
 K = Annotated[
-    int, BeforeValidator(_digits), Query(ge=1, le=MAX_K, description=f"How many items: {EXPECTED['k']}", examples=[20])
+    int, Query(ge=1, le=MAX_K, description=f"How many items: {EXPECTED['k']}", examples=[20]), BeforeValidator(_digits)
 ]
 # No limits of its own: what it may be is the domain's to say, and so is the refusal
-Surface = Annotated[str, Query(description="Where the list is shown; the domain names its surfaces")]
+Surface = Annotated[str, Query(description="Where the list is shown; the domain names its surfaces", examples=["home"])]

@@ -8,6 +8,8 @@ import orjson
 from starlette.responses import Response
 
 _LONGEST_ECHO = 80
+REPEATED = "repeated"
+"""Type of the error of a parameter that came twice."""
 
 
 def _echo(value: Any) -> Any:
@@ -55,12 +57,13 @@ def parameter_errors(found: Sequence[Mapping[str, Any]], expected: Mapping[str, 
     for one in found:
         place = one.get("loc", ())
         name = str(place[-1]) if place else "request"
-        missing = one.get("type") == "missing"
+        missing, repeated = one.get("type") == "missing", one.get("type") == REPEATED
+        what = expected.get(name, str(one.get("msg", "a valid value")))
         errors.append(
             {
                 "parameter": name,
                 "in": str(place[0]) if place else "request",
-                "expected": expected.get(name, str(one.get("msg", "a valid value"))),
+                "expected": "given once" if repeated else what,
                 "got": None if missing else _echo(one.get("input")),
             }
         )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from serving.answers import Answer, UnknownItemError
-from serving.deps import ItemPath, K, PartsDep
+from serving.deps import AskedDep, ItemPath, K
 from serving.online_store import IN_STOCK, ON_SALE, RECOMMENDABLE
 from serving.problems import ProblemResponse
 from serving.routes import converters
@@ -25,13 +25,13 @@ _NO_RELEASE: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/v1/items/{item_id:any}/similar", response_model=SimilarItems, responses=_UNKNOWN)
-async def get_similar(request: Request, parts: PartsDep, item_id: ItemPath, k: K = 20) -> Response:
+async def get_similar(request: Request, parts: AskedDep, item_id: ItemPath, k: K = 20) -> Response:
     """Items similar to one. Items bought too rarely to be placed get popular items of their category, marked so."""
     return await _answer(request, item_id, k, parts.recommendations.similar)
 
 
 @router.get("/v1/items/{item_id:any}/bought-together", response_model=BoughtTogether, responses=_UNKNOWN)
-async def get_bought_together(request: Request, parts: PartsDep, item_id: ItemPath, k: K = 20) -> Response:
+async def get_bought_together(request: Request, parts: AskedDep, item_id: ItemPath, k: K = 20) -> Response:
     """Items that stood in the same baskets as one. Items too rarely bought get popular items of their category."""
     return await _answer(request, item_id, k, parts.recommendations.bought_together)
 
@@ -48,7 +48,7 @@ async def _answer(request: Request, item_id: str, k: int, ask: Callable[..., Awa
 
 
 @router.get("/v1/items/{item_id:any}", response_model=Item, responses={**_UNKNOWN, **_NO_RELEASE})
-async def get_item(request: Request, parts: PartsDep, item_id: ItemPath) -> Response:
+async def get_item(request: Request, parts: AskedDep, item_id: ItemPath) -> Response:
     """What the release knows of an item."""
     release, request_id = parts.watcher.release, request.scope["sluice.request_id"]
     if release is None:

@@ -4,7 +4,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from serving.deps import K, Parts, PartsDep, Surface, UserPath, UserQuery
+from serving.deps import AskedDep, K, Parts, Surface, UserPath, UserQuery
 from serving.problems import ProblemResponse, parameter_errors, sentence
 from serving.routes import converters
 from serving.schemas import UserRecommendations
@@ -28,7 +28,7 @@ async def _recommend(request: Request, parts: Parts, user_id: str, surface: str,
 
 @router.get("/v1/users/{user_id:any}/recommendations", response_model=UserRecommendations)
 async def get_recommendations(
-    request: Request, parts: PartsDep, user_id: UserPath, surface: Surface = "home", k: K = 20
+    request: Request, parts: AskedDep, user_id: UserPath, surface: Surface = "home", k: K = 20
 ) -> Response:
     """A ranked list for a user: everything (`home`), only new items (`discover`), or bought ones (`buy_again`).
 
@@ -39,7 +39,7 @@ async def get_recommendations(
 
 @router.get("/recommend", response_model=UserRecommendations)
 async def recommend(
-    request: Request, parts: PartsDep, user_id: UserQuery, surface: Surface = "home", k: K = 20
+    request: Request, parts: AskedDep, user_id: UserQuery, surface: Surface = "home", k: K = 20
 ) -> Response:
     """Short alias of `/v1/users/{user_id}/recommendations`."""
     return await _recommend(request, parts, user_id, surface, k)
@@ -47,7 +47,7 @@ async def recommend(
 
 @router.get("/recommendations", response_model=UserRecommendations)
 async def recommendations(
-    request: Request, parts: PartsDep, user_id: UserQuery, surface: Surface = "home", k: K = 20
+    request: Request, parts: AskedDep, user_id: UserQuery, surface: Surface = "home", k: K = 20
 ) -> Response:
     """Short alias of `/v1/users/{user_id}/recommendations`."""
     return await _recommend(request, parts, user_id, surface, k)

@@ -180,6 +180,26 @@ def test_a_missing_user_id_is_named(publish: Any, serve: Any) -> None:
     assert answer.json()["detail"].endswith("got nothing")
 
 
+@pytest.mark.parametrize(
+    ("address", "name", "got"),
+    [
+        ("/recommend?user_id=u1&user_id=u2", "user_id", "u1, u2"),
+        ("/v1/users/u1/recommendations?k=5&k=7", "k", "5, 7"),
+        ("/v1/users/u1/recommendations?surface=home&k=5&surface=home", "surface", "home, home"),
+        ("/v1/cart/recommendations?items=i001&items=i002", "items", "i001, i002"),
+        ("/v1/trending?k=5&%6B=7", "k", "5, 7"),
+    ],
+)
+def test_a_parameter_that_is_given_twice_is_422_and_named(
+    address: str, name: str, got: str, publish: Any, serve: Any
+) -> None:
+    publish()
+    with serve() as api:
+        answer = api.get(address)
+        assert api.get("/recommend?user_id=u1&utm=a&utm=b").status_code == 200  # none of ours
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"{name} must be given once, got {got!r}")
+
+
 def test_other_errors_are_problems_too(publish: Any, serve: Any) -> None:
     publish()
     with serve() as api:
@@ -237,10 +257,31 @@ def test_not_ready_before_a_release_and_ready_soon_after(publish: Any, serve: An
         assert (body["status"], body["release_id"]) == ("ok", _release(content))
 
 
-def test_an_address_with_a_slash_too_many_is_no_redirect_to_whatever_host_the_client_names(serve: Any) -> None:
+@pytest.mark.parametrize(
+    "address",
+    ["/health/", "/v1/users/u1/recommendations/", "/v1/items/i001/", "/v1/items/i001/similar/", "/v1/items/i001/other",
+     "/v1/items//i001", "/recommend/?user_id=u1"],
+)  # fmt: skip
+def test_an_address_with_a_slash_too_many_is_no_redirect_to_whatever_host_the_client_names(
+    address: str, publish: Any, serve: Any
+) -> None:
+    publish()
     with serve() as api:
-        answer = api.get("/health/", headers={"host": "elsewhere.example"}, follow_redirects=False)
+        answer = api.get(address, headers={"host": "elsewhere.example"}, follow_redirects=False)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("address", "got"),
+    [("/v1/items/i001%2Fsimilar", "i001/similar"), ("/v1/users/u1%2Frecommendations", "u1/recommendations")],
+)
+def test_an_encoded_slash_is_part_of_an_id_and_not_of_the_address(
+    address: str, got: str, publish: Any, serve: Any
+) -> None:
+    publish()
+    with serve() as api:
+        answer = api.get(address)
+    assert (answer.status_code, answer.json()["errors"][0]["got"]) == (422, got)
 
 
 def test_a_new_release_is_taken_into_service_and_a_rollback_too(
@@ -368,3 +409,15 @@ def test_openapi_examples_fit_their_schemas_and_docs_need_no_network(publish: An
     for model in (*lists, Item, Health, Problem):
         model.model_validate(described["components"]["schemas"][model.__name__]["example"])
     assert not re.search(r"(src|href)=\"https?:", page.text)
+
+
+def test_openapi_states_limits_surfaces_and_the_type_of_errors(serve: Any) -> None:
+    with serve() as api:
+        paths = api.get("/openapi.json").json()["paths"]
+    asked = paths["/v1/users/{user_id}/recommendations"]["get"]
+    found = {one["name"]: one["schema"] for one in asked["parameters"]}
+    assert (found["k"]["minimum"], found["k"]["maximum"]) == (1, MAX_K)
+    assert found["surface"]["enum"] == list(domain("retail").surfaces)
+    assert all("examples" in schema for schema in found.values())
+    assert list(asked["responses"]["422"]["content"]) == ["application/problem+json"]
+    assert "422" not in paths["/health"]["get"]["responses"]
