@@ -108,20 +108,23 @@ def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: Data
     lake.ensure(spark, spec)
     reopened = "t.reason != s.reason OR t.replayed_at IS NOT NULL"
     on = "t.source_key = s.source_key"
-    compared_with = lake.version(spec)
+    compared_with = lake.data_version(spec)
     changes = _changes(spark, lake.sql_name(spec), rejected, on, reopened, count=count)
-    if changes.count and not changes.replacing:
-        never = F.lit(None).cast("timestamp").alias(C.REPLAYED_AT)
-        _append(lake, spec, spark.table("_staged").select(*QUARANTINE_COLUMNS, never), compared_with)
-    elif changes.count:
-        listed = ", ".join(QUARANTINE_COLUMNS)
-        values = ", ".join(f"s.{name}" for name in QUARANTINE_COLUMNS)
-        spark.sql(
-            f"MERGE INTO {lake.sql_name(spec)} t USING _staged s ON {on} WHEN MATCHED AND ({reopened}) THEN UPDATE SET "
-            "t.reason = s.reason, t.detail = s.detail, t.replayed_at = NULL "
-            f"WHEN NOT MATCHED THEN INSERT ({listed}) VALUES ({values})"
-        ).collect()
-    changes.rows.unpersist()
+    try:
+        if changes.count and not changes.replacing:
+            never = F.lit(None).cast("timestamp").alias(C.REPLAYED_AT)
+            _append(lake, spec, changes.rows.select(*QUARANTINE_COLUMNS, never), compared_with)
+        elif changes.count:
+            listed = ", ".join(QUARANTINE_COLUMNS)
+            values = ", ".join(f"s.{name}" for name in QUARANTINE_COLUMNS)
+            spark.sql(
+                f"MERGE INTO {lake.sql_name(spec)} t USING _staged s ON {on} "
+                f"WHEN MATCHED AND ({reopened}) THEN UPDATE SET "
+                "t.reason = s.reason, t.detail = s.detail, t.replayed_at = NULL "
+                f"WHEN NOT MATCHED THEN INSERT ({listed}) VALUES ({values})"
+            ).collect()
+    finally:
+        changes.rows.unpersist()
     return changes.count
 
 
@@ -185,13 +188,13 @@ def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame, count: 
     guard = "" if table == "promotions" else _guard(table)  # the whole row of a promotion is its key
     if table == "promotions":
         on += _same_weeks(rows)
-    compared_with = lake.version(spec)
+    compared_with = lake.data_version(spec)
     changes = _changes(spark, lake.sql_name(spec), rows.select(*names), on, guard, count=count)
     try:
         if not changes.count:
             return 0, 0
         if not changes.replacing:
-            _append(lake, spec, spark.table("_staged").select(*names), compared_with)
+            _append(lake, spec, changes.rows.select(*names), compared_with)
             return changes.count, 0
         sets = ", ".join(f"t.{name} = s.{name}" for name in names)
         values = ", ".join(f"s.{name}" for name in names)
@@ -208,10 +211,14 @@ def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame, count: 
 def _append(lake: Lake, spec: TableSpec, rows: DataFrame, compared_with: int | None) -> None:
     """Add rows of which none replaces a stored one: MERGE would join with the whole table once more to find that out.
 
+    Args:
+        compared_with: data version of the table when the rows were compared with it; files that maintenance has moved
+            since hold the same rows.
+
     Raises:
-        OtherWriterError: the table is no longer the version that the rows were compared with.
+        OtherWriterError: somebody else has changed rows since.
     """
-    version = lake.version(spec)
+    version = lake.data_version(spec)
     if version != compared_with:
         raise OtherWriterError(
             f"{spec.name} moved from version {compared_with} to {version} under its only writer {JOB}: an earlier "
