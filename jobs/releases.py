@@ -43,16 +43,29 @@ class PointerMove:
 
 @contextmanager
 def publisher(config: Settings) -> Iterator[Any]:
-    """A connected client; a Redis that does not answer is named with its cure."""
+    """A connected client; a Redis that does not answer, or refuses the password, is named with its cure."""
     import redis
 
     try:
         with connect(config) as client:
             yield client
+    except redis.AuthenticationError as problem:  # a ConnectionError of redis-py's, from a Redis that does answer
+        raise ReleaseError(_refused_password(config, problem)) from problem
     except (redis.ConnectionError, redis.TimeoutError) as problem:
         raise ReleaseError(
             f"Redis does not answer at {config.redis_base_url}: `make up`, `make status` ({problem})"
         ) from problem
+
+
+def _refused_password(config: Settings, problem: Exception) -> str:
+    """Whose password was refused, where it is set, and what was given."""
+    given = "another one" if config.redis_publisher_password else "none"
+    return (
+        f"Redis at {config.redis_base_url} refuses the password of its user 'publisher' ({problem}): expected that "
+        "user's password in SLUICE_REDIS_PUBLISHER_PASSWORD (environment or .env) or in "
+        f"secrets/sluice_redis_publisher_password under SLUICE_HOME={config.home}, got {given}. Correct it there, or "
+        "SLUICE_REDIS_URL and SLUICE_HOME when that Redis belongs to another home"
+    )
 
 
 def _text(value: Any) -> str | None:

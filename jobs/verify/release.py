@@ -25,11 +25,14 @@ def release_checks(domain: str, config: Settings, patience: float = _PATIENCE_SE
         domain: whose release.
         config: says where Redis and the API are.
         patience: seconds that the API is given to serve it.
-    """
-    from jobs.release_store import ReleaseError, check_release, connect
-    from jobs.releases import pointer
 
-    with connect(config) as client:
+    Raises:
+        ReleaseError: Redis does not answer, or refuses the password.
+    """
+    from jobs.release_store import ReleaseError, check_release
+    from jobs.releases import pointer, publisher
+
+    with publisher(config) as client:
         current, _ = pointer(client, domain)
         if current is None:
             return [Check("release.one_id", False, "a current release", "none", "publish one: `make demo`")]

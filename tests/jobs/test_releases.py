@@ -117,6 +117,37 @@ def test_redis_away_is_named_with_its_cure() -> None:
         list_releases("retail", Settings(redis_url="redis://127.0.0.1:1/0"))
 
 
+@pytest.fixture
+def guarded(redis_server: Any) -> Any:
+    """The Redis of the test, which asks for passwords that nobody has told."""
+    admin = redis_server.client()
+    admin.execute_command("ACL", "SETUSER", "publisher", "reset", "on", ">publisher-secret", "~*", "+@all")
+    admin.config_set("requirepass", "nobody-knows")
+    try:
+        yield redis_server
+    finally:
+        admin.execute_command("AUTH", "nobody-knows")
+        admin.config_set("requirepass", "")
+        admin.execute_command("ACL", "DELUSER", "publisher")
+
+
+@pytest.mark.parametrize(("password", "got"), [("wrong", "got another one"), (None, "got none")])
+def test_a_refused_password_is_not_a_redis_that_is_away(
+    password: str | None, got: str, guarded: Any, own_home: Any
+) -> None:
+    config = Settings(home=own_home, redis_url=guarded.url, redis_publisher_password=password)
+    for attempt in (lambda: list_releases("retail", config), lambda: rollback("retail", config)):
+        with pytest.raises(ReleaseError) as found:
+            attempt()
+        said = str(found.value)
+        assert "refuses the password of its user 'publisher'" in said
+        assert "SLUICE_REDIS_PUBLISHER_PASSWORD" in said
+        assert f"secrets/sluice_redis_publisher_password under SLUICE_HOME={own_home}" in said
+        assert got in said
+        assert "make up" not in said
+        assert "wrong" not in said.replace("WRONGPASS", ""), "no password in a message"
+
+
 def test_older_releases_expire_and_two_are_kept(two: tuple[str, str], publish: Any, redis_server: Any) -> None:
     client = redis_server.client()
     third = publish(seed=5).manifest.release_id

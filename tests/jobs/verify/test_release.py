@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
+from pydantic import SecretStr
 
 from features.domains import domain
 from jobs.publish.build_release import publish as write_and_point
@@ -18,6 +19,7 @@ from jobs.publish.release_content import build_content
 from jobs.settings import Settings
 from jobs.verify.checks import Check
 from jobs.verify.release import release_checks
+from jobs.verify.runner import guarded
 from serving.app import create_app
 from serving.online_store import Keys
 from serving.settings import ServingSettings
@@ -95,6 +97,15 @@ def test_no_release_and_a_damaged_one_fail(publish: Any, config: Settings, redis
     release_id = publish().manifest.release_id
     redis_server.client().delete(Keys("retail").user_list(release_id, "home", "u1"))
     assert [(check.ok, check.got) for check in release_checks("retail", config)] == [(False, "an unfit release")]
+
+
+def test_a_redis_that_refuses_the_password_is_said_in_words(config: Settings, own_home: Any) -> None:
+    wrong = config.model_copy(update={"redis_publisher_password": SecretStr("old")})
+    (check,) = guarded("release", lambda: release_checks("retail", wrong))
+    assert not check.ok
+    assert "refuses the password of its user 'publisher'" in check.detail
+    assert f"SLUICE_HOME={own_home}" in check.detail
+    assert "SLUICE_REDIS_PUBLISHER_PASSWORD" in check.detail
 
 
 def test_lists_of_everybodys_favourites_fail(redis_server: Any, make_inputs: Any, config: Settings) -> None:
