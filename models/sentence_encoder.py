@@ -10,9 +10,11 @@ A folder holds `encoder.json` (written by `seal`: the kind, and the SHA-256 of e
 Both are pooled by the mean over a text's tokens (Reimers and Gurevych 2019), then brought to length 1.
 """
 
+import argparse
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -143,7 +145,22 @@ class OnnxEncoder:
         return total
 
 
-if __name__ == "__main__":
-    import sys
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Seal a folder from the command line; one that cannot be sealed is its message and exit code 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.sentence_encoder",
+        description=f"Seal a folder with a sentence-embedding model: write {MANIFEST} with the SHA-256 of each file.",
+    )
+    parser.add_argument("folder", type=Path, help="holds the files of the model, trusted as they are now")
+    parser.add_argument("kind", choices=sorted(_FILES), help="what the files are (models/README.md)")
+    given = parser.parse_args(arguments)
+    try:
+        seal(given.folder, given.kind)
+    except ArtefactError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
 
-    seal(Path(sys.argv[1]), sys.argv[2])
+
+if __name__ == "__main__":
+    sys.exit(main())

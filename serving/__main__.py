@@ -1,5 +1,7 @@
 """`python -m serving`: the API under uvicorn (uvloop, httptools), one worker. SIGTERM drains and ends within 10 s."""
 
+import argparse
+
 import uvicorn
 from pydantic import ValidationError
 
@@ -34,4 +36,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m serving", description="Serve the API until stopped; the settings say where (.env.example)."
+    ).parse_args()
     main()

@@ -4,6 +4,8 @@
 has a settings class of its own; this is the one place that looks at both.
 """
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -77,5 +79,14 @@ def render() -> str:
     return _HEADER + "\n" + "\n\n".join(blocks) + "\n"
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the file."""
+    argparse.ArgumentParser(
+        prog="python -m jobs.stack.env_example",
+        description="Write .env.example anew from the settings classes.",
+    ).parse_args(arguments)
     TARGET.write_text(render())
+
+
+if __name__ == "__main__":
+    main()

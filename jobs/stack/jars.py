@@ -4,6 +4,7 @@
 after a reviewed change of `docker/ivy.xml`. Idempotent: jars that match the list are never fetched again.
 """
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -173,11 +174,23 @@ def lock(config: Settings) -> int:
     return len(sums)
 
 
-def main(arguments: Sequence[str]) -> int:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.stack.jars",
+        description="Fetch the JVM jars that are missing and compare all with docker/jars.sha256.",
+    )
+    parser.add_argument(
+        "action", nargs="?", choices=["lock"], help="write docker/jars.sha256 anew, after a change of docker/ivy.xml"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Fetch and verify, or `lock`; a problem is its message and exit code 1."""
+    given = _parser().parse_args(arguments)
     try:
         claim(settings())
-        done = lock(settings()) if list(arguments) == ["lock"] else ensure_jars(settings())
+        done = lock(settings()) if given.action == "lock" else ensure_jars(settings())
     except (JarError, JavaError, SettingsError) as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -186,4 +199,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -3,10 +3,12 @@
 No index address and no path of this machine goes into the file: whoever installs it uses their own index.
 """
 
+import argparse
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.settings import ROOT
@@ -49,5 +51,15 @@ def _with_bare_names(body: str) -> str:
     return "\n".join(line for pair in pinned for line in dict.fromkeys(pair)) + "\n"
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Resolve from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.stack.lock",
+        description="Resolve requirements.txt anew from the ranges in pyproject.toml, with hashes.",
+    )
+    parser.add_argument("--upgrade", action="store_true", help="take newer versions than the present file pins")
+    compile_lock(TARGET, upgrade=parser.parse_args(arguments).upgrade)
+
+
 if __name__ == "__main__":
-    compile_lock(TARGET, upgrade="--upgrade" in sys.argv[1:])
+    main()
