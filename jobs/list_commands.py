@@ -1,18 +1,16 @@
 """`sluice recommend | similar | bought-together | cart | trending`: lists as the API serves them."""
 
 import json
-from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from jobs.recommendations import Answer, ListAnswer, for_cart, of_item
-from jobs.recommendations import recommend as ask_user
+from jobs.recommendations import ListAnswer, for_cart, of_item, of_user
 from jobs.recommendations import trending as ask_trending
 from jobs.settings import settings
 
 K = Annotated[int, typer.Option("--k", min=1, max=200, help="How many items.")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON instead of a table.")]
 SurfaceOption = Annotated[str, typer.Option(help="home, discover (new items only) or buy_again (bought before).")]
 CartArgument = Annotated[list[str], typer.Argument(help="What is in the cart: up to 50 item ids.")]
 _COLUMNS = ("rank", "item_id", "title", "price", "score")
@@ -20,7 +18,7 @@ _COLUMNS = ("rank", "item_id", "title", "price", "score")
 
 def recommend(user_id: str, k: K = 10, surface: SurfaceOption = "home", as_json: JsonFlag = False) -> None:
     """A user's list, as the API serves it."""
-    _show(ask_user(settings(), user_id, k=k, surface=surface), f"user {user_id}", as_json=as_json)
+    _show(of_user(settings(), user_id, k=k, surface=surface), f"user {user_id}", as_json=as_json)
 
 
 def similar(item_id: str, k: K = 10, as_json: JsonFlag = False) -> None:
@@ -35,9 +33,8 @@ def bought_together(item_id: str, k: K = 10, as_json: JsonFlag = False) -> None:
 
 def cart(item_ids: CartArgument, k: K = 10, as_json: JsonFlag = False) -> None:
     """Items that go with a cart and are not in it."""
-    answer = for_cart(settings(), item_ids, k=k)
-    unknown = f" (unknown: {', '.join(answer.unknown_items)})" if answer.unknown_items else ""
-    _show(answer, f"goes with {', '.join(item_ids)}{unknown}", as_json=as_json)
+    body = for_cart(settings(), item_ids, k=k)
+    _show(body, f"goes with {', '.join(item_ids)}", as_json=as_json)
 
 
 def trending(k: K = 10, as_json: JsonFlag = False) -> None:
@@ -45,15 +42,18 @@ def trending(k: K = 10, as_json: JsonFlag = False) -> None:
     _show(ask_trending(settings(), k=k), "trending", as_json=as_json)
 
 
-def _show(answer: Answer | ListAnswer, title: str, *, as_json: bool) -> None:
+def _show(body: dict[str, Any], title: str, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     if as_json:
-        print(json.dumps(asdict(answer), default=str, indent=2))
+        print(json.dumps(body, indent=2))
         return
-    grid = Table(title=f"{title}: {answer.source} ({answer.reason}), release {answer.release_id}", title_justify="left")
+    answer = ListAnswer.of(body)
+    unknown = f" (unknown: {', '.join(answer.unknown_items)})" if answer.unknown_items else ""
+    head = f"{title}{unknown}: {answer.source} ({answer.reason}), release {answer.release_id or 'none'}"
+    grid = Table(title=head, title_justify="left")
     for column in _COLUMNS:
         grid.add_column(column)
     for item in answer.items:

@@ -21,13 +21,19 @@ class ApiAwayError(RecommendationError):
 
 @dataclass(frozen=True)
 class ListAnswer:
-    """A list of items, of a cart or of everybody; `unknown_items` are ids of a cart that the release does not know."""
+    """What a table shows of an answer; `unknown_items` are ids of a cart that the release does not know."""
 
     source: str
     reason: str
-    release_id: str
+    release_id: str | None
     items: list[dict[str, Any]]
     unknown_items: list[str]
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> "ListAnswer":
+        """The parts of an answer's body."""
+        unknown = body.get("unknown_items", [])
+        return cls(body["source"], body["reason"], body["release_id"], body["items"], unknown)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Answer:
     user_id: str
     source: str
     reason: str
-    release_id: str
+    release_id: str | None
     items: list[dict[str, Any]]
 
 
@@ -72,30 +78,30 @@ def _get(config: Settings, path: str, **parameters: Any) -> dict[str, Any]:
     return body
 
 
-def recommend(config: Settings, user_id: str, *, k: int = 10, surface: str = "home") -> Answer:
-    """A user's list on a surface; raises RecommendationError."""
-    body = _get(config, f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k, surface=surface)
-    return Answer(user_id, body["source"], body.get("reason", ""), body.get("release_id") or "", body["items"])
+def recommend(config: Settings, user_id: str, *, k: int = 10) -> Answer:
+    """A user's home list; raises RecommendationError."""
+    found = ListAnswer.of(of_user(config, user_id, k=k))
+    return Answer(user_id, found.source, found.reason, found.release_id, found.items)
 
 
-def of_item(config: Settings, item_id: str, *, what: str, k: int = 10) -> ListAnswer:
-    """Items `similar` to one, or `bought-together` with it; raises RecommendationError."""
-    return _list(_get(config, f"/v1/items/{quote(item_id, safe='')}/{what}", k=k))
+def of_user(config: Settings, user_id: str, *, k: int = 10, surface: str = "home") -> dict[str, Any]:
+    """The API's answer for a user on a surface; raises RecommendationError."""
+    return _get(config, f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k, surface=surface)
 
 
-def for_cart(config: Settings, item_ids: list[str], *, k: int = 10) -> ListAnswer:
-    """Items that go with a cart; raises RecommendationError."""
-    return _list(_get(config, "/v1/cart/recommendations", items=",".join(item_ids), k=k))
+def of_item(config: Settings, item_id: str, *, what: str, k: int = 10) -> dict[str, Any]:
+    """The API's answer of items `similar` to one, or `bought-together` with it; raises RecommendationError."""
+    return _get(config, f"/v1/items/{quote(item_id, safe='')}/{what}", k=k)
 
 
-def trending(config: Settings, *, k: int = 10) -> ListAnswer:
-    """What rises now; raises RecommendationError."""
-    return _list(_get(config, "/v1/trending", k=k))
+def for_cart(config: Settings, item_ids: list[str], *, k: int = 10) -> dict[str, Any]:
+    """The API's answer of items that go with a cart; raises RecommendationError."""
+    return _get(config, "/v1/cart/recommendations", items=",".join(item_ids), k=k)
 
 
-def _list(body: dict[str, Any]) -> ListAnswer:
-    unknown = body.get("unknown_items", [])
-    return ListAnswer(body["source"], body["reason"], body["release_id"] or "", body["items"], unknown)
+def trending(config: Settings, *, k: int = 10) -> dict[str, Any]:
+    """The API's answer of what rises now; raises RecommendationError."""
+    return _get(config, "/v1/trending", k=k)
 
 
 def favourites(config: Settings, user_ids: list[str], *, k: int = 10) -> dict[str, list[str]]:

@@ -1,10 +1,13 @@
-"""Asking the API: what is not the API is told from a refusal."""
+"""Asking the API: what is not the API is told from a refusal; its answer is passed on whole."""
 
+import json
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from jobs.recommendations import ApiAwayError, RecommendationError, recommend
 from jobs.settings import settings
 
@@ -27,3 +30,27 @@ def test_what_is_not_the_api_is_named_with_its_address(
     with pytest.raises(error, match=said) as found:
         recommend(settings(), "1")
     assert type(found.value) is error
+
+
+BODY = {
+    "user_id": "7", "surface": "home", "k": 1, "source": "static", "reason": "no_release", "detail": "no release yet",
+    "release_id": None, "generated_at": None,
+    "items": [{"item_id": "i1", "rank": 1, "score": None, "title": "Soup", "price": 1.0}],
+}  # fmt: skip
+COMMANDS = [("recommend", "7"), ("similar", "i1"), ("bought-together", "i1"), ("cart", "i1", "i2"), ("trending",)]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_with_json_the_answer_is_the_apis_own(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`k`, `detail`, `generated_at` and what was asked were lost, and a null release became an empty text."""
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=BODY))
+    assert json.loads(CliRunner().invoke(app, [*words, "--json"]).output) == BODY
+    table = CliRunner().invoke(app, list(words)).output
+    assert "static (no_release), release none" in " ".join(table.split())
+    assert "Soup" in table
+
+
+def test_the_demos_answer_keeps_a_null_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=BODY))
+    found = recommend(settings(), "7")
+    assert (found.user_id, found.source, found.release_id, found.items) == ("7", "static", None, BODY["items"])
