@@ -3,11 +3,11 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
 from features.domains import domain
+from features.domains.spec import ID
 from jobs.settings import Settings
 
 
@@ -78,6 +78,19 @@ def _get(config: Settings, path: str, **parameters: Any) -> dict[str, Any]:
     return body
 
 
+def _in_path(name: str, given: str) -> str:
+    """An id as a part of a path, where `.` and `..` would be folded away and the API asked something else.
+
+    Raises:
+        RecommendationError: it is no id of the platform's.
+    """
+    if not ID.match(given):
+        raise RecommendationError(
+            f"{name} must be 1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric, got {given[:80]!r}"
+        )
+    return given
+
+
 def recommend(config: Settings, user_id: str, *, k: int = 10) -> Answer:
     """A user's home list; raises RecommendationError."""
     found = ListAnswer.of(of_user(config, user_id, k=k))
@@ -86,12 +99,12 @@ def recommend(config: Settings, user_id: str, *, k: int = 10) -> Answer:
 
 def of_user(config: Settings, user_id: str, *, k: int = 10, surface: str = "home") -> dict[str, Any]:
     """The API's answer for a user on a surface; raises RecommendationError."""
-    return _get(config, f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k, surface=surface)
+    return _get(config, f"/v1/users/{_in_path('user_id', user_id)}/recommendations", k=k, surface=surface)
 
 
 def of_item(config: Settings, item_id: str, *, what: str, k: int = 10) -> dict[str, Any]:
     """The API's answer of items `similar` to one, or `bought-together` with it; raises RecommendationError."""
-    return _get(config, f"/v1/items/{quote(item_id, safe='')}/{what}", k=k)
+    return _get(config, f"/v1/items/{_in_path('item_id', item_id)}/{what}", k=k)
 
 
 def for_cart(config: Settings, item_ids: list[str], *, k: int = 10) -> dict[str, Any]:

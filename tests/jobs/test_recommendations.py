@@ -7,8 +7,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from jobs.cli import app
-from jobs.recommendations import ApiAwayError, RecommendationError, recommend
+from jobs.cli import answer, app
+from jobs.recommendations import ApiAwayError, RecommendationError, of_item, of_user, recommend
 from jobs.settings import settings
 
 
@@ -25,11 +25,11 @@ from jobs.settings import settings
 def test_what_is_not_the_api_is_named_with_its_address(
     given: dict[str, Any], error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = httpx.Response(**{"status_code": 200, **given})
-    monkeypatch.setattr(httpx, "get", lambda *_, **__: answer)
-    with pytest.raises(error, match=said) as found:
+    found = httpx.Response(**{"status_code": 200, **given})
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: found)
+    with pytest.raises(error, match=said) as raised:
         recommend(settings(), "1")
-    assert type(found.value) is error
+    assert type(raised.value) is error
 
 
 BODY = {
@@ -54,3 +54,36 @@ def test_the_demos_answer_keeps_a_null_release(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, json=BODY))
     found = recommend(settings(), "7")
     assert (found.user_id, found.source, found.release_id, found.items) == ("7", "static", None, BODY["items"])
+
+
+@pytest.mark.parametrize("given", [".", "..", "", "a/../b", "-1", "a" * 65, "7\n", "é"])
+@pytest.mark.parametrize("command", ["recommend", "similar", "bought-together"])
+def test_what_is_no_id_is_refused_by_the_rule_and_nobody_is_asked(
+    command: str, given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`.` and `..` are folded in an address: the API was asked for another one, which it does not have."""
+
+    def asked(*_: Any, **__: Any) -> httpx.Response:
+        raise AssertionError("an address was asked for")
+
+    monkeypatch.setattr(httpx, "get", asked)
+    assert answer([command, "--json", "--", given]) == 1
+    name = "user_id" if command == "recommend" else "item_id"
+    said = f"{name} must be 1-64 characters of [A-Za-z0-9_.-], the first one alphanumeric, got {given!r}"
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert said in json.loads(shown.out)["error"]
+
+
+@pytest.mark.parametrize("given", ["1142", "a.b", "a..", "x_-."])
+def test_an_id_goes_into_the_path_as_it_is(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = list[str]()
+
+    def asked(address: str, **_: Any) -> httpx.Response:
+        paths.append(httpx.URL(address).path)
+        return httpx.Response(200, json=BODY)
+
+    monkeypatch.setattr(httpx, "get", asked)
+    of_user(settings(), given)
+    of_item(settings(), given, what="similar")
+    assert paths == [f"/v1/users/{given}/recommendations", f"/v1/items/{given}/similar"]
