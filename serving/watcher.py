@@ -27,7 +27,7 @@ class ReleaseWatcher:
 
     async def start(self) -> None:
         """Load what there is; a platform without Redis or without a release starts all the same."""
-        self.snapshot = await asyncio.to_thread(load_snapshot, self._config.snapshot_file)
+        self.snapshot = await asyncio.to_thread(load_snapshot, self._config.snapshot_file, self._log)
         await self.look()
 
     async def watch(self) -> None:

@@ -1,6 +1,9 @@
 """Redis is killed, comes back, or was never there: the API answers all the time and says what with."""
 
+import hashlib
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -74,15 +77,50 @@ def test_started_without_redis(serve: Any, redis_server: Any, publish: Any, even
         eventually(lambda: _ask(api, "u1")["source"] == "personal")
 
 
-def test_a_snapshot_that_was_touched_is_not_used(serve: Any, redis_server: Any, publish: Any, own_home: Any) -> None:
+def _written_anew(change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+    """Another document than the API's, under a hash that fits it."""
+
+    def written(saved: bytes) -> bytes:
+        document = json.loads(saved.partition(b"\n")[2])
+        changed = json.dumps(change(document)).encode()
+        return hashlib.sha256(changed).hexdigest().encode() + b"\n" + changed
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda saved: saved.replace(b"Title of", b"Tampered"), "hash"),
+        (lambda saved: saved + b" " * (1 << 20), "larger"),
+        (lambda _: hashlib.sha256(b"{").hexdigest().encode() + b"\n{", "no JSON"),
+        (_written_anew(lambda _: []), "release_id, generated_at and items"),
+        (_written_anew(lambda found: {**found, "more": 1}), "release_id, generated_at and items"),
+        (_written_anew(lambda found: {"items": found["items"]}), "release_id, generated_at and items"),
+        (_written_anew(lambda found: {**found, "release_id": 7}), "release_id and generated_at"),
+        (_written_anew(lambda found: {**found, "items": {}}), "items is no list"),
+        (_written_anew(lambda found: {**found, "items": [found["items"][0], "i1"]}), "items[1]"),
+        (_written_anew(lambda found: {**found, "items": [{"item_id": "i1"}]}), "items[0]"),
+        (_written_anew(lambda found: {**found, "items": [{**found["items"][0], "more": 1}]}), "items[0]"),
+        (_written_anew(lambda found: {**found, "items": [{**found["items"][0], "score": "1"}]}), "items[0]"),
+        (_written_anew(lambda found: {**found, "items": [{**found["items"][0], "price": True}]}), "items[0]"),
+    ],
+)
+def test_a_snapshot_that_is_not_what_the_api_writes_is_not_used_and_told(
+    damage: Callable[[bytes], bytes], what: str, serve: Any, redis_server: Any, publish: Any, own_home: Any
+) -> None:
     publish()
     with serve():
         pass
     saved = own_home / "serving" / "last_good-retail.json"
-    saved.write_bytes(saved.read_bytes().replace(b"Title of", b"Tampered"))
+    saved.write_bytes(damage(saved.read_bytes()))
     redis_server.kill()
     with serve(redis_timeout_ms=50) as api:
         assert _ask(api, "u1")["items"] == []
+        (told,) = [line for line in map(json.loads, api.logs().splitlines()) if line["event"] == "snapshot_not_used"]
+    assert told["level"] == "warning"
+    assert what in told["error"]
+    assert told["file"] == str(saved)
 
 
 def test_a_redis_that_hangs_costs_one_timeout(publish: Any, serve: Any, redis_server: Any) -> None:
