@@ -189,7 +189,9 @@ class Health(BaseModel):
     status: Literal["ok", "degraded", "waiting"]
     ready: bool
     release_id: str | None
-    redis: Literal["up", "down"]
+    redis: Literal["up", "down", "refused"] = Field(
+        description="`down`: it does not answer; `refused`: it does, and takes no password or command of this API"
+    )
     detail: str
 
     model_config = ConfigDict(

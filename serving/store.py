@@ -2,18 +2,31 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from serving.breaker import Breaker
 from serving.settings import ServingSettings
 
 _LOAD_TIMEOUT_SECONDS = 2.0
 _NOT_ASKED = "Redis failed repeatedly: not asked until the breaker lets a probe through"
+_USER = "serving"
+_SETTING = "SLUICE_REDIS_SERVING_PASSWORD (or the file secrets/sluice_redis_serving_password)"
+_NO_PASSWORD = f"Redis asks for a password and this API has none: set {_SETTING} and start the API again"
+_REFUSED = (
+    f"Redis refuses the password of this API's user `{_USER}`: compare {_SETTING} with Redis's own for that user, "
+    "and start the API again"
+)
+_FORBIDDEN = (
+    f"Redis lets this API in and does not let it read: its user (`{_USER}` where SLUICE_REDIS_SERVING_PASSWORD is set) "
+    "needs `~rec:* +@read +@connection`"
+)
+_SILENT = "Redis does not answer ({name}) where SLUICE_REDIS_URL, or SLUICE_HOST and SLUICE_PORT_REDIS, say that it is"
 _Value = TypeVar("_Value")
 
 
@@ -21,11 +34,24 @@ class StoreUnavailableError(RuntimeError):
     """Redis gave no answer in time, or the breaker is open and it was not asked."""
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Why Redis is of no use now. A refusal does not pass by itself; silence may."""
+
+    state: Literal["down", "refused"]
+    error: str
+    """Type of the exception; never its message, which may hold the key, and so the id, of a user."""
+    detail: str
+
+
 class Store:
     """Two pools: one for requests, which wait milliseconds; one for loading releases, which may wait seconds."""
 
     def __init__(self, config: ServingSettings, breaker: Breaker) -> None:
         self.breaker = breaker
+        self.trouble: Trouble | None = None
+        """What the last command failed of; none once one has worked."""
+        self._has_password = bool(config.redis_serving_password)
         self._timeout = config.redis_timeout_ms / 1000
         self._fast = self._client(config, self._timeout, connections=64)
         self._slow = self._client(config, _LOAD_TIMEOUT_SECONDS, connections=2)
@@ -35,7 +61,7 @@ class Store:
         password = config.redis_serving_password
         pool = BlockingConnectionPool.from_url(
             config.redis_base_url,
-            username="serving" if password else None,
+            username=_USER if password else None,
             password=password.get_secret_value() if password else None,
             max_connections=connections,
             timeout=timeout,
@@ -75,12 +101,22 @@ class Store:
                 value = await command
         except (RedisError, OSError, TimeoutError) as problem:
             self.breaker.failed()
+            self.trouble = self._told(problem)
             raise StoreUnavailableError(f"Redis: {type(problem).__name__}") from problem
         except BaseException:
             self.breaker.abandoned()
             raise
         self.breaker.succeeded()
+        self.trouble = None
         return value
+
+    def _told(self, problem: Exception) -> Trouble:
+        name = type(problem).__name__
+        if isinstance(problem, AuthenticationError | AuthorizationError):
+            return Trouble("refused", name, _REFUSED if self._has_password else _NO_PASSWORD)
+        if isinstance(problem, NoPermissionError):
+            return Trouble("refused", name, _FORBIDDEN)
+        return Trouble("down", name, _SILENT.format(name=name))
 
     async def close(self) -> None:
         """Close both pools."""

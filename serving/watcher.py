@@ -11,6 +11,9 @@ from serving.settings import ServingSettings
 from serving.snapshot import EMPTY, Snapshot, load_snapshot, save_snapshot, take_snapshot
 from serving.store import Store, StoreUnavailableError
 
+_FAILED_LOOKS = 2
+"""That Redis does not answer is told from the second look on: one late answer is nothing that anybody need know."""
+
 
 class ReleaseWatcher:
     """Owner of the release in service. Requests read `release` once each, so no answer mixes two."""
@@ -24,6 +27,8 @@ class ReleaseWatcher:
         self.release: LoadedRelease | None = None
         self.pointer_lost = False  # Redis answers but has no pointer any more: its data is gone
         self.snapshot: Snapshot = EMPTY
+        self._redis = "up"  # what the log said last
+        self._failed_looks = _FAILED_LOOKS - 1  # at the start the first one is told
 
     async def start(self) -> None:
         """Load what there is; a platform without Redis or without a release starts all the same."""
@@ -50,10 +55,27 @@ class ReleaseWatcher:
             self.pointer_lost = pointer is None and self.release is not None
             if pointer is not None:
                 await self._follow(pointer.decode("ascii", "replace"))
+            self._redis_answers()
         except StoreUnavailableError:
-            return
+            self._redis_fails()
         except Exception as problem:
             self._log.error("release_watch_failed", error=f"{type(problem).__name__}: {problem}"[:500])
+
+    def _redis_answers(self) -> None:
+        self._failed_looks = 0
+        if self._redis != "up":
+            self._redis = "up"
+            self._log.info("redis_back")
+
+    def _redis_fails(self) -> None:
+        """Say it once per state; with the exception's type alone, for its message may hold a user's key."""
+        self._failed_looks += 1
+        trouble = self._store.trouble
+        if trouble is None or trouble.state == self._redis:
+            return
+        if trouble.state == "refused" or self._failed_looks >= _FAILED_LOOKS:
+            self._redis = trouble.state
+            self._log.error("redis_away", state=trouble.state, error=trouble.error, detail=trouble.detail)
 
     async def _follow(self, release_id: str) -> None:
         if self.release is not None and self.release.release_id == release_id:

@@ -9,9 +9,11 @@ from starlette.responses import Response
 from serving.deps import Parts, PartsDep
 from serving.problems import ProblemResponse
 from serving.schemas import Health, Problem
+from serving.store import Trouble
 
 router = APIRouter(tags=["operation"])
-_WAITING = "no release in memory: none has been published yet, or Redis cannot be reached"
+_WAITING = "no release in memory: none has been published yet"
+_NOT_REACHED = "no release in memory: {detail}"
 _DAMAGED = (
     "no release in memory: Redis holds {release_id} damaged or not whole, which is refused. The next publish writes it "
     "again (`python -m jobs.run publish.build_release`); the log says what is wrong with it"
@@ -21,27 +23,36 @@ _NOT_FOLLOWED = "serving the release before: Redis holds {release_id} damaged or
 
 def state(parts: Parts) -> dict[str, Any]:
     """What the API can say of itself without asking anybody."""
-    release = parts.watcher.release
-    redis_up = parts.breaker.state == "closed" and not parts.watcher.pointer_lost
-    if release is None and parts.watcher.refused is not None:
+    release, trouble = parts.watcher.release, _trouble(parts)
+    if release is None and trouble is not None:
+        status, detail = "waiting", _NOT_REACHED.format(detail=trouble.detail)
+    elif release is None and parts.watcher.refused is not None:
         status, detail = "waiting", _DAMAGED.format(release_id=parts.watcher.refused[:64])
     elif release is None:
         status, detail = "waiting", _WAITING
-    elif redis_up and parts.watcher.refused is not None:
-        status, detail = "degraded", _NOT_FOLLOWED.format(release_id=parts.watcher.refused[:64])
-    elif redis_up:
-        status, detail = "ok", "serving"
+    elif trouble is not None:
+        status, detail = "degraded", f"serving from memory: {trouble.detail}"
     elif parts.watcher.pointer_lost:
         status, detail = "degraded", "Redis lost the release: serving from memory until the next publish"
+    elif parts.watcher.refused is not None:
+        status, detail = "degraded", _NOT_FOLLOWED.format(release_id=parts.watcher.refused[:64])
     else:
-        status, detail = "degraded", "Redis does not answer: serving from memory"
+        status, detail = "ok", "serving"
     return {
         "status": status,
         "ready": release is not None,
         "release_id": release.release_id if release else None,
-        "redis": "up" if parts.breaker.state == "closed" else "down",
+        "redis": trouble.state if trouble else "up",
         "detail": detail,
     }
+
+
+def _trouble(parts: Parts) -> Trouble | None:
+    """What Redis fails of; with a release in memory single late answers are none, the breaker counts them."""
+    found = parts.store.trouble
+    if found is not None and found.state == "down" and parts.watcher.release and parts.breaker.state == "closed":
+        return None
+    return found
 
 
 @router.get("/health", response_model=Health)
