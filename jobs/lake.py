@@ -148,6 +148,15 @@ class Lake:
                     return {name: int(version) for name, version in inputs.items()}
         return {}
 
+    def last_writer(self, spec: TableSpec) -> int | None:
+        """The process whose job changed rows last, as its commit says; None where there is none or it does not say."""
+        found = self.delta(spec)
+        for commit in newest_first(found) if found is not None else ():
+            if commit.get("operation") not in _QUIET:
+                writer = json.loads(commit.get("userMetadata") or "{}").get("pid")
+                return None if writer is None else int(writer)
+        return None
+
     def data_version(self, spec: TableSpec) -> int | None:
         """Newest version that changed rows: OPTIMIZE, VACUUM and property changes do not wake a reader.
 

@@ -52,7 +52,6 @@ async def parts(request: Request) -> Parts:
 
 
 PartsDep = Annotated[Parts, Depends(parts)]
-_GIVEN_ONCE = frozenset({"user_id", "surface", "items", "k"})
 
 
 async def asked(request: Request) -> Parts:
@@ -60,18 +59,18 @@ async def asked(request: Request) -> Parts:
 
     Raises:
         HTTPException: 404, the address has more slashes than the route.
-        RequestValidationError: an encoded slash stands for one of the route's own, or a parameter is given twice.
+        RequestValidationError: an encoded slash makes an id of more than the id, or a parameter is given twice.
     """
     scope = request.scope
     form: str = scope["route"].path_format
-    extra = scope.get("raw_path", scope["path"].encode()).count(b"/") - form.count("/")
-    if extra > 0:
-        raise HTTPException(404)
-    if extra < 0:
-        name, start = next(iter(request.path_params)), form.partition("{")[0]
-        raise RequestValidationError(
-            [{"type": "encoded_slash", "loc": ("path", name), "input": scope["path"].removeprefix(start)}]
-        )
+    raw: bytes = scope.get("raw_path", scope["path"].encode())
+    extra = raw.count(b"/") - form.count("/")
+    if extra != 0:
+        start = form.partition("{")[0]
+        if extra > 0 or not request.path_params or not raw.startswith(start.encode()):
+            raise HTTPException(404)  # an encoded slash in the route's own part makes another address, too
+        wrong = {"loc": ("path", next(iter(request.path_params))), "input": scope["path"].removeprefix(start)}
+        raise RequestValidationError([{"type": "encoded_slash", **wrong}])
     if b"&" in scope["query_string"]:
         _refuse_repeated(request)
     return await parts(request)
@@ -79,8 +78,9 @@ async def asked(request: Request) -> Parts:
 
 def _refuse_repeated(request: Request) -> None:
     """Of two values one would be dropped in silence: half a cart, or another user's list."""
-    given = request.query_params.multi_items()
-    counts = Counter(name for name, _ in given if name in _GIVEN_ONCE)
+    own = {field.alias for field in request.scope["route"].dependant.query_params}
+    given = [(name, value) for name, value in request.query_params.multi_items() if name in own]
+    counts = Counter(name for name, _ in given)
     found: list[dict[str, Any]] = [
         {"type": REPEATED, "loc": ("query", name), "input": ", ".join(value for other, value in given if other == name)}
         for name, count in counts.items()

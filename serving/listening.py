@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 BACKLOG = 2048
@@ -69,13 +69,18 @@ def _holder(port: int) -> str:
     """Who listens on a port, as far as Linux tells this user; the serving image has no psutil."""
     wanted = {f"socket:[{inode}]" for inode in _inodes(port)}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(str(one.readlink()) in wanted for one in (process / "fd").iterdir()):
+        with suppress(OSError):  # of another user, or gone meanwhile
+            if any(_target(one) in wanted for one in (process / "fd").iterdir()):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
                 return f"pid {process.name} ({' '.join(command.split())[:120]})"
-        except OSError:  # of another user, or gone meanwhile
-            continue
-    return "a process of another user"
+    return "a process that this user cannot see"
+
+
+def _target(descriptor: Path) -> str:
+    """What an open file is; nothing where it has just been closed."""
+    with suppress(OSError):
+        return str(descriptor.readlink())
+    return ""
 
 
 def _inodes(port: int) -> list[str]:

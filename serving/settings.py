@@ -6,7 +6,7 @@ password mean what they mean in `jobs.settings`, which takes their types from he
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,12 +37,21 @@ def from_the_checkout(path: Path) -> Path:
 
 Home = Annotated[Path, AfterValidator(from_the_checkout)]
 DomainName = Annotated[str, AfterValidator(lambda name: domain(name).name)]
-RedisUrl = Annotated[str, shaped(r"rediss?://\S+", "redis://host:port/number, or rediss://…")]
+RedisUrl = Annotated[
+    str, shaped(r"rediss?://[^\s@]+", "redis://host:port/number, or rediss://…, without a user and a password")
+]
 
 
 def in_words(problem: ValidationError) -> str:
     """Each setting whose value is refused, with the value and why."""
-    return "; ".join(f"SLUICE_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in problem.errors())
+    return "; ".join(
+        f"SLUICE_{str(one['loc'][0]).upper()}={_without_login(one['input'])}: {one['msg']}" for one in problem.errors()
+    )
+
+
+def _without_login(given: Any) -> str:
+    """A value as it may be shown: what stands before the `@` of an address may hold a password."""
+    return re.sub(r"//[^/\s]*@", "//…@", str(given))
 
 
 class ServingSettings(BaseSettings):

@@ -44,14 +44,18 @@ def take_snapshot(release: LoadedRelease) -> Snapshot:
 
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Write hash line and JSON by an atomic rename; raises OSError."""
-    document = orjson.dumps(
-        {"release_id": snapshot.release_id, "generated_at": snapshot.generated_at, "items": snapshot.items}
-    )
+    """Write hash line and JSON by an atomic rename, of long titles as many items as are read back; raises OSError."""
+    items = snapshot.items
+    while len(document := _document(snapshot, items)) + 65 > MAX_BYTES:  # 65: the line of the hash
+        items = items[: len(items) // 2]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(sha256(document).encode() + b"\n" + document)
     temporary.replace(path)
+
+
+def _document(snapshot: Snapshot, items: list[dict[str, Any]]) -> bytes:
+    return orjson.dumps({"release_id": snapshot.release_id, "generated_at": snapshot.generated_at, "items": items})
 
 
 def load_snapshot(path: Path, log: Any) -> Snapshot:

@@ -8,7 +8,15 @@ from typing import Any, Literal, TypeVar
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
 from serving.breaker import Breaker
 from serving.settings import ServingSettings
@@ -27,6 +35,9 @@ _FORBIDDEN = (
     "needs `~rec:* +@read +@connection`"
 )
 _SILENT = "Redis does not answer ({name}) where SLUICE_REDIS_URL, or SLUICE_HOST and SLUICE_PORT_REDIS, say that it is"
+_UNUSABLE = (
+    "no usable answer ({name}) from where SLUICE_REDIS_URL, or SLUICE_HOST and SLUICE_PORT_REDIS, say that Redis is"
+)
 _Value = TypeVar("_Value")
 
 
@@ -116,7 +127,8 @@ class Store:
             return Trouble("refused", name, _REFUSED if self._has_password else _NO_PASSWORD)
         if isinstance(problem, NoPermissionError):
             return Trouble("refused", name, _FORBIDDEN)
-        return Trouble("down", name, _SILENT.format(name=name))
+        answered = isinstance(problem, ResponseError | InvalidResponse | BusyLoadingError)
+        return Trouble("down", name, (_UNUSABLE if answered else _SILENT).format(name=name))
 
     async def close(self) -> None:
         """Close both pools."""

@@ -26,6 +26,7 @@ class ReleaseWatcher:
         self._stopping = False
         self.release: LoadedRelease | None = None
         self.pointer_lost = False  # Redis answers but has no pointer any more: its data is gone
+        self.named: str | None = None  # what the pointer said last
         self.snapshot: Snapshot = EMPTY
         self._redis = "up"  # what the log said last
         self._failed_looks = _FAILED_LOOKS - 1  # at the start the first one is told
@@ -53,8 +54,9 @@ class ReleaseWatcher:
         try:
             pointer = await self._store.get(self._keys.current)
             self.pointer_lost = pointer is None and self.release is not None
-            if pointer is not None:
-                await self._follow(pointer.decode("ascii", "replace"))
+            self.named = None if pointer is None else pointer.decode("ascii", "replace")
+            if self.named is not None:
+                await self._follow(self.named)
             self._redis_answers()
         except StoreUnavailableError:
             self._redis_fails()
@@ -69,9 +71,11 @@ class ReleaseWatcher:
 
     def _redis_fails(self) -> None:
         """Say it once per state; with the exception's type alone, for its message may hold a user's key."""
-        self._failed_looks += 1
         trouble = self._store.trouble
-        if trouble is None or trouble.state == self._redis:
+        if trouble is None:
+            return
+        self._failed_looks = 0 if trouble.state == "refused" else self._failed_looks + 1
+        if trouble.state == self._redis:
             return
         if trouble.state == "refused" or self._failed_looks >= _FAILED_LOOKS:
             self._redis = trouble.state

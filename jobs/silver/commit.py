@@ -5,6 +5,7 @@ Silver is merged under a guard: a row replaces the stored one only when it is ne
 same row, stated anew). The order is a property of the data, not of arrival, so any order of windows ends the same.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -113,7 +114,8 @@ def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: Data
     try:
         if changes.count and not changes.replacing:
             never = F.lit(None).cast("timestamp").alias(C.REPLAYED_AT)
-            _append(lake, spec, changes.rows.select(*QUARANTINE_COLUMNS, never), compared_with)
+            with commit_metadata(spark, JOB, {}):
+                _append(lake, spec, changes.rows.select(*QUARANTINE_COLUMNS, never), compared_with)
         elif changes.count:
             listed = ", ".join(QUARANTINE_COLUMNS)
             values = ", ".join(f"s.{name}" for name in QUARANTINE_COLUMNS)
@@ -211,20 +213,33 @@ def _merge(spark: SparkSession, lake: Lake, table: str, rows: DataFrame, count: 
 def _append(lake: Lake, spec: TableSpec, rows: DataFrame, compared_with: int | None) -> None:
     """Add rows of which none replaces a stored one: MERGE would join with the whole table once more to find that out.
 
+    An append conflicts with nothing by itself. The version that the rows were compared with is the number of its
+    transaction, and Delta takes one commit of a number: of two attempts that have compared with the same rows one adds
+    its own, whenever they do.
+
     Args:
         compared_with: data version of the table when the rows were compared with it; files that maintenance has moved
             since hold the same rows.
 
     Raises:
-        OtherWriterError: somebody else has changed rows since.
+        OtherWriterError: somebody else has changed rows since; nothing was added.
     """
-    version = lake.data_version(spec)
-    if version != compared_with:
-        raise OtherWriterError(
-            f"{spec.name} moved from version {compared_with} to {version} under its only writer {JOB}: an earlier "
-            "attempt was still writing; run the job again"
-        )
-    rows.write.format("delta").mode("append").save(lake.path(spec))
+    found = lake.data_version(spec)
+    if found == compared_with:
+        number = 0 if compared_with is None else compared_with + 1
+        options = {"txnAppId": JOB, "txnVersion": str(number)}
+        rows.write.format("delta").mode("append").options(**options).save(lake.path(spec))
+        if lake.last_writer(spec) == os.getpid():
+            return
+        found = lake.data_version(spec)
+    raise OtherWriterError(
+        f"{spec.name} moved from {_named(compared_with)} to {_named(found)} under its only writer {JOB}: an earlier "
+        "attempt was still writing; run the job again"
+    )
+
+
+def _named(version: int | None) -> str:
+    return "no rows" if version is None else f"version {version}"
 
 
 def _same_weeks(rows: DataFrame) -> str:

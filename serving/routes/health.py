@@ -13,6 +13,7 @@ from serving.store import Trouble
 
 router = APIRouter(tags=["operation"])
 _WAITING = "no release in memory: none has been published yet"
+_LOADING = "no release in memory yet: {release_id} is being loaded"
 _NOT_REACHED = "no release in memory: {detail}"
 _DAMAGED = (
     "no release in memory: Redis holds {release_id} damaged or not whole, which is refused. The next publish writes it "
@@ -28,6 +29,8 @@ def state(parts: Parts) -> dict[str, Any]:
         status, detail = "waiting", _NOT_REACHED.format(detail=trouble.detail)
     elif release is None and parts.watcher.refused is not None:
         status, detail = "waiting", _DAMAGED.format(release_id=parts.watcher.refused[:64])
+    elif release is None and parts.watcher.named is not None:
+        status, detail = "waiting", _LOADING.format(release_id=parts.watcher.named[:64])
     elif release is None:
         status, detail = "waiting", _WAITING
     elif trouble is not None:

@@ -12,6 +12,7 @@ from serving.deps import AskedDep, ItemPath, K
 from serving.online_store import IN_STOCK, ON_SALE, RECOMMENDABLE
 from serving.problems import ProblemResponse
 from serving.routes import converters
+from serving.routes.health import state
 from serving.schemas import BoughtTogether, Item, Problem, SimilarItems
 
 converters.register()
@@ -19,9 +20,7 @@ router = APIRouter(tags=["items"])
 _UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "The release in service does not hold the item"}
 }
-_NO_RELEASE: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "No release has been published yet"}
-}
+_NO_RELEASE: dict[int | str, dict[str, Any]] = {503: {"model": Problem, "description": "No release in memory yet"}}
 
 
 @router.get("/v1/items/{item_id:any}/similar", response_model=SimilarItems, responses=_UNKNOWN)
@@ -52,8 +51,7 @@ async def get_item(request: Request, parts: AskedDep, item_id: ItemPath) -> Resp
     """What the release knows of an item."""
     release, request_id = parts.watcher.release, request.scope["sluice.request_id"]
     if release is None:
-        detail = "no release has been published yet: run the pipeline (`make demo`)"
-        return ProblemResponse(503, detail, kind="no-release", request_id=request_id)
+        return ProblemResponse(503, state(parts)["detail"], kind="no-release", request_id=request_id)
     place = release.index.get(item_id)
     if place is None:
         detail = f"no item {item_id!r} in release {release.release_id}, whose catalog holds {len(release.items)} items"

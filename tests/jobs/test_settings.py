@@ -60,6 +60,14 @@ def test_a_value_that_cannot_be_is_named(name: str, value: str, monkeypatch: pyt
     assert settings().port_api == 8000
 
 
+def test_an_address_with_a_password_is_refused_and_the_password_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stand in every message that names the address."""
+    monkeypatch.setenv("SLUICE_REDIS_URL", "redis://user:secret@cache.example:6380/1")
+    with pytest.raises(SettingsError, match=r"SLUICE_REDIS_URL=redis://…@cache\.example:6380/1: .*without") as refused:
+        settings()
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("name", "value"), GOOD)
 def test_a_value_that_can_be_is_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)

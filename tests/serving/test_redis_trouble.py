@@ -45,7 +45,7 @@ def test_a_password_that_redis_refuses_is_named(
     admin.acl_setuser(
         "serving", enabled=True, passwords=["+right"], keys=["rec:*"], categories=["+@read", "+@connection"]
     )
-    with serve(redis_serving_password=password) as api:
+    with serve(redis_serving_password=password, redis_timeout_ms=5000) as api:
         found = api.get("/health").json()
         assert (found["status"], found["ready"], found["redis"]) == ("waiting", False, "refused")
         assert SETTING in found["detail"]
@@ -69,7 +69,7 @@ def test_a_user_that_may_not_read_is_told_so(admin: Any, publish: Any, serve: An
     admin.acl_setuser(
         "serving", enabled=True, passwords=["+right"], keys=["other:*"], categories=["+@read", "+@connection"]
     )
-    with serve(redis_serving_password="right") as api:
+    with serve(redis_serving_password="right", redis_timeout_ms=5000) as api:
         found = api.get("/health").json()
         assert found["redis"] == "refused"
         assert "does not let it read" in found["detail"]
