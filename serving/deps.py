@@ -58,7 +58,7 @@ async def asked(request: Request) -> Parts:
     """The parts, for a route with parameters: a slash too many is another address, and each parameter has one value.
 
     Raises:
-        HTTPException: 404, the address has more slashes than the route.
+        HTTPException: 404, the address has more slashes than the route, or encodes one of the route's own.
         RequestValidationError: an encoded slash makes an id of more than the id, or a parameter is given twice.
     """
     scope = request.scope

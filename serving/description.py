@@ -18,14 +18,13 @@ class DescribedAPI(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The description, drawn up once."""
-        if self.openapi_schema is None:
-            described = super().openapi()
-            for path in described["paths"].values():
-                for operation in path.values():
-                    _as_problems(operation)
-                    self._name_surfaces(operation)
-        found: dict[str, Any] = super().openapi()
-        return found
+        is_new = self.openapi_schema is None
+        described: dict[str, Any] = super().openapi()  # which keeps it
+        operations = [one for path in described["paths"].values() for one in path.values()] if is_new else []
+        for operation in operations:
+            _as_problems(operation)
+            self._name_surfaces(operation)
+        return described
 
     def _name_surfaces(self, operation: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", ()):
