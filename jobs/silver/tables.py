@@ -14,7 +14,7 @@ from features.clean_order_items import clean_order_items, restate_order_items
 from features.clean_orders import clean_orders
 from features.clean_products import clean_products
 from features.clean_promotions import clean_promotions
-from features.clean_rules import Cleaned, latest, source_key
+from features.clean_rules import EARLIEST, Cleaned, latest, source_key
 from features.clean_users import clean_users
 from features.domains.spec import Domain
 from features.events import clean_events, kafka_source_key, purchases, with_event_flags
@@ -103,7 +103,7 @@ def winners(table: str, accepted: DataFrame) -> DataFrame:
     if table == "promotions":
         return accepted.dropDuplicates(list(key))
     if table in ("products", "users"):
-        order = [F.col(C.UPDATED_AT).desc_nulls_last(), F.col(C.SOURCE_KEY).desc()]
+        order = [F.coalesce(C.UPDATED_AT, F.lit(EARLIEST)).desc(), F.col(C.SOURCE_KEY).desc()]
     elif table == "events":
         is_dump = F.col(C.CHANNEL) == "dump"
         dump_key = F.when(is_dump, F.col(C.SOURCE_KEY))
