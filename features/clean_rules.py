@@ -242,12 +242,13 @@ def provenance(bronze: DataFrame, raw_columns: Sequence[str]) -> list[Column]:
 
 
 def split(marked: DataFrame, accepted_columns: Sequence[str]) -> Cleaned:
-    """Marked rows -> (silver contract, quarantine contract)."""
-    is_timed = C.EVENT_TIME in accepted_columns  # told without asking the engine for the columns of a plan
+    """Marked rows -> (silver contract, quarantine contract); the time of a refused update is that of the update."""
+    # Told without asking the engine for the columns of a plan
+    time = next((name for name in (C.EVENT_TIME, C.UPDATED_AT) if name in accepted_columns), None)
     rejected = marked.where(F.col(C.REASON).isNotNull()).select(
         *(
-            F.lit(None).cast("timestamp").alias(name)
-            if name == C.EVENT_TIME and not is_timed
+            (F.lit(None).cast("timestamp") if time is None else F.col(time)).alias(name)
+            if name == C.EVENT_TIME
             else F.col("_raw").alias(C.RAW)
             if name == C.RAW
             else F.col(name)

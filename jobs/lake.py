@@ -18,7 +18,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from features.clean_rules import latest
 from jobs.catalog import TableSpec
 from jobs.change_feed import feed_is_whole
 from jobs.settings import Settings, settings
@@ -274,7 +276,14 @@ class Lake:
         return reader.load(self.path(spec))
 
     def changes(
-        self, spark: SparkSession, spec: TableSpec, after: int | None, upto: int, *, with_former: bool = False
+        self,
+        spark: SparkSession,
+        spec: TableSpec,
+        after: int | None,
+        upto: int,
+        *,
+        with_former: bool = False,
+        newest_only: bool = False,
     ) -> DataFrame:
         """Rows that versions `(after, upto]` inserted or left updated; `after=None` is from the beginning.
 
@@ -282,6 +291,7 @@ class Lake:
 
         Args:
             with_former: also updated and deleted rows as they were before, which a feed that has gone no longer tells.
+            newest_only: a row that several versions changed comes once, as `upto` has it.
         """
         if after is None or not self.tells_changes(spec, after, upto):
             return self.read(spark, spec, upto)
@@ -294,6 +304,8 @@ class Lake:
         )
         if not with_former:
             feed = feed.where("_change_type IN ('insert', 'update_postimage')")
+        if newest_only and upto > after + 1:
+            feed = latest(feed, spec.key, [F.col("_commit_version").desc()])
         return feed.drop("_change_type", "_commit_version", "_commit_timestamp")
 
     def tells_changes(self, spec: TableSpec, after: int, upto: int) -> bool:

@@ -6,7 +6,7 @@ Standard library only, so that DAGs, serving and Spark workers can read it for n
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -76,6 +76,11 @@ class Calendar:
         local = moment.astimezone(self.zone)
         midnight = datetime(local.year, local.month, local.day, tzinfo=self.zone)
         return midnight.astimezone(ZoneInfo("UTC"))
+
+    def first_day_from(self, bound: datetime) -> date:
+        """The first business day that starts at or after `bound`: a window of days is `[first(start), first(end))`."""
+        day = bound.astimezone(self.zone).date()
+        return day if self.day_start(bound) >= bound else day + timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,17 @@ def open_rejections(spark: SparkSession, lake: Lake, table: str, reasons: list[s
     return Waiting(rows.select(C.SOURCE_KEY), None)
 
 
+def has_come(lake: Lake, table: str, now: datetime) -> bool:
+    """Whether a row that waits for the clock lies no later than `now`; told without Spark."""
+    import pyarrow.compute as pc
+
+    spec = QUARANTINE[table]
+    if lake.data_version(spec) is None:
+        return False
+    where = pc.field(C.REPLAYED_AT).is_null() & (pc.field(C.REASON) == "future_event") & (pc.field(C.EVENT_TIME) <= now)
+    return any(batch.num_rows for batch in lake.batches(spec, [C.SOURCE_KEY], where))
+
+
 def _few_open(lake: Lake, spec: TableSpec, reasons: list[str]) -> Any:
     """Their source keys as an Arrow table; None when there are more than a client carries."""
     import pyarrow as pa
@@ -109,13 +120,13 @@ def _in_window(bronze: DataFrame, table: str, scope: Scope, domain: Domain) -> D
         if scope.end is not None:
             inside = inside & (stated < F.lit(scope.end))
         return bronze.where(stated.isNull() | inside)
-    zone = domain.calendar.zone
+    first_day_from = domain.calendar.first_day_from
     day = F.to_date(F.regexp_extract(C.SOURCE_FILE, _DAY_IN_PATH, 1))
     kept = bronze
     if scope.start is not None:
-        kept = kept.where(day >= F.lit(scope.start.astimezone(zone).date()))
+        kept = kept.where(day >= F.lit(first_day_from(scope.start)))
     if scope.end is not None:
-        kept = kept.where(day < F.lit(scope.end.astimezone(zone).date()))
+        kept = kept.where(day < F.lit(first_day_from(scope.end)))
     return kept
 
 
@@ -134,7 +145,7 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
     table = taking.table
     bronze = bronze_of(table)
     rows, at_most = None, None
-    if lake.data_version(bronze) is None or (scope.is_replay and not scope.replays(table)):
+    if lake.data_version(bronze) is None:
         return Batch(None)
     if scope.is_window:
         rows = _in_window(lake.read(spark, bronze), table, scope, domain)
@@ -143,7 +154,7 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
         rows = lake.changes(spark, bronze, after, upto)
         at_most = None if after is None else lake.rows_written(bronze, after, upto)
     # Waiting rows are tried again by every kind of run: a commit says by which clock all of them were judged
-    reasons = [scope.replay_reason] if scope.is_replay else []
+    reasons = [scope.replay_reason] if scope.replays(table) else []
     waiting = open_rejections(spark, lake, table, [*reasons, *([WAITING[table]] if table in WAITING else [])])
     if waiting is not None:
         again = _again(spark, lake, table, waiting.keys)
@@ -174,7 +185,7 @@ def held(rows: DataFrame, at_most: int | None) -> DataFrame:
 
 
 def changed(spark: SparkSession, lake: Lake, taking: Taking, name: str) -> DataFrame | None:
-    """Rows of a silver input that changed since the last commit; None when none did."""
+    """Rows of a silver input that changed since the last commit, as they are now; None when none did."""
     if name not in taking.new:
         return None
-    return lake.changes(spark, TABLES[name], *taking.new[name])
+    return lake.changes(spark, TABLES[name], *taking.new[name], newest_only=True)

@@ -29,11 +29,11 @@ from jobs.quality.gate import Gate, GateFailedError, Verdict
 from jobs.quality.suites import row_columns
 from jobs.run import JobContext, end_without_news
 from jobs.session import connect
-from jobs.silver.batches import Scope
+from jobs.silver.batches import Scope, has_come
 from jobs.silver.commit import mark_replayed, record_inputs, write_quarantine, write_silver
 from jobs.silver.profile import Accounts
 from jobs.silver.staging import Staged, Staging
-from jobs.silver.tables import Silver, winners
+from jobs.silver.tables import WAITING, Silver, winners
 from jobs.silver.windows import INPUTS, VERSIONS, Taking, taking, window_of_versions
 
 DEPENDS = {"order_items": ("products", "orders"), "events": ("products", "order_items")}
@@ -136,8 +136,9 @@ class Refinement:
         count = accounts.accepted + staged.restated
         written = write_silver(self.spark, self.lake, window, rows, inputs, count=count, record_unchanged=incremental)
         replayed = 0
-        if staged.retried and accounts.accepted > 0:
-            replayed = mark_replayed(self.spark, self.lake, table, staged.rows.select(C.SOURCE_KEY))
+        if staged.retried and staged.accepted is not None and accounts.accepted > 0:
+            # Also rows that another one of their key outranks: a duplicate waits for nothing
+            replayed = mark_replayed(self.spark, self.lake, table, staged.accepted.select(C.SOURCE_KEY))
         unchanged = written.inserted + written.updated == 0
         if unchanged and not incremental and (replayed or (refused and self.scope.is_window)):
             # Today's clock let rows pass, or a window refused rows: a rebuild has to know
@@ -232,15 +233,24 @@ def _fill_report(context: JobContext, reports: dict[str, TableReport], gate: Gat
     context.report.update(told)
 
 
+def has_work(context: JobContext) -> bool:
+    """Whether an input has a version that silver does not hold, or the moment of a waiting row has come."""
+    lake = context.lake
+    if any(taking(lake, table).new for table in INPUTS):
+        return True
+    now = clock.now(context.config) + domain(context.domain).future_tolerance
+    return any(has_come(lake, table, now) for table in WAITING)
+
+
 def main(context: JobContext) -> None:
     """Refine what is new, a business window, or quarantined rows.
 
     Raises:
-        NothingToDo: when no input has a version that silver does not hold; decided without Spark.
+        NothingToDo: when there is no work; decided without Spark.
         GateFailedError: naming suite, expectation, column, observed value and threshold.
     """
     scope = scope_of(context)
-    if scope.is_incremental and not any(taking(context.lake, table).new for table in INPUTS):
+    if scope.is_incremental and not has_work(context):
         end_without_news(context, "silver holds every version of its inputs")
         return
     name, config = context.spec.name, context.config

@@ -23,6 +23,10 @@ VERSIONS = "product_versions"
 RESTATING = frozenset({"silver.orders", "silver.products"})
 """Inputs that state stored rows anew. Every kind of run does that for all that changed, and records it."""
 
+TAKEN_BY_EVERY_RUN = RESTATING | {"silver.order_items"}
+"""Purchases go to events by the time of their order, which a window of dump files says nothing of: what a window put
+into order items would be in no window of events."""
+
 CLOCK = "clock"
 """Beside input versions a commit carries the event-time now (epoch seconds) that decided what was in the future:
 with both, silver is a pure function of bronze that `sluice verify` can compute again."""
@@ -47,7 +51,7 @@ class Taking:
         Args:
             now: event-time now, by which the run judged what is in the future.
             open_run: everything new was taken; otherwise the input versions of the commit before stay, but for those
-                that state stored rows anew.
+                that every kind of run takes whole.
             window: rows of an explicit window were taken out of the newest versions.
         """
         upto = {name: newest for name, (_, newest) in self.new.items()}
@@ -56,7 +60,7 @@ class Taking:
             committed = {name: version for name, version in committed.items() if not name.startswith(SEEN)}
             committed |= upto
         else:
-            committed = committed | {name: version for name, version in upto.items() if name in RESTATING}
+            committed = committed | {name: version for name, version in upto.items() if name in TAKEN_BY_EVERY_RUN}
         if window:
             committed |= {f"{SEEN}{name}": version for name, version in upto.items()}
         return {**committed, **written_by(self.committed), CLOCK: int(now.timestamp())}

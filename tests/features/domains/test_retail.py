@@ -1,7 +1,7 @@
 """The retail calendar agrees with the counted facts of the data, and ids are what they should be."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -21,6 +21,13 @@ def test_weeks_end_at_new_york_midnight(week: int, end: str) -> None:
 
 def test_a_week_in_summer_time_starts_an_hour_earlier_in_utc() -> None:
     assert domain("retail").calendar.week_start(20) == datetime(2017, 5, 8, 4, tzinfo=UTC)
+
+
+def test_the_first_day_that_a_window_takes_begins_in_it() -> None:
+    calendar = domain("retail").calendar
+    first = {hour: calendar.first_day_from(datetime(2017, 11, 27, hour, tzinfo=UTC)) for hour in (0, 4, 5, 6)}
+    assert first == {0: date(2017, 11, 27), 4: date(2017, 11, 27), 5: date(2017, 11, 27), 6: date(2017, 11, 28)}
+    assert calendar.first_day_from(datetime(2017, 7, 1, 4, tzinfo=UTC)) == date(2017, 7, 1)  # summer time
 
 
 def test_business_day_starts_at_local_midnight() -> None:

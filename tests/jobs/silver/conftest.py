@@ -37,7 +37,7 @@ class Workbench:
     def config(self, **changes):
         return Settings(home=self.home, **changes)
 
-    def _append(self, spec, rows):
+    def append(self, spec, rows):
         self.lake.ensure(self.spark, spec)
         names = spec.column_names
         ddl = spec.columns.replace(" NOT NULL", "")
@@ -52,7 +52,7 @@ class Workbench:
              "ingested_at": at, **GOOD[table], **row}
             for place, row in enumerate(rows)
         ]  # fmt: skip
-        self._append(BRONZE_DUMPS[table], full)
+        self.append(BRONZE_DUMPS[table], full)
 
     def send(self, events, *, partition=0):
         """Kafka records: dicts over a good default, or raw bytes."""
@@ -62,7 +62,7 @@ class Workbench:
             rows.append({"topic": "retail.events", "partition": partition, "offset": self._offset,
                          "raw": bytearray(raw), "kafka_time": NOW, "ingested_at": NOW, "epoch": 0})  # fmt: skip
             self._offset += 1
-        self._append(BRONZE_EVENTS, rows)
+        self.append(BRONZE_EVENTS, rows)
 
     def refine(self, *, start=None, end=None, options=None, pages=False, **settings):
         """Run silver.refine on the local session; returns its report. `pages` builds Data Docs too, as a run does."""
@@ -80,9 +80,9 @@ class Workbench:
         return context.report
 
     def has_work(self):
-        from jobs.silver.windows import INPUTS, taking
+        from jobs.silver.refine import has_work
 
-        return any(taking(self.lake, table).new for table in INPUTS)
+        return has_work(JobContext(job("silver.refine"), "retail", None, None, {}, self.config()))
 
     def rows(self, table):
         return self.lake.rows(SILVER[table]).to_pylist()  # without a plan of Spark, half a second each

@@ -7,10 +7,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from features.domains import domain
-from jobs.catalog import QUARANTINE
+from jobs.catalog import QUARANTINE, SILVER
 from jobs.silver import batches
-from jobs.silver.batches import Scope, bronze_batch, open_rejections
-from jobs.silver.windows import taking
+from jobs.silver.batches import Scope, bronze_batch, changed, open_rejections
+from jobs.silver.windows import Taking, taking
 
 pytestmark = [pytest.mark.spark, pytest.mark.covered]
 
@@ -56,11 +56,28 @@ def test_a_batch_says_how_many_rows_it_can_hold(bench):
     bench.land("orders", [{}, {"order_id": "o2"}])
     bench.land("orders", [{"order_id": "o3"}], day="2017-11-21")
     assert batch(Scope()) == (3, 3, False)  # a first run: every row there is
-    assert batch(Scope(start=datetime(2017, 11, 21, 5, tzinfo=UTC))) == (1, 3, False)
+    for hour in (0, 5):  # a day whose first moment lies in the window, as landing takes it
+        assert batch(Scope(start=datetime(2017, 11, 21, hour, tzinfo=UTC))) == (1, 3, False)
+        assert batch(Scope(end=datetime(2017, 11, 21, hour, tzinfo=UTC))) == (2, 3, False)
     assert batch(Scope(replay_table="orders")) is None
     keys = [row["source_key"] for row in _keys_of(bench, "orders")]
     refuse(bench, "orders", (keys[0], "wrong_type", False))
     assert batch(Scope(replay_table="orders")) == (1, 1, True)
+
+
+def test_a_row_that_changed_twice_is_given_once_as_it_is_now(bench):
+    spec = SILVER["orders"]
+    bench.lake.ensure(bench.spark, spec)
+    name = bench.lake.sql_name(spec)
+    first = bench.lake.version(spec)
+    bench.append(
+        spec, [{"order_id": one, "user_id": "u1", "event_time": NOW, "business_date": NOW} for one in ("o1", "o2")]
+    )
+    for user in ("u2", "u3"):
+        bench.spark.sql(f"UPDATE {name} SET user_id = '{user}' WHERE order_id = 'o1'")
+    window = Taking("order_items", {"silver.orders": (first, bench.lake.version(spec))}, {}, is_first=False)
+    rows = changed(bench.spark, bench.lake, window, "silver.orders").select("order_id", "user_id").collect()
+    assert sorted(map(tuple, rows)) == [("o1", "u3"), ("o2", "u1")]
 
 
 def _keys_of(bench, table):
