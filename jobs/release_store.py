@@ -3,7 +3,7 @@
 Everything is read through the reader's own decoder (`serving.online_store`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -73,7 +73,7 @@ def read_manifest(client: Any, keys: Keys, release_id: str) -> Manifest:
     return unpack_manifest(check_release_id(release_id), client.get(keys.manifest(release_id)))
 
 
-def _batches(names: Sequence[str]) -> Iterator[list[str]]:
+def _batches(names: Iterable[str]) -> Iterator[list[str]]:
     source = iter(names)
     while batch := list(islice(source, _BATCH)):
         yield batch
@@ -161,23 +161,55 @@ def _read_whole(client: Any, keys: Keys, release_id: str, *, load_index: bool) -
     return manifest
 
 
-def retire(client: Any, domain: str, *, keep: Sequence[str | None]) -> list[str]:
-    """Let every release but `keep` expire; returns their ids."""
+def retire(client: Any, domain: str, *, keep: str) -> list[str]:
+    """Let every release expire but the current and the previous one and `keep`; returns their ids.
+
+    What was seen to make them is forgotten last: it still names a release whose publisher died in here, taken off the
+    list and without a time limit.
+    """
     keys = Keys(domain)
-    retired = [one.decode() for one in client.zrange(keys.releases, 0, -1) if one.decode() not in keep]
+    seen = {digest: value.decode() for digest, value in client.hgetall(keys.seen).items()}
+    listed = [one.decode() for one in client.zrange(keys.releases, 0, -1)]
+    retired = [
+        one for one in dict.fromkeys([*listed, *seen.values()]) if one != keep and _take_off_list(client, keys, one)
+    ]
     for release_id in retired:
-        cursor = 0
-        while True:
-            cursor, names = client.scan(cursor, match=keys.everything(release_id), count=5000)
-            with client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.expire(name, RETIRED_SECONDS)
-                pipe.execute()
-            if cursor == 0:
-                break
-        client.zrem(keys.releases, release_id)
-        client.srem(keys.rolled_back, release_id)
-    for digest, release_id in client.hgetall(keys.seen).items():
-        if release_id.decode() in retired:
+        _expire(client, keys, release_id, RETIRED_SECONDS)
+    for digest, release_id in seen.items():
+        if release_id in retired:
             client.hdel(keys.seen, digest)
     return retired
+
+
+def _take_off_list(client: Any, keys: Keys, release_id: str) -> bool:
+    """Whether the release is off the list of those that can be made current; one that the pointers name stays on it.
+
+    A person may move the pointer while a publish ends: what is off the list cannot be activated any more, and what was
+    activated before is not taken off.
+    """
+
+    def take(pipe: Any) -> bool:
+        if release_id.encode() in pipe.mget(keys.current, keys.previous):
+            return False
+        pipe.multi()
+        pipe.zrem(keys.releases, release_id)
+        pipe.srem(keys.rolled_back, release_id)
+        return True
+
+    return bool(client.transaction(take, keys.current, keys.previous, value_from_callable=True))
+
+
+def keep_for_good(client: Any, domain: str, release_id: str) -> None:
+    """Take the time limit off the keys of a listed release; only what is off the list is given one.
+
+    A retired release that was being published again when its publisher died is listed and has it on some keys still.
+    """
+    _expire(client, Keys(domain), release_id, None)
+
+
+def _expire(client: Any, keys: Keys, release_id: str, seconds: int | None) -> None:
+    for names in _batches(client.scan_iter(match=keys.everything(release_id), count=5000)):
+        with client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.persist(name) if seconds is None else pipe.expire(name, seconds)
+            pipe.execute()

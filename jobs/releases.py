@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.batch_metrics import record_move
-from jobs.release_store import ReleaseError, check_release, connect, read_manifest
+from jobs.release_store import ReleaseError, check_release, connect, keep_for_good, read_manifest
 from jobs.settings import Settings
 from serving.online_store import CorruptArtefactError, IncompleteReleaseError, Keys, check_release_id
 
@@ -124,15 +124,19 @@ def move_pointer(client: Any, domain: str, release_id: str, *, by_hand: bool) ->
 
     A person's choice (`by_hand`) also says what the publisher may do: going back to an older release marks the one
     that was left, so that the next publish does not bring it back; choosing a release clears its mark.
+
+    Raises:
+        ReleaseError: the release is not listed, or not any more: its keys may be about to expire.
     """
     import redis
 
     keys = Keys(domain)
     while True:
         with client.pipeline(transaction=True) as pipe:
-            pipe.watch(keys.current, keys.previous)
-            current, previous = (_text(value) for value in pipe.mget(keys.current, keys.previous))
-            goes_back = current is not None and _made(pipe, keys, release_id) < _made(pipe, keys, current)
+            pipe.watch(keys.current, keys.previous, keys.releases)
+            current, previous = pointer(pipe, domain)
+            made = _listed_with(pipe, keys, release_id)
+            goes_back = current is not None and made[release_id] < made.get(current, 0.0)
             pipe.multi()
             if current is not None and current != release_id:
                 pipe.set(keys.previous, current)
@@ -143,14 +147,18 @@ def move_pointer(client: Any, domain: str, release_id: str, *, by_hand: bool) ->
                 pipe.sadd(keys.rolled_back, current)
             try:
                 pipe.execute()
-            except redis.WatchError:  # somebody else moved it meanwhile: look again
+            except redis.WatchError:  # somebody else moved it meanwhile, or retired a release: look again
                 continue
             changed = current != release_id
             return PointerMove(release_id, current if changed else previous, changed)
 
 
-def _made(client: Any, keys: Keys, release_id: str) -> float:
-    return float(client.zscore(keys.releases, release_id) or 0.0)
+def _listed_with(client: Any, keys: Keys, release_id: str) -> dict[str, float]:
+    """When each listed release was made, newest first; refused unless the given one is among them."""
+    made = {one.decode(): float(at) for one, at in client.zrevrange(keys.releases, 0, -1, withscores=True)}
+    if release_id not in made:
+        raise ReleaseError(f"there is no release {release_id}; Redis holds: {', '.join(made) or 'none'}")
+    return made
 
 
 def activate(domain: str, release_id: str, config: Settings) -> PointerMove:
@@ -164,9 +172,8 @@ def activate(domain: str, release_id: str, config: Settings) -> PointerMove:
     except ValueError as problem:
         raise ReleaseError(str(problem)) from problem
     with publisher(config) as client:
-        held = [one.decode() for one in client.zrevrange(Keys(domain).releases, 0, -1)]
-        if release_id not in held:
-            raise ReleaseError(f"there is no release {release_id}; Redis holds: {', '.join(held) or 'none'}")
+        _listed_with(client, Keys(domain), release_id)
+        keep_for_good(client, domain, release_id)  # before the check: what it has found whole does not expire then
         check_release(client, domain, release_id)
         move = move_pointer(client, domain, release_id, by_hand=True)
     if move.changed:

@@ -38,7 +38,7 @@ from jobs.publish.release_writer import write_release
 from jobs.publish.topk import newest_as_of, stored_topk
 from jobs.registry import record_acceptance
 from jobs.release_store import check_release, damage, retire
-from jobs.releases import PointerMove, move_pointer, pointer, publisher, readable_release
+from jobs.releases import PointerMove, move_pointer, publisher, readable_release
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import code_commit
 from jobs.snapshots import parts_folder, read_segments
@@ -185,14 +185,12 @@ def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tup
     written = write_release(client, content)
     check_release(client, domain, release_id)
     failpoint("publish.before_activate")
-    current, previous = pointer(client, domain)
     move = None
     serving = readable_release(client, domain)
     if force or serving is None or _as_of_part(serving) <= _as_of_part(release_id):
         move = move_pointer(client, domain, release_id, by_hand=force)
-        current, previous = move.current, move.previous
     failpoint("publish.after_activate")
-    retire(client, domain, keep=[current, previous, release_id])
+    retire(client, domain, keep=release_id)
     return move, written
 
 

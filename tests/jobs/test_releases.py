@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from jobs import release_store, releases
+from jobs.publish import build_release
 from jobs.release_store import RETIRED_SECONDS, ReleaseError, check_release
 from jobs.releases import activate, list_releases, pointer, rollback
 from jobs.settings import Settings
@@ -161,7 +163,84 @@ def test_a_retired_release_published_again_stays(two: tuple[str, str], publish: 
     client = redis_server.client()
     publish(seed=5)
     assert publish(seed=1).manifest.release_id == two[0]
-    assert not [name for name in client.scan_iter(KEYS.everything(two[0])) if client.ttl(name) != -1]
+    assert _expiring(client, two[0]) == []
+
+
+def _expiring(client: Any, release_id: str) -> list[str]:
+    return [name for name in client.scan_iter(KEYS.everything(release_id)) if client.ttl(name) != -1]
+
+
+@pytest.mark.parametrize("after_the_look", [False, True])
+def test_a_release_that_is_activated_while_a_publish_ends_stays(
+    after_the_look: bool, two: tuple[str, str], publish: Any, config: Settings, redis_server: Any, monkeypatch: Any
+) -> None:
+    """Between the publisher's own move and its retiring, or between its look at the pointer and what it does then."""
+    from redis.client import Pipeline
+
+    retire, multi = build_release.retire, Pipeline.multi
+
+    def activate_first(*_: Any) -> None:
+        monkeypatch.setattr(Pipeline, "multi", multi)
+        activate("retail", two[0], config)
+
+    def retire_late(*given: Any, **named: Any) -> Any:
+        if after_the_look:
+            monkeypatch.setattr(Pipeline, "multi", lambda pipe: (activate_first(), multi(pipe)))
+        else:
+            activate_first()
+        return retire(*given, **named)
+
+    monkeypatch.setattr(build_release, "retire", retire_late)
+    third, client = publish(seed=5).manifest.release_id, redis_server.client()
+    assert pointer(client, "retail") == (two[0], third)
+    assert {row.release_id for row in list_releases("retail", config)} == {two[0], third}
+    assert _expiring(client, two[0]) == _expiring(client, third) == []
+    assert _expiring(client, two[1])
+
+
+def test_a_release_that_is_retired_while_a_person_activates_it_is_refused(
+    two: tuple[str, str], publish: Any, config: Settings, redis_server: Any, monkeypatch: Any
+) -> None:
+    def check_and_publish(*given: Any) -> Any:
+        found = check_release(*given)
+        publish(seed=5)
+        return found
+
+    monkeypatch.setattr(releases, "check_release", check_and_publish)
+    with pytest.raises(ReleaseError, match=f"there is no release {two[0]}; Redis holds: r-"):
+        activate("retail", two[0], config)
+    assert two[0] not in pointer(redis_server.client(), "retail")
+
+
+def test_what_a_publisher_that_died_while_retiring_has_left_expires_later(
+    two: tuple[str, str], publish: Any, config: Settings, redis_server: Any, monkeypatch: Any
+) -> None:
+    client = redis_server.client()
+    client.hset(KEYS.seen, mapping={f"inputs{number}": one for number, one in enumerate(two)})
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(release_store, "_expire", die)
+        with pytest.raises(KeyboardInterrupt):
+            publish(seed=5)
+    with pytest.raises(ReleaseError, match="there is no release"):
+        activate("retail", two[0], config)
+    assert not _expiring(client, two[0])
+    publish(seed=6)
+    left = list(client.scan_iter(KEYS.everything(two[0])))
+    assert sorted(_expiring(client, two[0])) == sorted(left)
+    assert not client.hgetall(KEYS.seen)
+
+
+def test_what_is_activated_does_not_expire(two: tuple[str, str], config: Settings, redis_server: Any) -> None:
+    """A retired release whose second publish died half-way: its manifest and some lists still have a time limit."""
+    client = redis_server.client()
+    for name in (KEYS.manifest(two[0]), KEYS.user_list(two[0], "home", "u1")):
+        client.expire(name, RETIRED_SECONDS)
+    activate("retail", two[0], config)
+    assert _expiring(client, two[0]) == []
 
 
 def test_the_users_of_the_stack_may_do_their_work_and_no_more(
