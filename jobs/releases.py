@@ -69,7 +69,7 @@ def _refused_password(config: Settings, problem: Exception) -> str:
 
 
 def _text(value: Any) -> str | None:
-    return value.decode() if value is not None else None
+    return value.decode(errors="replace") if value is not None else None  # broken bytes name no release
 
 
 def pointer(client: Any, domain: str) -> tuple[str | None, str | None]:
@@ -120,7 +120,7 @@ def list_releases(domain: str, config: Settings) -> list[Release]:
 
 
 def move_pointer(client: Any, domain: str, release_id: str, *, by_hand: bool) -> PointerMove:
-    """Make a checked release current; its predecessor becomes the previous one.
+    """Make a checked release current; its predecessor, when it is one, becomes the previous one.
 
     A person's choice (`by_hand`) also says what the publisher may do: going back to an older release marks the one
     that was left, so that the next publish does not bring it back; choosing a release clears its mark.
@@ -136,10 +136,12 @@ def move_pointer(client: Any, domain: str, release_id: str, *, by_hand: bool) ->
             pipe.watch(keys.current, keys.previous, keys.releases)
             current, previous = pointer(pipe, domain)
             made = _listed_with(pipe, keys, release_id)
-            goes_back = current is not None and made[release_id] < made.get(current, 0.0)
+            goes_back = current in made and made[release_id] < made[current]
+            if current in made and current != release_id:
+                previous = current
             pipe.multi()
-            if current is not None and current != release_id:
-                pipe.set(keys.previous, current)
+            if previous is not None:
+                pipe.set(keys.previous, previous)
             pipe.set(keys.current, release_id)
             if by_hand:
                 pipe.srem(keys.rolled_back, release_id)
@@ -149,8 +151,7 @@ def move_pointer(client: Any, domain: str, release_id: str, *, by_hand: bool) ->
                 pipe.execute()
             except redis.WatchError:  # somebody else moved it meanwhile, or retired a release: look again
                 continue
-            changed = current != release_id
-            return PointerMove(release_id, current if changed else previous, changed)
+            return PointerMove(release_id, previous, changed=current != release_id)
 
 
 def _listed_with(client: Any, keys: Keys, release_id: str) -> dict[str, float]:

@@ -114,6 +114,22 @@ def test_a_damaged_release_is_never_pointed_to(
     assert pointer(client, "retail") == (two[1], two[0])
 
 
+def test_a_pointer_of_broken_bytes_is_moved_on_and_never_gone_back_to(
+    two: tuple[str, str], publish: Any, config: Settings, redis_server: Any
+) -> None:
+    client = redis_server.client()
+    repairs = (
+        lambda: publish(seed=2),
+        lambda: activate("retail", two[1], config),
+        lambda: rollback("retail", config),
+    )
+    for repair, current in zip(repairs, (two[1], two[1], two[0]), strict=True):
+        client.set(KEYS.current, b"\xff\xfe")
+        assert {row.state for row in list_releases("retail", config)} == {"previous", "kept"}
+        repair()
+        assert pointer(client, "retail") == (current, two[0])
+
+
 def test_redis_away_is_named_with_its_cure() -> None:
     with pytest.raises(ReleaseError, match="make up"):
         list_releases("retail", Settings(redis_url="redis://127.0.0.1:1/0"))
