@@ -6,6 +6,7 @@ name tables, reasons, suites and releases, never users.
 """
 
 import fcntl
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -196,8 +197,11 @@ def _point_at(domain: str, release_id: str, found: Samples, replace: list[Replac
 
 
 def record_move(config: Settings, domain: str, release_id: str, *, is_rollback: bool) -> None:
-    """A person has made another release current."""
+    """A person has made another release current; a count that cannot be written is told and does not undo that."""
     found: Samples = {("rollback_total", (domain,)): 1.0} if is_rollback else {}
     replace: list[Replaced] = []
     _point_at(domain, release_id, found, replace)
-    record(config, found, replace=replace)
+    try:
+        record(config, found, replace=replace)
+    except OSError as problem:
+        print(f"metrics were not written: {type(problem).__name__}: {problem}", file=sys.stderr, flush=True)

@@ -114,6 +114,16 @@ def test_a_damaged_release_is_never_pointed_to(
     assert pointer(client, "retail") == (two[1], two[0])
 
 
+def test_a_move_that_cannot_be_counted_is_a_move_all_the_same(
+    two: tuple[str, str], config: Settings, redis_server: Any, capsys: Any
+) -> None:
+    (config.home / "metrics").write_text("a file where a folder has to be")
+    for move, current in ((lambda: activate("retail", two[0], config), 0), (lambda: rollback("retail", config), 1)):
+        assert move().changed
+        assert pointer(redis_server.client(), "retail")[0] == two[current]
+        assert "metrics were not written: " in capsys.readouterr().err
+
+
 def test_a_pointer_of_broken_bytes_is_moved_on_and_never_gone_back_to(
     two: tuple[str, str], publish: Any, config: Settings, redis_server: Any
 ) -> None:
