@@ -81,7 +81,7 @@ class Recommendations:
         """What rises now, for everybody. Memory alone is asked; what is known of Redis says how fresh it can be."""
         trouble = None if self._store.breaker.state == "closed" else REDIS_AWAY
         question = Question((), "nothing_trends", k, self._watcher.release, trouble=trouble)
-        if self._watcher.pointer_lost:
+        if self._watcher.release_lost:
             question.trouble = RELEASE_GONE
         return await self._answer(TRENDING_ORDER, question)
 
@@ -238,7 +238,7 @@ class Recommendations:
         except StoreUnavailableError:
             question.trouble = REDIS_AWAY
             return missing
-        if self._watcher.pointer_lost and not any(blobs):
+        if self._watcher.release_lost and not any(blobs):
             question.trouble = RELEASE_GONE
             return missing
         return [self._unpacked(question, release, key, blob) for key, blob in zip(keys, blobs, strict=True)]

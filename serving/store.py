@@ -94,6 +94,12 @@ class Store:
             raise StoreUnavailableError(_NOT_ASKED)
         return await self._ask(self._fast.get(key), self._timeout)
 
+    async def exists(self, key: str) -> bool:
+        """Whether a key is there, without its value; raises as `get` does."""
+        if not self.breaker.allow():
+            raise StoreUnavailableError(_NOT_ASKED)
+        return bool(await self._ask(self._fast.exists(key), self._timeout))
+
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Values of keys for a request, in one command; raises as `get` does."""
         if not keys:

@@ -25,7 +25,8 @@ class ReleaseWatcher:
         """Release that the pointer names and that is damaged or not whole; it is tried again at every look."""
         self._stopping = False
         self.release: LoadedRelease | None = None
-        self.pointer_lost = False  # Redis answers but has no pointer any more: its data is gone
+        self.release_lost = False
+        """Redis answers, but has no pointer any more, or nothing of the release in service: its lists are gone."""
         self.named: str | None = None  # what the pointer said last
         self.snapshot: Snapshot = EMPTY
         self._redis = "up"  # what the log said last
@@ -53,10 +54,12 @@ class ReleaseWatcher:
         """One look at the pointer; takes a new release into service. Never raises: the old one keeps serving."""
         try:
             pointer = await self._store.get(self._keys.current)
-            self.pointer_lost = pointer is None and self.release is not None
             self.named = None if pointer is None else pointer.decode("ascii", "replace")
             if self.named is not None:
                 await self._follow(self.named)
+            self.release_lost = self.release is not None and (
+                pointer is None or not await self._store.exists(self._keys.manifest(self.release.release_id))
+            )
             self._redis_answers()
         except StoreUnavailableError:
             self._redis_fails()

@@ -35,7 +35,7 @@ def state(parts: Parts) -> dict[str, Any]:
         status, detail = "waiting", _WAITING
     elif trouble is not None:
         status, detail = "degraded", f"serving from memory: {trouble.detail}"
-    elif parts.watcher.pointer_lost:
+    elif parts.watcher.release_lost:
         status, detail = "degraded", "Redis lost the release: serving from memory until the next publish"
     elif parts.watcher.refused is not None:
         status, detail = "degraded", _NOT_FOLLOWED.format(release_id=parts.watcher.refused[:64])

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from serving.online_store import Keys
+
 pytestmark = pytest.mark.services
 
 
@@ -59,6 +61,35 @@ def test_redis_that_comes_back_empty(publish: Any, serve: Any, redis_server: Any
         assert _ask(api, "u2")["source"] == "stale"
         publish()
         eventually(lambda: _ask(api, "u2")["source"] == "personal")
+
+
+def test_a_release_whose_keys_are_gone_under_its_pointer(
+    publish: Any, serve: Any, redis_server: Any, eventually: Any
+) -> None:
+    release_id, client = publish().manifest.release_id, redis_server.client()
+    with serve() as api:
+        before = _ask(api, "u1")
+        client.unlink(*client.scan_iter(Keys("retail").everything(release_id)))
+        eventually(lambda: api.get("/health").json()["status"] == "degraded")
+        assert "Redis lost the release" in api.get("/health").json()["detail"]
+        after, other = _ask(api, "u1"), _ask(api, "u2")
+        assert (after["source"], after["reason"], after["items"]) == ("stale", "release_missing", before["items"])
+        assert (other["source"], other["reason"]) == ("stale", "release_missing")
+        publish()
+        eventually(lambda: _ask(api, "u2")["source"] == "personal")
+        assert api.get("/health").json()["status"] == "ok"
+
+
+def test_a_release_that_expires_behind_one_that_is_refused(
+    publish: Any, serve: Any, redis_server: Any, eventually: Any
+) -> None:
+    first, client = publish(seed=1).manifest.release_id, redis_server.client()
+    with serve() as api:
+        _ask(api, "u1")
+        client.set(Keys("retail").current, "r-20171127T050000Z-000000000000")
+        client.unlink(*client.scan_iter(Keys("retail").everything(first)))
+        eventually(lambda: _ask(api, "u1")["reason"] == "release_missing")
+        assert api.get("/health").json()["status"] == "degraded"
 
 
 def test_started_without_redis(serve: Any, redis_server: Any, publish: Any, eventually: Any) -> None:
