@@ -62,7 +62,7 @@ def unpack_artefact(name: str, entry: ArtefactEntry, chunks: Sequence[bytes | No
     """Content of an artefact, once its size and both hashes are what the manifest says.
 
     Raises:
-        CorruptArtefactError: a chunk is missing, or size or hash differ.
+        CorruptArtefactError: a chunk is missing, size or hash differ, or it cannot be unpacked.
     """
     missing = [number for number, chunk in enumerate(chunks) if chunk is None]
     if missing or len(chunks) != entry.chunks:
@@ -70,10 +70,12 @@ def unpack_artefact(name: str, entry: ArtefactEntry, chunks: Sequence[bytes | No
     stored = b"".join(chunk for chunk in chunks if chunk is not None)
     if len(stored) != entry.stored_bytes or sha256(stored) != entry.stored_sha256:
         raise CorruptArtefactError(f"artefact {name}: {len(stored)} stored bytes do not match the manifest's hash")
-    if not entry.compressed:
-        return stored
-    unpacker = zlib.decompressobj()
-    content = unpacker.decompress(stored, entry.size_bytes + 1)  # bounded: never more than the manifest promised
+    content = stored
+    if entry.compressed:
+        try:  # bounded: never more than the manifest promised
+            content = zlib.decompressobj().decompress(stored, entry.size_bytes + 1)
+        except zlib.error as problem:
+            raise CorruptArtefactError(f"artefact {name}: not packed as the manifest says ({problem})") from problem
     if len(content) != entry.size_bytes or sha256(content) != entry.sha256:
         raise CorruptArtefactError(f"artefact {name}: {len(content)} unpacked bytes do not match the manifest's hash")
     return content

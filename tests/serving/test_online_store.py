@@ -115,6 +115,13 @@ def test_a_corrupted_artefact_is_refused_before_it_is_unpacked(monkeypatch: pyte
         unpack_artefact("x", entry, [None])
 
 
+@pytest.mark.parametrize("compress", [True, False])
+def test_an_artefact_that_is_not_packed_as_its_entry_says_is_corrupt(compress: bool) -> None:
+    entry, chunks = pack_artefact(b"text " * 1000, compress=compress)
+    with pytest.raises(CorruptArtefactError, match="artefact x: "):
+        unpack_artefact("x", entry.model_copy(update={"compressed": not compress}), chunks)
+
+
 def test_an_artefact_never_unpacks_to_more_than_promised() -> None:
     entry, chunks = pack_artefact(bytes(10_000_000))
     bomb = entry.model_copy(update={"size_bytes": 100})

@@ -194,7 +194,7 @@ def test_a_current_release_that_lost_its_manifest_is_written_again(publish: Any,
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("harm", ["artefact", "list"])
+@pytest.mark.parametrize("harm", ["artefact", "list", "manifest"])
 def test_a_current_release_that_was_damaged_is_written_again(
     harm: str, publish: Any, build: Any, redis_server: Any
 ) -> None:
@@ -205,6 +205,10 @@ def test_a_current_release_that_was_damaged_is_written_again(
     if harm == "artefact":
         name = next(iter(client.scan_iter(KEYS.chunk(release_id, "*", 0))))
         client.setrange(name, 40, b"\x00\xff")
+    elif harm == "manifest":
+        manifest = unpack_manifest(release_id, client.get(KEYS.manifest(release_id)))
+        packed = {name: one.model_copy(update={"compressed": True}) for name, one in manifest.artefacts.items()}
+        client.set(KEYS.manifest(release_id), pack_manifest(manifest.model_copy(update={"artefacts": packed})))
     else:
         client.delete(next(iter(client.scan_iter(KEYS.user_list(release_id, "home", "*")))))
     assert damage(client, "retail", release_id)
