@@ -99,18 +99,28 @@ def version_by_alias(domain: str, config: Settings, alias: str) -> AliasedVersio
     Raises:
         TrackingError: MLflow does not answer.
     """
+    said = _ask(config, "registered-models/alias", name=model_name(domain), alias=alias)
+    if said is None:
+        return None
+    found = said["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+    return AliasedVersion(str(found["version"]), str(found.get("run_id") or ""), tags)
+
+
+def _ask(config: Settings, what: str, **parameters: str) -> dict[str, Any] | None:
+    """What MLflow's REST API answers; None for something that is not there."""
     import httpx
 
-    address = f"{config.mlflow_url}/api/2.0/mlflow/registered-models/alias"
     try:
-        answer = httpx.get(address, params={"name": model_name(domain), "alias": alias}, timeout=30)
-        said = answer.json()
-    except (httpx.HTTPError, ValueError) as problem:
+        address = httpx.URL(f"{config.mlflow_url}/api/2.0/mlflow/{what}", params=parameters)
+        # Proxies and certificates of the environment are for the world outside; a broken one of them fails any client.
+        is_outside = address.host not in (config.host, "127.0.0.1", "localhost")
+        answer = httpx.get(address, timeout=30, trust_env=is_outside)
+        said: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError, OSError, ImportError) as problem:
         raise _silent(config, problem) from problem
     if answer.is_success:
-        found = said["model_version"]
-        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-        return AliasedVersion(str(found["version"]), str(found.get("run_id") or ""), tags)
+        return said
     if said.get("error_code") in NOT_THERE:
         return None
     raise TrackingError(f"MLflow at {config.mlflow_url} answered {answer.status_code}: {answer.text[:300]}")
@@ -292,13 +302,7 @@ def registered_tag(domain: str, config: Settings, key: str) -> str:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    import httpx
-
-    try:
-        address = f"{config.mlflow_url}/api/2.0/mlflow/registered-models/get"
-        said = httpx.get(address, params={"name": model_name(domain)}, timeout=30).json()
-    except (httpx.HTTPError, ValueError) as problem:
-        raise _silent(config, problem) from problem
+    said = _ask(config, "registered-models/get", name=model_name(domain)) or {}
     tags = said.get("registered_model", {}).get("tags", [])
     return next((str(tag["value"]) for tag in tags if tag["key"] == key), "")
 

@@ -1,8 +1,11 @@
 """The registry for real: aliases decide, artefacts come back byte for byte, nothing is pickled."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -118,6 +121,57 @@ def files(registry: Any, run_id: str, folder: str | None = None) -> list[str]:
 def test_a_registry_that_does_not_answer_is_named_with_its_cure(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"does not answer at http://127\.0\.0\.1:9: `make up`"):
         champion(DOMAIN, Settings(home=tmp_path, mlflow_uri="http://127.0.0.1:9"))
+
+
+@pytest.fixture
+def answering() -> Iterator[Any]:
+    """A server in MLflow's place: it gives the status and the body that are set."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(server.status)
+            self.end_headers()
+            self.wfile.write(server.body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server: Any = HTTPServer(("127.0.0.1", 0), Answer)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _of(server: Any) -> Settings:
+    return Settings(mlflow_uri=f"http://127.0.0.1:{server.server_port}")
+
+
+def test_only_a_model_that_is_not_registered_has_no_tag(answering: Any) -> None:
+    """MLflow whose database has died says so in JSON: that is no registry without a champion."""
+    answering.status, answering.body = 404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none"}'
+    assert tracking.settled_version(DOMAIN, _of(answering)) == ""
+    answering.status, answering.body = 503, b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "no database"}'
+    with pytest.raises(TrackingError, match=r"answered 503.*no database"):
+        tracking.settled_version(DOMAIN, _of(answering))
+    with pytest.raises(TrackingError, match=r"answered 503.*no database"):
+        tracking.version_by_alias(DOMAIN, _of(answering), CHAMPION)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks5://127.0.0.1:9"), ("ALL_PROXY", "socks://127.0.0.1:9"), ("SSL_CERT_FILE", "/gone.pem")],
+)
+def test_what_the_environment_says_of_the_world_outside_is_not_asked_for_the_own_stack(
+    name: str, value: str, answering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    answering.status, answering.body = 200, b'{"registered_model": {"tags": [{"key": "champion", "value": "7"}]}}'
+    assert tracking.settled_version(DOMAIN, _of(answering)) == "7"
+    with pytest.raises(TrackingError, match=r"does not answer at http://mlflow\.invalid.*SLUICE_MLFLOW_URI"):
+        tracking.settled_version(DOMAIN, Settings(mlflow_uri="http://mlflow.invalid"))
 
 
 def test_trials_are_runs_nested_in_one_run_that_goes_on(config: Settings) -> None:
