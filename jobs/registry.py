@@ -68,7 +68,8 @@ class Choice:
     def __str__(self) -> str:
         return (
             f"version {self.version} is champion now, before it was {self.before or 'none'}; the next publish follows "
-            "(`python -m jobs.run publish.score_users`, or wait for its DAG)"
+            "(`python -m jobs.run publish.score_users`, or wait for its DAG), unless the release that it makes was "
+            "rolled back by hand: `sluice release activate ID` brings that one back"
         )
 
 

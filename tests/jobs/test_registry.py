@@ -101,6 +101,7 @@ def test_the_commands(versions: Any, config: Settings) -> None:
     assert isinstance(runner.invoke(app, ["model", "promote", "3"]).exception, RegistryError)
     done = runner.invoke(app, ["model", "promote", "3", "--reason", REASON])
     assert "version 3 is champion now" in done.stdout
+    assert "was rolled back by hand: `sluice release activate ID` brings that one back" in done.stdout
     assert "version 2 is champion now" in runner.invoke(app, ["model", "rollback"]).stdout
 
 
