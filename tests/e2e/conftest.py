@@ -109,7 +109,8 @@ def _fresh(home: Path, ports: list[int], **settings: str) -> Platform:
     (home / "lib").symlink_to(Path(os.environ["SLUICE_JARS_HOME"]).resolve() / "lib")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "AIRFLOW"))}
     named = {f"SLUICE_PORT_{name.upper()}": str(port) for name, port in zip(PORTS, ports, strict=True)}
-    return Platform(home, {**kept, **named, **settings, "SLUICE_HOME": str(home), "COLUMNS": "160"})
+    own = {"SLUICE_ENV_FILE": "", "SLUICE_HOME": str(home), "COLUMNS": "160"}
+    return Platform(home, {**kept, **named, **settings, **own})
 
 
 @contextmanager

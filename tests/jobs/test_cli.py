@@ -64,8 +64,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     """Run a command as a person does."""
     return subprocess.run(
         [sys.executable, "-m", "jobs.cli", *arguments],
-        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(settings().home), **environment},
-        capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "SLUICE_ENV_FILE": "", "SLUICE_HOME": str(settings().home), **environment},
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

@@ -25,7 +25,8 @@ def test_raise(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("action", "code"), [("kill", -9), ("exit=7", 7), ("sleep=0.01,p:exit=8", 8)])
 def test_ends_the_process(action: str, code: int) -> None:
     script = "from jobs.failpoints import failpoint; failpoint('p')"
-    done = subprocess.run([sys.executable, "-c", script], env={"SLUICE_FAILPOINT": f"p:{action}"}, check=False)
+    environment = {"SLUICE_ENV_FILE": "", "SLUICE_FAILPOINT": f"p:{action}"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
     assert done.returncode == code
 
 

@@ -296,7 +296,7 @@ def test_what_no_retry_changes_has_an_exit_code_of_its_own(refusal: Exception) -
 def test_as_a_process_the_report_is_the_last_line_and_the_code_is_99() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "jobs.run", "gold.build_features"],
-        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(settings().home)},
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "SLUICE_ENV_FILE": "", "SLUICE_HOME": str(settings().home)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == NOTHING_TO_DO, done.stderr

@@ -79,7 +79,7 @@ def test_every_entry_point_says_it_without_a_traceback(module: str, own_home: Pa
     done = subprocess.run(
         [sys.executable, "-m", *module.split()],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(own_home), "SLUICE_PORT_API": "abc"},
+        env={"PATH": "/usr/bin:/bin", "SLUICE_ENV_FILE": "", "SLUICE_HOME": str(own_home), "SLUICE_PORT_API": "abc"},
         capture_output=True,
         text=True,
         check=False,
@@ -140,3 +140,21 @@ def test_a_home_of_another_user_is_named(own_home: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "is_dir", closed)
     with pytest.raises(SettingsError, match=r"SLUICE_HOME=.*cannot use it \(Permission denied: .*another user"):
         settings()
+
+
+def test_no_test_meets_what_a_person_has_set_for_a_stack_of_theirs(tmp_path: Path) -> None:
+    """Only the jars are found where the person's settings put them; processes of a test see none of them either."""
+    mine = tmp_path / "env"
+    mine.write_text(f"SLUICE_HOME={tmp_path / 'home'}\nSLUICE_PORT_API=8002\n")
+    child = "from jobs.settings import settings; print(repr(settings().lake_uri), settings().port_api)"
+    script = (
+        "import os, runpy, subprocess, sys; runpy.run_path('tests/conftest.py');"
+        f"print(os.environ['SLUICE_JARS_HOME']); exec({child!r}, {{}}); sys.stdout.flush();"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**environment, "SLUICE_ENV_FILE": str(mine), "SLUICE_LAKE_URI": "file:///srv/lake"},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [str(tmp_path / "home"), "'' 8000", "'' 8000"], done.stderr

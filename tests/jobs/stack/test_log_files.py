@@ -19,7 +19,10 @@ os.execv(sys.executable, [sys.executable, "-u", "-c", "import time; time.sleep(1
 
 def test_a_service_writes_on_when_the_reader_of_its_output_is_gone(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVICE], cwd=ROOT, stdout=subprocess.PIPE, env={"SLUICE_HOME": str(tmp_path)}
+        [sys.executable, "-c", _SERVICE],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        env={"SLUICE_ENV_FILE": "", "SLUICE_HOME": str(tmp_path)},
     )
     assert process.stdout is not None
     process.stdout.close()  # what a killed supervisor does to its children's pipes
