@@ -209,6 +209,11 @@ def _caches() -> list[Path]:
     return [Path(packages), user / ".ivy2" / "cache"]
 
 
+def _holds_something(folder: Path) -> bool:
+    # Asked first: where HOME is another user's, looking is an error.
+    return os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() and any(folder.iterdir())
+
+
 def _jars_are_there() -> bool:
     """Whether an earlier set-up left its jars, wherever the settings say."""
     ask = "from jobs.settings import settings; from jobs.stack import jars; print(jars.in_place(settings()))"
@@ -218,7 +223,7 @@ def _jars_are_there() -> bool:
 
 def _set_up(*, exact: bool) -> int:
     began, is_first = time.monotonic(), not VENV.exists()
-    caches = "warm" if any(path.is_dir() and any(path.iterdir()) for path in _caches()) else "empty"
+    caches = "warm" if any(_holds_something(path) for path in _caches()) else "empty"
     if not _keeps(_version_of_environment(), exact=exact):
         _make_environment()
     stamp = _stamp(_version_of_environment())

@@ -76,7 +76,8 @@ def _ivy_cache(config: Settings) -> list[str]:
     """Ivy's own cache is the user's, unless there is no home folder to write to."""
     home = os.environ.get("HOME", "")
     user_cache = Path(home) / ".ivy2"
-    nearest = user_cache if user_cache.exists() else Path(home)
+    # Asked so: where HOME is another user's, `exists` is an error.
+    nearest = user_cache if os.access(user_cache, os.F_OK) else Path(home)
     if home and os.access(nearest, os.W_OK):
         return ["-cache", str(user_cache / "cache")]
     return ["-cache", str(config.home.resolve() / "ivy")]

@@ -129,7 +129,7 @@ def trust_store(config: Settings) -> list[str]:
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
     named = [os.environ.get("SSL_CERT_FILE", ""), *_BUNDLES]
-    bundle = next((Path(name) for name in named if name and Path(name).is_file()), None)
+    bundle = next((Path(name) for name in named if os.access(name, os.R_OK) and Path(name).is_file()), None)
     if bundle is None:
         return []
     with warnings.catch_warnings():

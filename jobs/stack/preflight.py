@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import ipaddress
+import os
 import shutil
 import socket
 from collections.abc import Collection, Iterable
@@ -78,10 +79,11 @@ def setting_problems(config: Settings) -> list[Problem]:
         serving_settings()
     except ValidationError as refusal:
         problems.append(Problem(f"{in_words(refusal)}; .env.example lists every setting with its forms"))
-    if config.embedding_model and not Path(config.embedding_model).is_dir():
-        problems.append(Problem(f"SLUICE_EMBEDDING_MODEL={config.embedding_model}: there is no such folder"))
-    if config.ivy_settings and not Path(config.ivy_settings).is_file():
-        problems.append(Problem(f"SLUICE_IVY_SETTINGS={config.ivy_settings}: there is no such file"))
+    model, ivy = config.embedding_model, config.ivy_settings
+    if model and not (os.access(model, os.R_OK) and Path(model).is_dir()):
+        problems.append(Problem(f"SLUICE_EMBEDDING_MODEL={model}: there is no such folder that this user may read"))
+    if ivy and not (os.access(ivy, os.R_OK) and Path(ivy).is_file()):
+        problems.append(Problem(f"SLUICE_IVY_SETTINGS={ivy}: there is no such file that this user may read"))
     return problems
 
 

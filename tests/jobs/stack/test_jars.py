@@ -91,5 +91,13 @@ def test_the_package_leaves_it_to_be_run_by_itself() -> None:
     assert subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=False).returncode == 0
 
 
+def test_without_a_home_of_this_user_ivy_keeps_its_cache_in_sluices(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below a home of another user nothing may even be looked at; nor, for root too, below a name that is too long."""
+    monkeypatch.setenv("HOME", f"/{300 * 'x'}")
+    assert jars._ivy_cache(settings()) == ["-cache", str(own_home / "ivy")]
+
+
 def test_no_repository_address_is_written_down() -> None:
     assert "://" not in jars.IVY_FILE.read_text()

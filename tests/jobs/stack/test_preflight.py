@@ -151,3 +151,10 @@ def test_what_the_api_would_refuse_and_what_is_not_there_is_named_before_the_sta
     for said in ("SLUICE_REDIS_TIMEOUT_MS=abc: ", f"SLUICE_EMBEDDING_MODEL={own_home}/m: ", "SLUICE_IVY_SETTINGS="):
         (named,) = [problem for problem in problems if problem.text.startswith(said)]
         assert named.blocking
+
+
+def test_what_may_not_even_be_looked_at_is_named_too(own_home: Path) -> None:
+    """Below a folder of another user; nor, for root too, below a name that is too long."""
+    closed = f"/{300 * 'x'}/m"
+    problems = preflight.setting_problems(Settings(home=own_home, embedding_model=closed, ivy_settings=closed))
+    assert [problem.text.partition("=")[0] for problem in problems] == ["SLUICE_EMBEDDING_MODEL", "SLUICE_IVY_SETTINGS"]

@@ -88,7 +88,8 @@ def test_two_set_ups_at_once_come_one_after_the_other(
 
 
 @pytest.mark.parametrize(
-    ("there", "caches"), [((), "empty"), (("cache",), "warm"), ((".venv",), None), (("lib",), None)]
+    ("there", "caches"),
+    [((), "empty"), (("cache",), "warm"), ((".venv",), None), (("lib",), None), (("closed",), "empty")],
 )
 def test_only_a_set_up_from_nothing_is_measured(
     there: tuple[str, ...], caches: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -107,6 +108,8 @@ def test_only_a_set_up_from_nothing_is_measured(
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "uv").mkdir()
+    if "closed" in there:  # `HOME` of another user; nobody, not even root, may look below a name that is too long
+        monkeypatch.setenv("UV_CACHE_DIR", f"/{300 * 'x'}/uv")
     if "cache" in there:
         (tmp_path / "uv" / "one").touch()
     if ".venv" in there:
@@ -170,6 +173,15 @@ def test_an_old_java_is_passed_over_for_the_wheel(
     shim = java_home(config) / "bin" / "java"
     assert str(found.path) in shim.read_text()
     assert "jdk.incubator.vector" in shim.read_text()
+
+
+def test_a_bundle_that_this_user_may_not_look_at_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, own_home: Path, tmp_path: Path
+) -> None:
+    """`SSL_CERT_FILE` may lie in the home of whoever opened the shell; the next bundle is the system's."""
+    monkeypatch.setenv("SSL_CERT_FILE", f"/{300 * 'x'}/ca.pem")
+    monkeypatch.setattr(java, "_BUNDLES", ())
+    assert java.trust_store(Settings(home=own_home)) == []
 
 
 def test_a_configured_java_that_is_too_old_is_an_error_that_names_it(
