@@ -11,6 +11,12 @@ SIZES ?= 1,3,10
 # Before whatever needs the environment and does not make it: without, a shell would say "not found" and end in 127.
 IS_SET_UP := [ -x $(VENV) ] || { echo "nothing is set up here: make setup" >&2; exit 1; }
 
+# What the caller's shell has set for another Python, Spark or Airflow would decide what runs here.
+unexport PYTHONPATH PYTHONHOME $(filter SPARK_% PYSPARK_% HADOOP_% AIRFLOW_%,$(.VARIABLES))
+
+# `make -j`, also from a MAKEFLAGS in the environment: what needs the environment would run while it is being made.
+.NOTPARALLEL:
+
 .PHONY: setup up down status logs clean demo test lint types imports unit drills bench bench-index bench-scale lock help
 
 setup: ## Make .venv from the lock, fetch and verify the JVM jars, check the machine (PYTHON=... picks the interpreter)

@@ -32,9 +32,11 @@ settings.cache_clear()
 def _forget_a_persons_settings() -> None:
     """No test meets what a person set for a stack of theirs, in the shell or in `.env`: it may be a lake in use.
 
-    Processes that tests start inherit this, those that they start with an environment of its own name the empty file.
+    Nor what they set for another Spark or Airflow. Processes that tests start inherit this; those that they start with
+    an environment of its own name the empty file.
     """
-    for name in [name for name in os.environ if name.startswith("SLUICE_")]:
+    foreign = ("SLUICE_", "SPARK_", "PYSPARK_", "HADOOP_", "AIRFLOW_", "MLFLOW_", "PYTHONPATH", "PYTHONHOME")
+    for name in [name for name in os.environ if name.startswith(foreign)]:
         del os.environ[name]
     os.environ.update(SLUICE_ENV_FILE="", SLUICE_JARS_HOME=str(JARS_HOME))
     for settings_class in (Settings, ServingSettings):

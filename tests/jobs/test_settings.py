@@ -146,7 +146,10 @@ def test_no_test_meets_what_a_person_has_set_for_a_stack_of_theirs(tmp_path: Pat
     """Only the jars are found where the person's settings put them; processes of a test see none of them either."""
     mine = tmp_path / "env"
     mine.write_text(f"SLUICE_HOME={tmp_path / 'home'}\nSLUICE_PORT_API=8002\n")
-    child = "from jobs.settings import settings; print(repr(settings().lake_uri), settings().port_api)"
+    child = (
+        "import os; from jobs.settings import settings;"
+        "print(repr(settings().lake_uri), settings().port_api, 'SPARK_HOME' in os.environ)"
+    )
     script = (
         "import os, runpy, subprocess, sys; runpy.run_path('tests/conftest.py');"
         f"print(os.environ['SLUICE_JARS_HOME']); exec({child!r}, {{}}); sys.stdout.flush();"
@@ -155,6 +158,6 @@ def test_no_test_meets_what_a_person_has_set_for_a_stack_of_theirs(tmp_path: Pat
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**environment, "SLUICE_ENV_FILE": str(mine), "SLUICE_LAKE_URI": "file:///srv/lake"},
+        env={**environment, "SLUICE_ENV_FILE": str(mine), "SLUICE_LAKE_URI": "file:///srv/lake", "SPARK_HOME": "/a"},
     )  # fmt: skip
-    assert done.stdout.splitlines() == [str(tmp_path / "home"), "'' 8000", "'' 8000"], done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "home"), *["'' 8000 False"] * 2], done.stderr
