@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -22,16 +23,55 @@ from jobs.stack.environment import SERVICE_MARK, STACK_MARK
 
 _SAME_START = 0.05
 """Seconds by which two readings of one process's start time may differ (the kernel counts in hundredths)."""
+_INIT = 1
+"""The first process of a machine or container: it was there before every other that has a number there now."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process as it was recorded: ids are used again by the kernel, (id, start time) pairs are not."""
+    """A process as it was recorded: the kernel gives an id again, but never with the same start."""
 
     service: str
     pid: int
     started: float
     leads_group: bool
+    boot: str = ""
+    """Since when numbers are given out and `ticks` counted; empty where the system does not tell, and in records of
+    earlier versions."""
+    ticks: int = 0
+    """Its start as the kernel counts it: a wall clock that is set moves `started` of all processes."""
+
+
+def _ticks(pid: int) -> int:
+    try:
+        # The name in front, in brackets, may hold anything.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+
+
+@cache
+def _boot() -> str:
+    """This start of the machine, and of the container in it: both give out the numbers of processes anew."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {_ticks(_INIT)}"
+    except (OSError, psutil.NoSuchProcess):  # no Linux, or the first process is hidden
+        return ""
+
+
+def _older_by(process: psutil.Process, identity: Identity) -> float:
+    """Seconds by which a process is older than the recorded one."""
+    if identity.boot:
+        return (identity.ticks - _ticks(process.pid)) / os.sysconf("SC_CLK_TCK")
+    return identity.started - process.create_time()
+
+
+def _is_of_this_boot(identity: Identity) -> bool:
+    if identity.boot:
+        return identity.boot == _boot()
+    with suppress(psutil.Error):  # a first process that is hidden: then as if it were
+        return _older_by(psutil.Process(_INIT), identity) >= -1
+    return True
 
 
 def _folder(home: Path) -> Path:
@@ -41,20 +81,26 @@ def _folder(home: Path) -> Path:
 def record(home: Path, service: str, pid: int | None = None) -> Identity:
     """Write down who runs a service; survives the `exec` by which the process becomes it."""
     process = psutil.Process(pid)
-    identity = Identity(service, process.pid, process.create_time(), os.getpgid(process.pid) == process.pid)
+    leads_group = os.getpgid(process.pid) == process.pid
+    identity = Identity(
+        service, process.pid, process.create_time(), leads_group, _boot(), _ticks(process.pid) if _boot() else 0
+    )
     write_private(_folder(home) / f"{service}.json", json.dumps(asdict(identity)))
     return identity
 
 
 def recorded(home: Path) -> list[Identity]:
-    """Everything written down, alive or not; a torn file counts as nothing."""
+    """Everything written down, alive or not, since the machine or container started; a torn file counts as nothing.
+
+    The numbers of a power loss ago are of other processes now, and of other groups.
+    """
     identities = []
     for path in sorted(_folder(home).glob("*.json")):
         try:
             identities.append(Identity(**json.loads(path.read_text())))
         except (ValueError, TypeError):
             continue
-    return identities
+    return [identity for identity in identities if _is_of_this_boot(identity)]
 
 
 def forget(home: Path) -> None:
@@ -67,7 +113,7 @@ def find(identity: Identity) -> psutil.Process | None:
     """The recorded process if it is still the same one."""
     try:
         process = psutil.Process(identity.pid)
-        same = abs(process.create_time() - identity.started) <= _SAME_START
+        same = abs(_older_by(process, identity)) <= _SAME_START
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
@@ -86,7 +132,7 @@ def _in_group_of(process: psutil.Process, identity: Identity) -> bool:
     if not identity.leads_group:
         return False
     try:
-        if os.getpgid(process.pid) != identity.pid or process.create_time() < identity.started - _SAME_START:
+        if os.getpgid(process.pid) != identity.pid or _older_by(process, identity) > _SAME_START:
             return False
     except (psutil.NoSuchProcess, ProcessLookupError):
         return False

@@ -1,5 +1,6 @@
 """Finding what a killed supervisor left behind, and ending it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -51,12 +52,54 @@ def test_a_recorded_process_is_found_and_a_stranger_is_not(own_home: Path, start
     assert stranger.pid not in {process.pid for process in found}
 
 
+def _change(home: Path, **fields: object) -> None:
+    """Change the record of kafka; None leaves a field out."""
+    path = home / "run" / "pids" / "kafka.json"
+    changed = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({name: value for name, value in changed.items() if value is not None}))
+
+
+OF_AN_EARLIER_VERSION = {"boot": None, "ticks": None}
+
+
 def test_a_number_that_is_used_again_is_not_ours(own_home: Path, start: Start) -> None:
     ours = start(SLEEP)
     identity = processes.record(own_home, "kafka", ours.pid)
-    path = own_home / "run" / "pids" / "kafka.json"
-    path.write_text(path.read_text().replace(str(identity.started), str(identity.started - 100)))
+    _change(own_home, started=identity.started - 100, ticks=identity.ticks - 10_000)
     assert processes.belonging(own_home) == {}
+    _change(own_home, **OF_AN_EARLIER_VERSION)
+    assert processes.belonging(own_home) == {}
+
+
+def test_a_record_of_an_earlier_version_is_still_read(own_home: Path, start: Start) -> None:
+    ours = start(SLEEP)
+    processes.record(own_home, "kafka", ours.pid)
+    _change(own_home, **OF_AN_EARLIER_VERSION)
+    assert [process.pid for process in processes.belonging(own_home)] == [ours.pid]
+
+
+def test_a_process_is_known_after_the_wall_clock_was_set(own_home: Path, start: Start) -> None:
+    ours = start(SLEEP)
+    identity = processes.record(own_home, "kafka", ours.pid)
+    _change(own_home, started=identity.started - 3600)  # what is read later of the same process is an hour more
+    assert [process.pid for process in processes.belonging(own_home)] == [ours.pid]
+
+
+@pytest.mark.parametrize("fields", [{"boot": "another"}, {**OF_AN_EARLIER_VERSION, "started": 1e9}])
+def test_numbers_of_before_a_restart_of_the_machine_are_of_nobody(
+    fields: dict[str, object], own_home: Path, start: Start
+) -> None:
+    """The recorded number may now be that of a daemon's group: nothing of it is ours to end."""
+    leader = start(WITH_CHILD.format(path=os.devnull), start_new_session=True)
+    processes.record(own_home, "kafka", leader.pid)
+    leader.kill()
+    leader.wait()
+    try:
+        assert processes.belonging(own_home)
+        _change(own_home, **fields)
+        assert processes.belonging(own_home) == {}
+    finally:
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 def test_marks_in_the_environment_are_enough(own_home: Path, start: Start) -> None:
