@@ -79,7 +79,10 @@ def _transient() -> tuple[type[Exception], ...]:
 
 
 def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], Any]:
-    """The step, tried again when a server dies under it: steps are idempotent, and `up` starts what is missing."""
+    """The step, tried again when a server dies under it: steps are idempotent, and `up` starts what is missing.
+
+    Not when a person has stopped the stack: that ends the demo.
+    """
 
     def tried() -> Any:
         from jobs.stack import up
@@ -87,7 +90,7 @@ def _over_restarts(work: Callable[[], Any], attempts: int = 4) -> Callable[[], A
         for attempt in range(1, attempts + 1):
             try:
                 if attempt > 1:
-                    up()
+                    up(unless_stopped=True)
                 return work()
             except _transient() as problem:
                 if attempt == attempts:
@@ -191,7 +194,7 @@ def ask_for_lists(config: Settings) -> list[tuple[Answer, list[str]]]:
     def asked() -> list[tuple[Answer, list[str]]]:
         if not supervision.is_alive(config):
             console.print("  [yellow]the supervisor has gone[/yellow]: starting the stack's processes under a new one")
-            up()
+            up(unless_stopped=True)
         return _lists(config)
 
     found: list[tuple[Answer, list[str]]] = _over_restarts(asked, attempts=2)()

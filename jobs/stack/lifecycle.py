@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 from rich.console import Console
@@ -40,6 +41,10 @@ class StackError(RuntimeError):
     """The stack cannot be started or stopped as asked; the message lists why and the cures."""
 
 
+class StoppedError(StackError):
+    """A person has stopped the stack meanwhile: it is not for a program to start it again."""
+
+
 class NotReadyError(StackError):
     """Services were started and did not become ready: starting again may help."""
 
@@ -53,6 +58,11 @@ class StackReport:
     already: list[str] = field(default_factory=list)
     ended: int = 0
     """Processes of an earlier, killed supervisor that were ended first."""
+
+
+def _stop_mark(config: Settings) -> Path:
+    """What `down` leaves: a demo that runs meanwhile tells its services' end from a crash by it."""
+    return config.home.resolve() / "run" / "stopped"
 
 
 @contextmanager
@@ -208,6 +218,7 @@ def up(
     *,
     console: Console | None = None,
     force: bool = False,
+    unless_stopped: bool = False,
 ) -> StackReport:
     """Start the stack, or the named services with what they need, and wait until each is ready.
 
@@ -216,8 +227,10 @@ def up(
         only: Names of services; empty: all.
         console: Where progress goes; default: standard error.
         force: Start although a check says no.
+        unless_stopped: Start what has died, but nothing when `down` was the last that was asked for.
 
     Raises:
+        StoppedError: when `unless_stopped` and it was.
         StackError: when a check fails (nothing is started then) or a service does not become ready, with the end
             of its log; the others keep running.
     """
@@ -228,6 +241,9 @@ def up(
     if unused := clock.unused_start(config):
         console.print(f"[yellow]{escape(unused)}[/]", highlight=False, soft_wrap=True)
     with _alone(config, console):
+        if unless_stopped and _stop_mark(config).exists():
+            raise StoppedError("the stack was stopped by `down`: `make demo` goes on from here")
+        _stop_mark(config).unlink(missing_ok=True)
         report = _begin(config, wanted, console, force=force)
         failed = show(Watch(config, wanted, READY_SECONDS), console)
     if failed:
@@ -250,6 +266,8 @@ def down(config: Settings | None = None, *, console: Console | None = None) -> i
     if not (config.home / "run").exists():
         return 0
     with _alone(config, console):
+        with suppress(OSError):  # on a full disk, say: stopping goes first
+            _stop_mark(config).touch()
         if (config.home / "secrets" / "sluice_supervisor_password").exists() and supervision.is_alive(config):
             for names in TIERS:
                 console.print(f"stopping {', '.join(names)}", highlight=False)

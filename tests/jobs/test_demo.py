@@ -38,7 +38,7 @@ class Stage:
         monkeypatch.setattr(demo, "favourites", lambda _, users: {user: ["milk"] for user in users})
         monkeypatch.setattr(demo, "recommend", self.recommend)
 
-    def up(self) -> None:
+    def up(self, **_: Any) -> None:
         self.seen.append("up")
         self.alive = True
 

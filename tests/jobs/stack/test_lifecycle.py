@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jobs.demo import _over_restarts
 from jobs.settings import Settings
-from jobs.stack import NotReadyError, StackError, lifecycle
+from jobs.stack import NotReadyError, StackError, down, lifecycle, up
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_nobody_waits_for_ever(own_home: Path, console: Console, monkeypatch: py
 def test_a_start_that_fails_while_the_demo_recovers_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def up() -> None:
+    def up(**_: bool) -> None:
         asked.append("up")
         if len(asked) == 1:
             raise NotReadyError("mlflow is slow")
@@ -63,3 +63,42 @@ def test_a_start_that_fails_while_the_demo_recovers_is_tried_again(monkeypatch: 
     monkeypatch.setattr("jobs.demo.time.sleep", lambda _: None)
     assert _over_restarts(work)() == "done"
     assert asked == ["up", "up"]
+
+
+def test_what_a_person_has_stopped_only_a_person_starts_again(
+    own_home: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo took its services' end for a crash, and a minute after `make down` all of them ran again."""
+    config, begun = Settings(home=own_home), []
+
+    def begin(*_: object, **__: object) -> lifecycle.StackReport:
+        begun.append("up")
+        return lifecycle.StackReport(0.0)
+
+    monkeypatch.setattr(lifecycle, "_begin", begin)
+    monkeypatch.setattr(lifecycle, "show", lambda *_: [])
+    up(config, console=console, unless_stopped=True)
+    down(config, console=console)
+    with pytest.raises(lifecycle.StoppedError, match="stopped by `down`: `make demo` goes on"):
+        up(config, console=console, unless_stopped=True)
+    assert begun == ["up"]
+    up(config, console=console)
+    up(config, console=console, unless_stopped=True)
+    assert begun == ["up"] * 3
+
+
+def test_a_demo_whose_stack_was_stopped_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def stopped(*, unless_stopped: bool) -> None:
+        asked.append(unless_stopped)
+        raise lifecycle.StoppedError("stopped by a person")
+
+    def work() -> None:
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr("jobs.stack.up", stopped)
+    monkeypatch.setattr("jobs.demo.time.sleep", lambda _: None)
+    with pytest.raises(StackError, match="by a person"):
+        _over_restarts(work)()
+    assert asked == [True]
