@@ -59,7 +59,9 @@ class Airflow:
 
     def __init__(self, config: Settings) -> None:
         self._config = config
-        self._client = httpx.Client(base_url=config.airflow_base_url, timeout=30)
+        # A proxy or an authority of the environment is for the world outside; one that httpx cannot use is an error.
+        own = bool(config.airflow_url)
+        self._client = httpx.Client(base_url=config.airflow_base_url, timeout=30, trust_env=own)
         self._token = ""
 
     def _login(self) -> None:

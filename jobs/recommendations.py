@@ -63,7 +63,9 @@ def _get(config: Settings, path: str, **parameters: Any) -> dict[str, Any]:
         RecommendationError: it refused, with its own words.
     """
     try:
-        answer = httpx.get(f"{config.api_base_url}{path}", params=parameters, timeout=10)
+        # The stack's own API needs no proxy and no authority of the environment; one that httpx cannot use is an error.
+        own = bool(config.api_url)
+        answer = httpx.get(f"{config.api_base_url}{path}", params=parameters, timeout=10, trust_env=own)
     except httpx.TransportError as problem:
         raise ApiAwayError(f"the API does not answer at {config.api_base_url}: `make up` ({problem})") from problem
     body = _object(answer)

@@ -9,6 +9,18 @@ import pytest
 from jobs.airflow_api import Airflow
 from jobs.settings import Settings
 
+OF_THE_WORLD_OUTSIDE = [("ALL_PROXY", "socks://proxy:1080"), ("SSL_CERT_FILE", "/no/longer/there.pem")]
+
+
+@pytest.mark.parametrize(("name", "value"), OF_THE_WORLD_OUTSIDE)
+def test_the_stacks_own_airflow_is_asked_without_what_the_shell_says_of_the_network(
+    name: str, value: str, own_home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert not Airflow(Settings(home=own_home))._client.trust_env
+    with pytest.raises((ValueError, OSError)):
+        Airflow(Settings(home=own_home, airflow_url="https://airflow.example"))
+
 
 def test_a_backfill_of_somebody_else_is_not_followed(own_home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(dag_id: str, run_type: str, second: int) -> dict[str, Any]:

@@ -9,7 +9,20 @@ from typer.testing import CliRunner
 
 from jobs.cli import answer, app
 from jobs.recommendations import ApiAwayError, RecommendationError, of_item, of_user, recommend
-from jobs.settings import settings
+from jobs.settings import Settings, settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALL_PROXY", "socks://proxy:1080"), ("SSL_CERT_FILE", "/no/longer/there.pem")]
+)
+def test_the_stacks_own_api_is_asked_without_what_the_shell_says_of_the_network(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ApiAwayError, match="does not answer at http://127"):
+        of_user(Settings(port_api=1), "1")
+    with pytest.raises((ValueError, OSError)):
+        of_user(Settings(api_url="https://api.example"), "1")
 
 
 @pytest.mark.parametrize(
