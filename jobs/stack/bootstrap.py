@@ -106,8 +106,10 @@ def _installer() -> list[str]:
 def _environment_for_uv() -> dict[str, str]:
     """uv does not read pip's configuration: hand it the index and the authority that pip uses."""
     environment = dict(os.environ)
-    environment.pop("VIRTUAL_ENV", None)
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Some people have pip install elsewhere by default: for their own folder, or for another one.
+    for name in ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"):
+        environment.pop(name, None)
+    environment["PIP_USER"] = "0"
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     environment["UV_NO_CONFIG"] = "1"
     if not os.access(environment.get("HOME", ""), os.W_OK):

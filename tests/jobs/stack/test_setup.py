@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -124,6 +125,19 @@ def test_only_a_set_up_from_nothing_is_measured(
 def test_whether_jars_are_there_is_asked_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "PYTHON", sys.executable)
     assert not bootstrap._jars_are_there()  # of this test's own home
+
+
+@pytest.mark.parametrize("name", ["PIP_USER", "PIP_TARGET", "PIP_CONFIG_FILE"])
+def test_where_pip_installs_for_this_user_elsewhere_does_not_count(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All that is installed goes into the environment, where `uv` is already for those who ask pip for it."""
+    (tmp_path / "pip.conf").write_text("[install]\nuser = true\n")
+    monkeypatch.setenv(name, {"PIP_USER": "1", "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}.get(name, str(tmp_path)))
+    monkeypatch.setattr(bootstrap, "PYTHON", sys.executable)
+    asked = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "uv"]
+    done = subprocess.run(asked, env=bootstrap._environment_for_uv(), capture_output=True, text=True, check=False)
+    assert "already satisfied: uv" in done.stdout, done.stderr
 
 
 def test_the_installer_itself_is_pinned_with_its_hashes() -> None:
