@@ -223,10 +223,11 @@ class Settings(BaseSettings):
 
     def postgres_dsn(self, database: str) -> str:
         """libpq key/value DSN of one of the stack's databases (airflow, mlflow, shop)."""
-        secret = self.postgres_password.get_secret_value() if self.postgres_password else ""
-        return (
-            f"host={self.host} port={self.port_postgres} dbname={database} user=sluice "
-            f"password={secret} connect_timeout=10"
+        from psycopg.conninfo import make_conninfo  # quotes a password with spaces, quotes or backslashes
+
+        secret = self.postgres_password.get_secret_value() if self.postgres_password else None
+        return make_conninfo(
+            host=self.host, port=self.port_postgres, dbname=database, user="sluice", password=secret, connect_timeout=10
         )
 
 

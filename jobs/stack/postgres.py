@@ -230,7 +230,7 @@ def answers(config: Settings) -> bool:
     import psycopg
 
     try:
-        with psycopg.connect(config.postgres_dsn("postgres").replace("connect_timeout=10", "connect_timeout=2")):
+        with psycopg.connect(config.postgres_dsn("postgres"), connect_timeout=2):
             return True
     except psycopg.OperationalError:
         return False

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from jobs.settings import ROOT, Settings, SettingsError, code_commit, settings
 from serving.settings import ServingSettings
@@ -101,6 +102,14 @@ def test_file_secrets_are_read_and_the_environment_goes_first(own_home: Path, mo
     assert key is not None
     assert key.get_secret_value() == "mine"
     assert "mine" not in repr(settings())
+
+
+@pytest.mark.parametrize("password", ["my pass", "it's", "back\\slash", "a=b dbname=other", None])
+def test_a_password_of_ones_own_is_quoted_for_postgres(password: str | None) -> None:
+    """A space ended it: the stack was never ready, and what came after it stood in the error."""
+    dsn = Settings(postgres_password=password).postgres_dsn("shop")  # type: ignore[arg-type]
+    found = conninfo_to_dict(dsn)
+    assert (found.get("password"), found["dbname"], found["connect_timeout"]) == (password, "shop", "10")
 
 
 def test_a_relative_home_is_the_checkouts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
