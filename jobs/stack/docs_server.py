@@ -3,6 +3,7 @@
 `python docs_server.py <host> <port> <pages> <logs> <metrics>`. Standard library only: it runs all the time.
 """
 
+import errno
 import functools
 import os
 import shutil
@@ -17,21 +18,34 @@ _LOOK_SECONDS = 30.0
 
 
 def trim_logs(folder: Path, limit: int = MAX_LOG_BYTES) -> list[Path]:
-    """Copy logs beyond `limit` bytes to `<name>.log.1` and empty them in place (their writers append); returns them."""
+    """Copy logs beyond `limit` bytes to `<name>.log.1` and empty them in place (their writers append); returns them.
+
+    Without the copy where the disk has no room for it: that is when emptying them matters.
+    """
     trimmed = []
     for path in sorted(folder.glob("*.log")):
         if path.stat().st_size > limit:
-            shutil.copyfile(path, path.with_suffix(".log.1"))
+            _copy_if_there_is_room(path, path.with_suffix(".log.1"))
             os.truncate(path, 0)
             trimmed.append(path)
     return trimmed
+
+
+def _copy_if_there_is_room(log: Path, copy: Path) -> None:
+    try:
+        shutil.copyfile(log, copy)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        copy.unlink(missing_ok=True)
+        print(f"{log} is emptied without a copy: {problem.strerror}", flush=True)
 
 
 def _keep_short(folder: Path) -> None:
     while True:
         try:
             trim_logs(folder)
-        except OSError as problem:  # a full disk: say so and try again, the pages go on
+        except OSError as problem:  # say so and try again, the pages go on
             print(f"logs of {folder} could not be shortened: {problem}", flush=True)
         time.sleep(_LOOK_SECONDS)
 
