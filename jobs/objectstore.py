@@ -125,13 +125,16 @@ def open_store(config: Settings) -> S3Store:
         ObjectStoreError: when the endpoint does not answer or refuses, with the cure.
     """
     import boto3
+    import botocore.session
     from botocore.config import Config
 
     secrets = {
         "aws_access_key_id": config.s3_access_key.get_secret_value() if config.s3_access_key else None,
         "aws_secret_access_key": config.s3_secret_key.get_secret_value() if config.s3_secret_key else None,
     }
-    client = boto3.client(
+    # With keys at hand no profile is needed; AWS_PROFILE of other work may name one that is not on this machine.
+    without_profile = {"profile": (None, None, None, None)} if all(secrets.values()) else None
+    client = boto3.Session(botocore_session=botocore.session.Session(session_vars=without_profile)).client(
         "s3",
         endpoint_url=config.s3_url,
         region_name="us-east-1",

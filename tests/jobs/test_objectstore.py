@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import boto3
 import pytest
+from botocore.exceptions import ProfileNotFound
 from botocore.stub import Stubber
 
-from jobs.objectstore import S3Store, StoredObject
+from jobs.objectstore import S3Store, StoredObject, open_store
+from jobs.settings import Settings
 
 KEY = "dumps/retail/orders/2017-11-20/part-0000.csv.gz"
 CHANGED = datetime(2017, 11, 20, tzinfo=UTC)
@@ -15,6 +17,15 @@ CHANGED = datetime(2017, 11, 20, tzinfo=UTC)
 @pytest.fixture
 def client():
     return boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+
+
+def test_with_keys_of_its_own_no_profile_is_looked_for(monkeypatch, own_home):
+    """`AWS_PROFILE` of another work ended the demo: "The config profile (nosuch) could not be found"."""
+    monkeypatch.setenv("AWS_PROFILE", "nosuch")
+    monkeypatch.setattr(S3Store, "ensure_bucket", lambda _: None)
+    open_store(Settings(home=own_home, s3_access_key="key", s3_secret_key="secret"))
+    with pytest.raises(ProfileNotFound):
+        open_store(Settings(home=own_home))
 
 
 def test_what_a_killed_store_left_is_no_object_and_a_copied_file_is_one(client):
