@@ -15,7 +15,7 @@ from typer import rich_utils
 from jobs.clock import parse_moment
 from jobs.domain_option import DomainOption, chosen_domain
 from jobs.evaluate.command import evaluate, quality
-from jobs.failure_view import print_failure, tell_failure
+from jobs.failure_view import INTERRUPTED, print_failure, tell_failure
 from jobs.list_commands import bought_together, cart, recommend, similar, trending
 from jobs.mailing_commands import app as mailing_app
 from jobs.registry_commands import app as model_app
@@ -284,6 +284,8 @@ def quarantine_replay(
     _print_json(report) if as_json else _print_rows("Replayed", [report])
 
 
+_INTERRUPTED_CODE = 130
+"""What typer makes of Ctrl-C."""
 _OURS = ("jobs", "serving", "models", "features")
 
 
@@ -300,7 +302,10 @@ def answer(arguments: list[str]) -> int:
     """Run a command; the exit code. An error raised on purpose is its message, wrong usage too, else a traceback."""
     as_json = "--json" in arguments
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        code = int(app(arguments, standalone_mode=False) or 0)
+        if code == _INTERRUPTED_CODE and as_json:
+            tell_failure(INTERRUPTED, as_json=True)
+        return code
     except typer.TyperException as wrong:
         rich_utils.rich_format_error(wrong)  # type: ignore[arg-type]  # its subclasses for wrong usage are private
         if as_json:

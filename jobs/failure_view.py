@@ -9,6 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
+INTERRUPTED = "interrupted"
+"""What a program is told where a person has pressed Ctrl-C (who knows it)."""
+
 
 def tell_failure(words: str, *, as_json: bool, **facts: Any) -> None:
     """Say it; `facts` are what there is to report all the same."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from jobs.failure_view import tell_failure
+from jobs.failure_view import INTERRUPTED, tell_failure
 from jobs.settings import SettingsError, settings
 
 
@@ -173,9 +173,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, StackError, ClusterError, UnknownServiceError, SupervisorError) as problem:
         tell_failure(str(problem), as_json=getattr(given, "json", False))
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        if "--json" in sys.argv:
+            tell_failure(INTERRUPTED, as_json=True)
+        sys.exit(130)

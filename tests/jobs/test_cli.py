@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -214,6 +215,26 @@ def test_what_starts_and_stops_says_as_json_what_became_of_it(
         monkeypatch.setattr("jobs.demo.run_demo", run_demo)
         code = answer(["demo", "--json"])
         assert (code, json.loads(capsys.readouterr().out)) == (1, {"ok": False, "error": error})
+
+
+def test_an_interruption_is_a_json_document_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.demo.run_demo", interrupted)
+    monkeypatch.setattr("jobs.stack.lifecycle.down", interrupted)
+    for command in ("demo", "down"):
+        assert answer([command, "--json"]) == 130
+        assert json.loads(capsys.readouterr().out) == {"ok": False, "error": "interrupted"}
+        assert answer([command]) == 130
+        assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "argv", ["jobs.stack", "down", "--json"])
+    monkeypatch.delitem(sys.modules, "jobs.stack.__main__")
+    with pytest.raises(SystemExit, match="130"):
+        runpy.run_module("jobs.stack", run_name="__main__")
+    assert json.loads(capsys.readouterr().out) == {"ok": False, "error": "interrupted"}
 
 
 @pytest.mark.parametrize(
