@@ -4,6 +4,7 @@
 password mean what they mean in `jobs.settings`, which takes their types from here.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +59,10 @@ class ServingSettings(BaseSettings):
     """Where the API listens, where its release is, and how long it waits. Business limits are not settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SLUICE_", env_file=str(ROOT / ".env"), env_ignore_empty=True, extra="ignore"
+        env_prefix="SLUICE_",
+        env_file=str(ROOT / os.environ.get("SLUICE_ENV_FILE", ".env")),  # as in jobs.settings
+        env_ignore_empty=True,
+        extra="ignore",
     )
 
     home: Home = Field(ROOT / ".sluice", description="Folder that holds all state: lake, logs, secrets, data folders")

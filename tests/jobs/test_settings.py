@@ -156,8 +156,8 @@ def test_no_test_meets_what_a_person_has_set_for_a_stack_of_theirs(tmp_path: Pat
     mine = tmp_path / "env"
     mine.write_text(f"SLUICE_HOME={tmp_path / 'home'}\nSLUICE_PORT_API=8002\n")
     child = (
-        "import os; from jobs.settings import settings;"
-        "print(repr(settings().lake_uri), settings().port_api, 'SPARK_HOME' in os.environ)"
+        "import os; from jobs.settings import settings; from serving.settings import serving_settings;"
+        "print(repr(settings().lake_uri), settings().port_api, serving_settings().port_api, 'SPARK_HOME' in os.environ)"
     )
     script = (
         "import os, runpy, subprocess, sys; runpy.run_path('tests/conftest.py');"
@@ -169,4 +169,4 @@ def test_no_test_meets_what_a_person_has_set_for_a_stack_of_theirs(tmp_path: Pat
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**environment, "SLUICE_ENV_FILE": str(mine), "SLUICE_LAKE_URI": "file:///srv/lake", "SPARK_HOME": "/a"},
     )  # fmt: skip
-    assert done.stdout.splitlines() == [str(tmp_path / "home"), *["'' 8000 False"] * 2], done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "home"), *["'' 8000 8000 False"] * 2], done.stderr
