@@ -63,6 +63,9 @@ def clean_order_items(bronze: DataFrame, orders: DataFrame, products: DataFrame,
         *numbers(*AMOUNTS, negative={"quantity": "negative_quantity", "sales_value": "negative_price"}),
         too_large("quantity", number("quantity"), MAX_QUANTITY),
         *(too_large(name, number(name), MAX_AMOUNT) for name in AMOUNTS if name != "quantity"),
+        # What one costs, which features sum, of counts and of others alike: whose quantity is none is told by the
+        # catalog, which may say otherwise tomorrow
+        too_large("sales_value / quantity", F.try_divide(number("sales_value"), number("quantity")), MAX_AMOUNT),
         Rule("missing_value", text("quantity").isNull() | text("sales_value").isNull()),
     ]
     known_orders = orders.select(

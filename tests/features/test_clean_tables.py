@@ -139,6 +139,11 @@ def test_order_items_take_user_and_time_from_their_order(bronze, spark):
         ({"quantity": "1,5"}, "wrong_type", None),
         ({"quantity": "1e12"}, "out_of_range", None),
         ({"sales_value": "100001"}, "out_of_range", None),
+        # Both numbers can be, and what one would cost cannot: its sum is beyond what features count in
+        ({"quantity": "0.0000000001", "sales_value": "5"}, "out_of_range", None),
+        ({"quantity": "1e-320"}, "out_of_range", None),
+        ({"product_id": "gas", "quantity": "0.0000000001"}, "out_of_range", None),  # tomorrow it may be GROCERY
+        ({"quantity": "0.5", "sales_value": "50000"}, None, []),
         ({"order_id": "o" * 40, "product_id": "p" * 40}, "bad_id", None),
     ]
     frame = bronze("order_items", [row for row, _, _ in rows])
