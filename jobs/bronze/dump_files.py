@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -247,7 +248,8 @@ def inspect_parquet(key: str, content: bytes, columns: dict[str, str]) -> Inspec
         columns: needed names and their kind: `BIGINT` (any integer) or `STRING`.
 
     Raises:
-        RefusedFile: not Parquet or cut off, a column is missing, named twice or of another kind.
+        RefusedFile: not Parquet or cut off, a column is missing, named twice or of another kind, or an extra one has
+            values that cannot be written as text.
 
     Returns:
         With extra columns `framed` is the file anew: the needed columns and `extra`, the others as JSON (they may have
@@ -291,17 +293,35 @@ def inspect_parquet(key: str, content: bytes, columns: dict[str, str]) -> Inspec
     if not extra:
         return Inspection(tuple(schema.names), count)
     notes = (f"extra columns {', '.join(extra)} (kept as JSON in `extra`)",)
-    return Inspection((*columns, EXTRA), count, notes, framed=_folded(file, list(columns), extra))
+    return Inspection((*columns, EXTRA), count, notes, framed=_folded(key, file, list(columns), extra))
 
 
-def _folded(file: pq.ParquetFile, columns: list[str], extra: list[str]) -> bytes:
+def _folded(key: str, file: pq.ParquetFile, columns: list[str], extra: list[str]) -> bytes:
     """The file with its extra columns as one column of JSON."""
     target = io.BytesIO()
     schema = pa.schema([*(file.schema_arrow.field(name) for name in columns), pa.field(EXTRA, pa.string())])
     with pq.ParquetWriter(target, schema) as writer:
         for batch in file.iter_batches(batch_size=1 << 16):
-            texts = [json.dumps(row, default=str) for row in batch.select(extra).to_pylist()]
+            rows = zip(*(_values(key, name, batch.column(name)) for name in extra), strict=True)
+            texts = [json.dumps(dict(zip(extra, row, strict=True)), default=str) for row in rows]
             writer.write_table(
                 pa.table([*(batch.column(name) for name in columns), pa.array(texts, pa.string())], schema=schema)
             )
     return target.getvalue()
+
+
+def _values(key: str, name: str, column: pa.Array) -> list[Any]:
+    """Values of an extra column: Python's, or Arrow's text for all where Python has none for one of them."""
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, LookupError, ValueError):  # a moment after the year 9999, a time zone nobody knows, no UTF-8
+        pass
+    try:
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp(column.type.unit))  # in UTC, without its zone
+        return list(column.cast(pa.string()).to_pylist())
+    except (pa.ArrowException, ValueError) as error:
+        raise RefusedFile(
+            f"{key}: the extra column {name} ({column.type}) cannot be written as text ({str(error)[:160]}): export it "
+            "with values that can, texts as UTF-8, or without the column"
+        ) from None

@@ -261,9 +261,23 @@ def _ledger_row(domain: str, entry: StoredObject, content: bytes) -> FileRow:
 
 
 def _inspect(key: DumpKey, content: bytes, number: int) -> Inspection:
-    if key.is_parquet:
-        return inspect_parquet(key.key, content, PROMOTION_TYPES)
-    return inspect_csv(key.key, content, number, DUMP_COLUMNS[key.entity])
+    """The verdict on a file.
+
+    Raises:
+        RefusedFile: also where checking ended in a way that nobody foresaw: it would in the next run, and the others
+            would never land. Short memory is not the file's doing: that fails the run, and is tried again.
+    """
+    try:
+        if key.is_parquet:
+            return inspect_parquet(key.key, content, PROMOTION_TYPES)
+        return inspect_csv(key.key, content, number, DUMP_COLUMNS[key.entity])
+    except (RefusedFile, MemoryError):
+        raise
+    except Exception as met:
+        raise RefusedFile(
+            f"{key.key}: cannot be read ({type(met).__name__}: {str(met)[:160]}): expected "
+            f"{', '.join(DUMP_COLUMNS[key.entity])} as the shop's dumps have them; export it anew, put it in its place"
+        ) from met
 
 
 def _report(ctx: JobContext, landing: Landing, recovered: int) -> None:

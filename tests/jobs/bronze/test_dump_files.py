@@ -221,6 +221,32 @@ def test_extra_columns_of_parquet_become_json_whatever_their_name_and_type() -> 
     assert (plain.framed, plain.header) == (b"", tuple(PROMOTION_TYPES))
 
 
+ODD = {
+    "infinity": pa.array([2**63 - 1, 0], pa.timestamp("us")),  # as PostgreSQL's arrives
+    "zoned": pa.array([2**60, None], pa.timestamp("us", "UTC")),
+    "day": pa.array([2**23, 0], pa.int32()).cast(pa.date32()),
+    "nowhere": pa.array([1, None], pa.timestamp("us", "Mars/Olympus")),
+}
+
+
+def test_an_extra_column_that_python_has_no_values_for_is_kept_as_text() -> None:
+    found = inspect_parquet(KEY, promotion_file(**ODD), PROMOTION_TYPES)
+    first, second = (json.loads(text) for text in pq.read_table(io.BytesIO(found.framed))["extra"].to_pylist())
+    assert first["nowhere"] == "1970-01-01 00:00:00.000001"
+    assert all(str(ODD[name].cast(pa.int64())[0]) in first[name] for name in ("infinity", "zoned"))
+    assert first["day"] == "24937-03-25"
+    assert second == {"infinity": "1970-01-01 00:00:00.000000", "zoned": None, "day": "1970-01-01", "nowhere": None}
+
+
+def test_an_extra_column_that_has_no_text_at_all_is_refused() -> None:
+    broken = pa.Array.from_buffers(pa.string(), 2, pa.array([b"caf\xe9", b"b"]).buffers())
+    beyond = pa.array([[2**63 - 1], [0]], pa.list_(pa.timestamp("us")))
+    for column, said in ((broken, r"extra column note \(string\) cannot be .*'utf-8'"), (beyond, "note .*list")):
+        with pytest.raises(RefusedFile, match=said) as refused:
+            inspect_parquet(KEY, promotion_file(note=column), PROMOTION_TYPES)
+        assert str(refused.value).startswith(f"{KEY}: ")
+
+
 def test_parquet_names_and_numbers_that_the_engine_cannot_take_are_refused() -> None:
     for content, said in (
         (promotion_file(WEEK=[1, 2]), "names a column twice"),

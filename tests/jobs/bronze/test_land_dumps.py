@@ -158,6 +158,34 @@ def test_a_run_that_dies_lands_each_file_once(
     assert land() is None
 
 
+def test_a_file_that_ends_its_check_in_a_way_nobody_foresaw_is_refused_and_stops_no_other(
+    spark: Any, folder_store: Any, land: Any, job_context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, far = (f"dumps/retail/promotions/2017-01-0{day}/part-0000.parquet" for day in (2, 3))
+    folder_store.put(odd, promotions(1, 2))
+    folder_store.put(far, promotions(1, 3, until=pa.array([2**63 - 1], pa.timestamp("us"))))
+    folder_store.put_csv(orders_key("2017-01-01"), ORDERS + "1,a,330,t1\n")
+    honest = land_dumps.inspect_parquet
+
+    def inspect(key: str, *others: Any) -> Any:
+        if key == odd:
+            raise RecursionError("too deep")
+        return honest(key, *others)
+
+    monkeypatch.setattr(land_dumps, "inspect_parquet", inspect)
+    assert land()["tables"] == {"promotions": 1, "orders": 1}
+    ledger = {row.source_file: row for row in rows(spark, job_context("bronze.land_dumps"), BRONZE_FILES)}
+    assert [ledger[key].status for key in (odd, far)] == ["refused", "landed"]
+    assert f"{odd}: cannot be read (RecursionError: too deep): expected product_id" in ledger[odd].reason
+    assert land() is None
+
+
+def test_short_memory_is_not_the_doing_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(land_dumps, "inspect_csv", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        land_dumps._inspect(land_dumps.parse_key("retail", orders_key("2017-01-01")), b"", 0)
+
+
 def test_only_the_business_days_of_the_interval(folder_store: Any, land: Any) -> None:
     for day in ("2017-01-01", "2017-01-02", "2017-01-03"):
         folder_store.put_csv(orders_key(day), ORDERS + f"{day},a,330,t\n")
