@@ -60,7 +60,6 @@ def _consumer(config: Settings) -> Iterator[Any]:
             enable_auto_commit=False,
             isolation_level="read_committed",
             bootstrap_timeout_ms=10_000,
-            consumer_timeout_ms=_READ_IDLE_MS,
             max_poll_records=10_000,
         )
     except KafkaError as error:
@@ -109,7 +108,11 @@ def topic_state(config: Settings, topic: str) -> TopicState:
 
 
 def read_values(config: Settings, state: TopicState) -> Iterator[bytes]:
-    """Values of every record between the state's begin and end."""
+    """Values of every record between the state's begin and end.
+
+    Raises:
+        KafkaTopicError: when the broker stops answering.
+    """
     from kafka import TopicPartition
 
     wanted = {number: end for number, end in state.ends.items() if end > state.begins[number]}
@@ -120,14 +123,18 @@ def read_values(config: Settings, state: TopicState) -> Iterator[bytes]:
         consumer.assign(list(partitions.values()))
         for number, partition in partitions.items():
             consumer.seek(partition, state.begins[number])
-        for record in consumer:
-            if record.offset < wanted.get(record.partition, 0):
-                yield record.value or b""
-            if all(consumer.position(partitions[number]) >= end for number, end in wanted.items()):
-                return
-    raise KafkaTopicError(
-        f"{state.name}: the broker stopped answering before the end of the topic was read: run it again"
-    )
+        at, heard = state.begins, time.monotonic()
+        # By position: the last offsets may be marks of transactions, which no record comes for
+        while any(at[number] < end for number, end in wanted.items()):
+            for partition, records in consumer.poll(timeout_ms=500).items():
+                yield from (record.value or b"" for record in records if record.offset < wanted[partition.partition])
+            before, at = at, {number: consumer.position(partition) for number, partition in partitions.items()}
+            if any(at[number] > before[number] for number in wanted):
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _READ_IDLE_MS / 1000:
+                raise KafkaTopicError(
+                    f"{state.name}: the broker stopped answering before the end of the topic was read: run it again"
+                )
 
 
 def records_in(config: Settings, topic: str, gaps: Mapping[int, Sequence[range]]) -> dict[int, int]:

@@ -153,7 +153,7 @@ def _ids_in_topic(config: Settings, state: TopicState, progress: Progress) -> se
     for value in read_values(config, state):
         try:
             event_id = json.loads(value)["event_id"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):  # the last: thousands of brackets
             continue
         if isinstance(event_id, str):
             ids.add(event_id)

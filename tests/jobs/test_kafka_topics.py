@@ -1,4 +1,5 @@
-"""Which offsets hold a record that can be read: marks of transactions and what was rolled back are none."""
+"""Which offsets hold a record that can be read, and all of their values: marks of transactions, what was rolled back
+are none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs import kafka_topics
-from jobs.kafka_topics import KafkaTopicError, records_in
+from jobs.kafka_topics import KafkaTopicError, TopicState, read_values, records_in
 from jobs.settings import settings
 
 
@@ -31,7 +32,8 @@ class Consumer:
 
         found = [offset for offset in self.offsets if offset >= self.at][:2]
         self.at = found[-1] + 1 if len(found) == 2 else max(self.at, self.end)
-        return {TopicPartition("t", 0): [SimpleNamespace(offset=offset) for offset in found]}
+        records = [SimpleNamespace(offset=offset, partition=0, value=b"%d" % offset) for offset in found]
+        return {TopicPartition("t", 0): records} if records else {}
 
     def position(self, _: Any) -> int:
         return self.at
@@ -68,3 +70,21 @@ def test_what_retention_has_removed_is_not_asked_for_and_silence_is_an_error(mon
     monkeypatch.setattr(consumer, "poll", lambda **_: {})
     with pytest.raises(KafkaTopicError, match="partition 0 does not answer at offset 6"):
         records_in(settings(), "t", {0: [range(6, 8)]})
+
+
+@pytest.mark.parametrize(("end", "values"), [(9, [b"0", b"1", b"6", b"7"]), (7, [b"0", b"1", b"6"]), (0, [])])
+def test_all_values_are_read_though_the_last_offsets_are_marks_of_transactions(
+    end: int, values: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = Consumer([0, 1, 6, 7], begin=0, end=9)
+
+    @contextmanager
+    def opened(_: Any) -> Iterator[Consumer]:
+        yield consumer
+
+    monkeypatch.setattr(kafka_topics, "_consumer", opened)
+    assert list(read_values(settings(), TopicState("t", "id", {0: 0}, {0: end}))) == values
+    monkeypatch.setattr(kafka_topics, "_READ_IDLE_MS", 20)
+    monkeypatch.setattr(consumer, "poll", lambda **_: {})
+    with pytest.raises(KafkaTopicError, match="t: the broker stopped answering"):
+        list(read_values(settings(), TopicState("t", "id", {0: 0}, {0: 10})))
