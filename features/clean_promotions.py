@@ -11,6 +11,7 @@ from features.clean_rules import (
     Cleaned,
     Rule,
     bad_ids,
+    broken_text,
     mark,
     prepare,
     provenance,
@@ -37,6 +38,7 @@ def clean_promotions(bronze: DataFrame) -> Cleaned:
     prepared = prepare(bronze, RAW_COLUMNS, integers=("week",))
     week = whole_number("week")
     rules = [
+        *broken_text(bronze, ("display_location", "mailer_location")),
         *(rule for name in ("product_id", "store_id") for rule in _id_rules(bronze, name)),
         Rule("wrong_type", week.isNull() | ~week.between(1, MAX_WEEK), F.col("week").cast("string")),
     ]

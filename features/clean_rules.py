@@ -193,13 +193,18 @@ def in_future(value: Column, detail: Column, *, domain: Domain, now: datetime) -
 
 
 def broken_text(frame: DataFrame, names: Sequence[str]) -> list[Rule]:
-    """A ragged CSV row, a NUL byte and bytes that were not UTF-8 (read as U+FFFD) make a dump row unusable."""
+    """A ragged CSV row, a NUL byte and bytes that are not UTF-8 make a dump row unusable.
+
+    Such bytes come from Parquet as they are, and where a text was decoded before as U+FFFD. Columns are asked one by
+    one: to join those of 18.9M promotions would be a quarter of the work.
+    """
     rules = []
     if C.RAW in frame.columns:
         rules.append(Rule("ragged_row", F.col(C.RAW).isNotNull(), F.lit("number of fields differs from the header's")))
-    joined = F.concat_ws("", *names)
-    rules.append(Rule("nul_byte", F.contains(joined, F.lit("\x00"))))
-    rules.append(Rule("invalid_utf8", F.contains(joined, F.lit("\ufffd"))))
+    texts = [F.col(name) for name in names]
+    rules.append(Rule("nul_byte", _any_of([F.contains(one, F.lit("\x00")) for one in texts])))
+    undecoded = [F.contains(one, F.lit("\ufffd")) | ~F.is_valid_utf8(one) for one in texts]
+    rules.append(Rule("invalid_utf8", _any_of(undecoded)))
     return rules
 
 
@@ -268,6 +273,10 @@ def latest(frame: DataFrame, key: Sequence[str], order: Sequence[Column]) -> Dat
     """One row per key: the first by `order`, which must be total for the result to be deterministic."""
     window = Window.partitionBy(*key).orderBy(*order).rowsBetween(Window.unboundedPreceding, Window.currentRow)
     return frame.withColumn("_place", F.row_number().over(window)).where("_place = 1").drop("_place")
+
+
+def _any_of(conditions: Sequence[Column]) -> Column:
+    return reduce(lambda left, right: left | right, conditions)
 
 
 def all_of(conditions: Sequence[Column]) -> Column:

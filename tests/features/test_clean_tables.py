@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from pyspark.sql import functions as F
 
 from features.clean_order_items import clean_order_items, restate_order_items
 from features.clean_orders import clean_orders
@@ -161,8 +162,17 @@ def test_order_items_take_user_and_time_from_their_order(bronze, spark):
 def test_promotions(bronze):
     rows = [({}, None), ({"product_id": None}, "bad_id"), ({"store_id": -1}, "bad_id"), ({"week": None}, "wrong_type"),
             ({"week": 0}, "wrong_type"), ({"display_location": None}, None)]  # fmt: skip
-    cleaned = clean_promotions(bronze("promotions", [row for row, _ in rows]))
+    rows += [({"mailer_location": "A\x00"}, "nul_byte"), ({"display_location": "\ufffd"}, "invalid_utf8"),
+             ({"mailer_location": "<ff>", "display_location": None}, "invalid_utf8"),
+             ({"product_id": None, "raw": "1,2"}, "ragged_row")]  # fmt: skip
+    frame = bronze("promotions", [row for row, _ in rows])
+    # Parquet's bytes come as they are, those of a CSV are checked before
+    as_bytes = F.when(F.col("mailer_location") == "<ff>", F.unhex(F.lit("41FF")).cast("string"))
+    frame = frame.withColumn("mailer_location", F.coalesce(as_bytes, "mailer_location"))
+    cleaned = clean_promotions(frame)
     assert reasons(cleaned) == [reason for _, reason in rows]
+    refused = cleaned.rejected.where(~F.is_valid_utf8("raw") | ~F.is_valid_utf8("detail"))
+    assert refused.count() == 0, "quarantine is text that everybody can read"
     assert cleaned.accepted.first().asDict() == {
         "item_id": "1", "store_id": "2", "week": 3, "display_location": "0", "mailer_location": "A",
     }  # fmt: skip
