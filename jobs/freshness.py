@@ -64,7 +64,7 @@ def writer_of(dag_id: str) -> str:
 def untaken(lake: Lake, dag_id: str) -> tuple[str, ...]:
     """Tables with rows that a stage could take in now and has not.
 
-    One that has never run could do so when there are rows in all that it reads.
+    One that has never run counts when there are rows in all that it reads, though it may do without some.
     """
     spec = table(dict(STAGES)[dag_id])
     if lake.committed_inputs(spec):

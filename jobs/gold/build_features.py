@@ -34,6 +34,8 @@ from jobs.run import JobContext, NothingToDo, end_without_news
 from jobs.session import connect
 
 _INPUTS = ("events", "product_versions", "promotions")
+_NO_ROWS = -1
+"""The version of an input that has none yet: every version to come is newer."""
 _FEW_USERS = 200_000
 _ENGINE = {
     # Sums over millions of groups that are as wide as ours spill when they are few: by size, not by cores
@@ -75,8 +77,14 @@ class _Builder:
         self.context, self.spark, self.plan = context, spark, plan
         self.lake, self.inputs = context.lake, inputs
         self.spec = domain(context.domain)
-        self.silver = {name: self.lake.read(spark, SILVER[name], inputs[SILVER[name].name]) for name in _INPUTS}
+        self.silver = {name: self._input(SILVER[name]) for name in _INPUTS}
         self.timings: dict[str, float] = {}
+
+    def _input(self, spec: TableSpec) -> DataFrame:
+        version = self.inputs[spec.name]
+        if version == _NO_ROWS:
+            return self.spark.createDataFrame([], spec.columns)
+        return self.lake.read(self.spark, spec, version)
 
     def _gold(self, table: str) -> DataFrame:
         return _of_moments(self.lake.read(self.spark, GOLD[f"gold.{table}"]), self.plan.wanted)
@@ -183,19 +191,30 @@ def _last_week(calendar: Calendar, cut: datetime) -> int:
     return calendar.week_of(cut) - 1
 
 
+def _versions(context: JobContext) -> dict[str, int]:
+    """The newest versions of the inputs. A shop may have no promotions, or only refused ones: features say so by 0.
+
+    Raises:
+        NothingToDo: silver holds no event or no product yet.
+    """
+    found = {SILVER[name].name: context.lake.data_version(SILVER[name]) for name in _INPUTS}
+    missing = sorted(name for name, version in found.items() if version is None)
+    if set(missing) - {SILVER["promotions"].name}:
+        raise NothingToDo(f"no rows yet in {', '.join(missing)}: run silver.refine first")
+    if missing:
+        context.progress(f"no rows yet in {', '.join(missing)}: nothing counts as promoted")
+    return {name: _NO_ROWS if version is None else version for name, version in found.items()}
+
+
 def main(context: JobContext) -> None:
     """Bring the gold features up to date.
 
     Raises:
-        NothingToDo: when silver and `as_of` are those of the last commit, or silver holds no event yet.
+        NothingToDo: when silver and `as_of` are those of the last commit, or silver holds no event or no product yet.
     """
     lake = context.lake
     as_of = context.end or domain(context.domain).calendar.day_start(clock.now(context.config))
-    inputs = {SILVER[name].name: lake.data_version(SILVER[name]) for name in _INPUTS}
-    known = {name: version for name, version in inputs.items() if version is not None}
-    if len(known) < len(inputs):
-        missing = sorted(set(inputs) - set(known))
-        raise NothingToDo(f"no rows yet in {', '.join(missing)}: run silver.refine first")
+    known = _versions(context)
     known[SIGNALS] = _number_of(domain(context.domain).signals)
     committed = {**known, c.AS_OF: int(as_of.timestamp())}
     current = all(lake.has_columns_of(GOLD[name]) for name in context.spec.writes)
@@ -236,7 +255,8 @@ def _count_rows(context: JobContext, inputs: Mapping[str, int], before: Mapping[
         before: versions of the gold tables when the run began.
     """
     lake = context.lake
-    read = [lake.row_count(SILVER[name], inputs[SILVER[name].name]) for name in _INPUTS]
+    taken = [(SILVER[name], inputs[SILVER[name].name]) for name in _INPUTS]
+    read = [lake.row_count(spec, version) for spec, version in taken if version != _NO_ROWS]
     written = {}
     for name, version in before.items():
         after, newest = -1 if version is None else version, lake.version(GOLD[name])

@@ -12,6 +12,7 @@ import pytest
 
 from features.domains import domain
 from jobs.catalog import GOLD, SILVER, job
+from jobs.freshness import untaken
 from jobs.gold import build_features
 from jobs.gold.build_features import _Builder
 from jobs.gold.plan import plan_moments
@@ -257,6 +258,26 @@ def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_sh
     shop.buy(*PURCHASES)
     with pytest.raises(NothingToDo, match="no event before 2017-01-01"):
         shop.run("gold.build_features", end=datetime(2017, 1, 1, tzinfo=UTC))
+
+
+def test_a_shop_without_promotions_has_features_and_those_of_promotions_when_they_come(
+    make_shop: Callable[..., Any],
+) -> None:
+    shop = make_shop()
+    describe(shop, ("milk", at(1, 1), "FOOD"))
+    shop.buy(*PURCHASES)
+    report = shop.run("gold.build_features")
+    assert report["rows_read"] == len(PURCHASES) + 1
+    before = shop.rows("gold.item_features", "as_of", "item_id")
+    assert {key[0] for key in before} == {FIRST, LAST, NOW}
+    assert {row["mailer_stores"] for row in before.values()} == {0}
+    publish(shop)
+    with pytest.raises(NothingToDo, match="hold all of silver already"):
+        shop.run("gold.build_features")
+    stock(shop)
+    assert untaken(shop.lake, "build_features") == ("silver.product_versions", "silver.promotions")
+    shop.run("gold.build_features")
+    assert shop.rows("gold.item_features", "as_of", "item_id")[NOW, "milk"]["mailer_stores"] == 2
 
 
 def test_one_late_event_is_no_history_of_weeks(make_shop: Callable[..., Any], job_context: Callable[..., Any]) -> None:
