@@ -157,10 +157,14 @@ class _Builder:
 
     def _labels(self) -> None:
         plan = self.plan
+        if not plan.stale_labels:
+            return
         windows = {cut: end for cut, end in plan.windows.items() if cut in plan.stale_labels}
         if windows:
             labels = build_labels(self._events, windows=windows, known_until=plan.as_of, signals=self.spec.signals)
-            self._write("training_set", labels, plan.stale_labels, tuple(plan.windows))
+        else:  # cuts that nobody wants any more go, or training would look for features that are gone
+            labels = self.spark.createDataFrame([], GOLD["gold.training_set"].columns)
+        self._write("training_set", labels, plan.stale_labels, tuple(plan.windows) or plan.stale_labels)
 
     def _items(self) -> None:
         """Items and popularity."""

@@ -66,8 +66,10 @@ def plan_moments(context: JobContext, spark: SparkSession, as_of: datetime, inpu
     windows, count = _windows(context, events, as_of)
     before = lake.committed_inputs(users)
     wanted = (*sorted(windows), as_of)
+    labelled = set(moments_of(lake, GOLD["gold.training_set"]))
+    unwanted = labelled - set(windows)
     if not before or before.get(SIGNALS) != inputs[SIGNALS]:
-        return Plan(as_of, windows, wanted, wanted, tuple(windows), count)
+        return Plan(as_of, windows, wanted, wanted, (*sorted({*windows, *unwanted}),), count)
     earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
     if taken < newest:  # an empty day moves `as_of` alone
         # A row that was corrected to a later time has left the moments between: where it was counts, too. Where the
@@ -76,8 +78,7 @@ def plan_moments(context: JobContext, spark: SparkSession, as_of: datetime, inpu
         earliest = _earliest(changed, c.EVENT_TIME)
     built = moments_of(lake, users)
     stale = tuple(cut for cut in wanted if cut not in built or (earliest is not None and earliest < cut)) or (as_of,)
-    labelled = moments_of(lake, GOLD["gold.training_set"])
-    stale_labels = {
+    stale_labels = unwanted | {
         cut for cut, end in windows.items() if cut not in labelled or (earliest is not None and earliest < end)
     }
     described = _described_anew(lake, spark, events, before, inputs)

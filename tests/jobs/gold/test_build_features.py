@@ -18,6 +18,7 @@ from jobs.gold.build_features import _Builder
 from jobs.gold.plan import plan_moments
 from jobs.lake import commit_metadata
 from jobs.run import JobContext, NothingToDo
+from jobs.snapshots import moments_of
 from jobs.verify.fingerprints import fingerprints
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]  # a busy machine makes a build slow, not wrong
@@ -247,6 +248,23 @@ def test_other_event_weights_build_all_moments_anew(shop: Any, monkeypatch: pyte
     publish(shop)
     with pytest.raises(NothingToDo, match="hold all of silver already"):
         shop.run("gold.build_features", end=tomorrow)
+
+
+def test_a_cut_that_is_no_longer_wanted_leaves_the_labels_too(shop: Any) -> None:
+    after = NOW + timedelta(days=2)
+    shop.buy(*(("zoe", f"z{number}", "milk", after - timedelta(hours=9)) for number in range(120)))
+    plan = planned(shop, after)
+    # Beside so many the two events before the first cut are no history; nothing else is stale
+    assert (set(plan.windows), plan.stale, plan.stale_labels) == ({LAST}, (after,), (FIRST,))
+    shop.run("gold.build_features", end=after)
+    assert moments_of(shop.lake, GOLD["gold.training_set"]) == [LAST]
+    assert moments_of(shop.lake, GOLD["gold.pair_features"]) == [LAST, after]
+    early = datetime(2017, 9, 20, 4, tzinfo=UTC)
+    plan = planned(shop, early)
+    assert (plan.windows, plan.stale_labels) == ({}, (LAST,))
+    context = JobContext(job("gold.build_features"), "retail", None, early, {}, shop.config)
+    _Builder(context, shop.session, plan, newest_inputs(shop))._labels()
+    assert moments_of(shop.lake, GOLD["gold.training_set"]) == []
 
 
 @pytest.mark.covered
