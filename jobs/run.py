@@ -23,6 +23,7 @@ from threading import Thread
 from typing import Any, NoReturn
 
 from features.domains import domain
+from features.domains.spec import Calendar
 from jobs import clock, doorbell
 from jobs.batch_metrics import record_report
 from jobs.catalog import JOBS, ArgumentError, ExitCode, JobSpec, UnknownNameError, job
@@ -108,6 +109,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _moments(window: dict[str, str], calendar: Calendar) -> dict[str, datetime]:
+    """Bounds of the interval as moments that have a date in the shop's time zone, too: jobs go by its business days."""
+    moments = {bound: clock.parse_moment(text) for bound, text in window.items()}
+    for bound, moment in moments.items():
+        try:
+            moment.astimezone(calendar.zone)
+        except OverflowError:
+            raise ValueError(
+                f"--{bound} must lie between the years 1 and 9999 in the shop's time zone, {calendar.time_zone}, got "
+                f"{window[bound]!r}: choose a moment at least a day from either end"
+            ) from None
+    return moments
+
+
 def _options(texts: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
@@ -186,9 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = settings()
         specs = [job(name) for name in given.job]
-        chosen = domain(given.domain or config.domain).name
+        chosen = domain(given.domain or config.domain)
         window = {name: value for name in ("start", "end") if (value := getattr(given, name)) is not None}
-        moments = {name: clock.parse_moment(value) for name, value in window.items()}
+        moments = _moments(window, chosen.calendar)
         options = _options(given.option)
         _refuse_what_is_not_taken(specs, options)
     except (UnknownNameError, ValueError) as problem:
@@ -199,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _import_ahead(specs[1:])
     ended: int = NOTHING_TO_DO
     for spec in specs:
-        context = JobContext(spec, chosen, start, end, options, config)
+        context = JobContext(spec, chosen.name, start, end, options, config)
         _say_what_is_left_aside(context, window)
         code = run(context)
         if code == ExitCode.BUSY:

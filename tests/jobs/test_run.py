@@ -148,6 +148,8 @@ def test_a_failure_is_reported_too_and_raised(
         (["silver.refine", "--start", "2017-11-20T05:00:00"], "a moment needs a time zone"),
         (["silver.refine", "--start", "monday"], "monday"),
         (["silver.refine", "--start", "0001-01-01T00:00:00+10:00"], "between the years 1 and 9999"),
+        (["silver.refine", "--start", "0001-01-01T00:00:00Z"],
+         "--start must lie between the years 1 and 9999 in the shop's time zone, America/New_York, got '0001-01-01"),
         (["silver.refine", "--domain", "nope"], "domain must be one of {retail}, got 'nope'"),
         (["silver.refine", "--domain", "../../x"], "domain must be one of {retail}"),
         (["silver.refine", "--start", "2017-11-21T05:00:00Z", "--end", "2017-11-20T05:00:00Z"],
