@@ -15,7 +15,7 @@ from features.interactions import (
     as_float,
     at_cuts,
     days_between,
-    exact_sum,
+    exact_total,
     how_many,
     opens_window,
 )
@@ -71,7 +71,7 @@ def build_basket_features(events: DataFrame, *, signals: Mapping[str, Signal]) -
         .agg(
             F.min(c.EVENT_TIME).alias(c.EVENT_TIME),
             F.sort_array(F.collect_set(c.ITEM_ID)).alias("item_ids"),
-            exact_sum(quantity * F.coalesce(c.PRICE, F.lit(0.0))).alias("spent"),
+            exact_total(quantity * F.coalesce(c.PRICE, F.lit(0.0))).alias("spent"),
         )
     )
     in_time = Window.partitionBy(c.USER_ID).orderBy(c.EVENT_TIME, c.SESSION_ID)

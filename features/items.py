@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 from features import columns as c
 from features.clean_products import DESCRIPTIVE
-from features.interactions import as_float, exact_mean, exact_sum
+from features.interactions import as_float, exact_mean, exact_sum, exact_total
 from features.ranking import ITEM_FEATURES
 
 _BEFORE, _SINCE, _UNTIL = "_before", "_since", "_until"
@@ -56,7 +56,7 @@ def _movement(pairs: DataFrame) -> DataFrame:
     repeated = purchases > 1
     count = F.count(F.lit(1))
     recent_price = exact_mean(F.when(last < 14, F.col("price_last")))
-    price = exact_sum(F.col("price_mean") * purchases) / F.sum(purchases)
+    price = exact_total(F.col("price_mean") * purchases) / F.sum(purchases)
     in_14, in_28, in_56, in_112 = (F.sum(f"count_{days}d") for days in (14, 28, 56, 112))
     seasoned = first > 56  # bought long enough ago to have had the time to come back
     return pairs.groupBy(c.AS_OF, c.ITEM_ID).agg(

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features import columns as c
-from features.interactions import as_float, exact_sum
+from features.interactions import as_float, exact_total
 from features.ranking import USER_FEATURES
 
 
@@ -24,7 +24,7 @@ def build_user_features(pair_features: DataFrame, user_baskets: DataFrame) -> Da
             F.sum("count_112d").alias("user_purchases_112d"),
             F.count(F.lit(1)).alias("user_items"),
             F.sum((F.col("first_days") < 28).cast("int")).alias("user_new_28d"),
-            (exact_sum(F.col("price_mean") * F.col("purchases")) / F.sum("purchases")).alias("user_price"),
+            (exact_total(F.col("price_mean") * F.col("purchases")) / F.sum("purchases")).alias("user_price"),
         )
     )
     joined = user_baskets.join(totals, on=[c.AS_OF, c.USER_ID], how="inner")

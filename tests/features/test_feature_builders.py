@@ -282,3 +282,20 @@ def test_sums_are_the_same_in_any_order_of_rows(spark: Any) -> None:
         for order in (rows, rows[::-1], sorted(rows), rows[3:] + rows[:3])
     }
     assert len(found) == 1
+
+
+def test_amounts_at_their_bounds_have_a_total_and_the_others_the_same_as_ever(spark: Any) -> None:
+    """4,612 rows of 20 times 100,000 in one basket are more than a long holds in nine decimals: gold stopped."""
+    from pyspark.sql import functions as F
+
+    from features.baskets import build_basket_features
+    from features.domains import domain
+    from features.interactions import exact_sum, exact_total
+
+    rows = [("ann", "b1", f"i{number}", 5.0, 20.0, 100_000.0) for number in range(5_000)]
+    basket = build_basket_features(events_of(spark, rows), signals=domain("retail").signals).collect()[0]
+    assert (basket["item_count"], basket["spent"]) == (5_000, 1e10)
+    amounts = [(one,) for one in (1 / 3, 0.1, 89.99, 4 / 7, 100_000.0, -1.1986, 5e9, 1e-9)]
+    of_amounts = spark.createDataFrame(amounts, "v double").agg(exact_sum(F.col("v")), exact_total(F.col("v")))
+    old, new = of_amounts.collect()[0]
+    assert old == new
