@@ -18,6 +18,9 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 RANKER_FOLDER = "ranker"
 """Artefact folder of a run: boosters as native text, `ranker.json` with their hashes."""
 
+BECAME_CHAMPION = "became_champion"
+"""Tag of a version that has been champion; one that passed the gate without it was killed before it became champion."""
+
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """Error codes of MLflow for something that is not there, or was deleted."""
 
@@ -92,6 +95,15 @@ class AliasedVersion:
     run_id: str
     tags: dict[str, str]
 
+    @property
+    def as_of(self) -> datetime | None:
+        """The moment that it was trained at; None where its tag is no moment with a time zone."""
+        try:
+            moment = datetime.fromisoformat(self.tags["as_of"])
+        except (KeyError, ValueError):
+            return None
+        return moment if moment.tzinfo is not None else None
+
 
 def version_by_alias(domain: str, config: Settings, alias: str) -> AliasedVersion | None:
     """The version that an alias names, None without one; asked over HTTP, because importing MLflow takes seconds.
@@ -164,12 +176,11 @@ def local_model(domain: str, config: Settings, found: AliasedVersion) -> Registe
         TrackingError: MLflow does not answer.
     """
     name = model_name(domain)
-    try:
-        as_of = datetime.fromisoformat(found.tags["as_of"])
-    except (KeyError, ValueError) as problem:
-        raise _broken(name, found, "has no tag `as_of` that is a moment") from problem
-    if not found.run_id or as_of.tzinfo is None:
-        raise _broken(name, found, "has no run" if not found.run_id else "has an `as_of` without a time zone")
+    as_of = found.as_of
+    if as_of is None:
+        raise _broken(name, found, "has no tag `as_of` that is a moment with a time zone")
+    if not found.run_id:
+        raise _broken(name, found, "has no run")
     folder = config.home.resolve() / "models" / domain / f"{found.version}-{found.run_id}"
     if not (folder / RANKER_FOLDER / "ranker.json").exists():
         staged = folder.with_name(f".{folder.name}")
@@ -332,6 +343,7 @@ def move_champion(registry: Any, name: str, version: str, before: str) -> None:
     if before and before != version:
         registry.set_registered_model_alias(name, PREVIOUS, before)
     registry.set_registered_model_alias(name, CHAMPION, version)
+    registry.set_model_version_tag(name, version, BECAME_CHAMPION, "yes")
     registry.set_registered_model_tag(name, CHAMPION, version)
 
 

@@ -39,7 +39,7 @@ from models.two_stage import fit
 from models.validation import Judged, judge
 
 RETRAIN_AFTER = timedelta(days=7)
-"""Of event time between two trainings; publishing in between re-scores with the champion."""
+"""Of event time between two trainings, whatever became of the first; in between the champion scores."""
 
 
 class TrainingError(RefusedError):
@@ -50,12 +50,23 @@ class InputsMovedError(RuntimeError):
     """Gold was written while a training read it; another attempt reads one state of it."""
 
 
-def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime) -> bool:
-    """Whether a person (option force=1, or a moment to train at) or drift wants a training before the week is over."""
-    if context.options.get("force") == "1" or context.end is not None:
+def _is_forced(context: JobContext) -> bool:
+    """Whether a person wants a training: option force=1, or a moment to train at."""
+    return context.options.get("force") == "1" or context.end is not None
+
+
+def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime, *, is_newest: bool = True) -> bool:
+    """Whether a person or drift wants a training before the week is over.
+
+    Args:
+        is_newest: whether nothing was trained after the champion. What was is the answer to its drift: refused, or gone
+            back from by a person, and another one the next day would undo that.
+    """
+    if _is_forced(context):
         return True
     # A champion of this very moment has seen all there is: training again would only repeat it.
-    reason = retraining_reason(context.lake, reigning.version) if reigning.as_of < as_of else ""
+    may_drift = is_newest and reigning.as_of < as_of
+    reason = retraining_reason(context.lake, reigning.version) if may_drift else ""
     if reason:
         context.progress(f"training before the week is over: {reason}")
     return bool(reason)
@@ -168,8 +179,9 @@ def main(context: JobContext) -> None:
     """Train, validate, register and, when the gate passes, promote.
 
     Raises:
-        NothingToDo: no features yet, fewer than two cuts with labels, or the champion is younger than a week of event
-            time (option force=1 trains, and so does `end`, which must be the moment of the features).
+        NothingToDo: no features yet, fewer than two cuts with labels, the newest version is younger than a week of
+            event time, or, without a champion, it was refused and would only be repeated (option force=1 trains, and so
+            does `end`, which must be the moment of the features).
         TrainingError: gold holds another moment than `end`.
     """
     training = _due_training(context)
@@ -193,10 +205,7 @@ def _due_training(context: JobContext) -> _Training:
     inputs = _versions(context.lake)
     as_of = _moment_of_features(context)
     standing = find_reigning(context)
-    rival = standing.rival
-    young = rival is not None and standing.is_champion and as_of - rival.as_of < RETRAIN_AFTER
-    if rival is not None and young and not _asked_for(context, rival, as_of):
-        raise NothingToDo(f"champion version {rival.version} was trained as of {rival.as_of.isoformat()}")
+    _wait_for_the_week(context, standing, as_of)
     cuts = past_cuts(context.lake)
     if len(cuts) < 2:
         # No failure: events may have come before the dumps of the weeks before them, whose features wake this job
@@ -204,9 +213,45 @@ def _due_training(context: JobContext) -> _Training:
             f"training needs one cut to learn from and one to validate on, got {len(cuts)}: load at least ten weeks of "
             "history (make demo WEEKS=12)"
         )
-    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
     recipe = chosen_recipe(context.config, context.domain)
+    if not _is_forced(context):
+        _refuse_to_repeat(standing, version_tags(inputs, [], [], as_of) | recipe.tags())
+    als = als_of(context.config, lambda: connect(context.spec.name, context.domain, context.config), context.lake)
     return _Training(context, as_of, cuts, recipe, standing, inputs, als)
+
+
+def _wait_for_the_week(context: JobContext, standing: Reigning, as_of: datetime) -> None:
+    """Raise NothingToDo when there is a champion, and nothing to train a challenger for yet.
+
+    The week counts from the newest version: a champion that a person went back to is older, and so is one that a
+    challenger was refused against.
+    """
+    rival, newest = standing.rival, standing.newest
+    if rival is None or not standing.is_champion:
+        return
+    trained, later = rival.as_of, ""
+    if newest is not None and newest.as_of is not None and newest.version != rival.version and newest.as_of >= trained:
+        trained = newest.as_of
+        later = f", version {newest.version} after it as of {trained.isoformat()}: option force=1 trains another now"
+    if as_of - trained < RETRAIN_AFTER and not _asked_for(context, rival, as_of, is_newest=not later):
+        raise NothingToDo(f"champion version {rival.version} was trained as of {rival.as_of.isoformat()}{later}")
+
+
+def _refuse_to_repeat(standing: Reigning, made_of: dict[str, str]) -> None:
+    """Raise NothingToDo when there is no champion, and the gate has refused what would be trained.
+
+    Args:
+        made_of: tags of the version to be, but for its verdict.
+    """
+    newest = standing.newest
+    if standing.is_champion or newest is None or newest.tags.get("gate", "passed") == "passed":
+        return
+    if all(newest.tags.get(name) == value for name, value in made_of.items() if name != "gate"):
+        raise NothingToDo(
+            f"no champion can be used, and version {newest.version} of the same data, recipe and code was refused by "
+            f"{newest.tags['gate']}: `sluice model promote {newest.version} --reason 'why'` overrules the gate, option "
+            "force=1 trains again"
+        )
 
 
 def _moment_of_features(context: JobContext) -> datetime:

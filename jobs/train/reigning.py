@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from jobs.run import JobContext
 from jobs.tracking import (
+    BECAME_CHAMPION,
+    CHALLENGER,
     CHAMPION,
     PREVIOUS,
     AliasedVersion,
@@ -33,11 +35,13 @@ class Reigning:
         rival: whom it is judged against; None when no version before can be used.
         is_champion: whether the rival is champion: then a training may wait for its week.
         is_aliased: whether the alias names the rival.
+        newest: the version that was trained last, whatever became of it; None when its training was not finished.
     """
 
     rival: RegisteredModel | None
     is_champion: bool
     is_aliased: bool
+    newest: AliasedVersion | None = None
 
     @property
     def instead_of(self) -> str:
@@ -59,6 +63,7 @@ def find_reigning(context: JobContext) -> Reigning:
             f"the alias `{CHAMPION}` was deleted in MLflow: judging against version {settled}, which was champion; "
             f"`sluice model promote {settled} --reason 'why'` sets it again"
         )
+    newest = _newest(context)
     for found in _candidates(context, champion):
         try:
             model = local_model(domain, config, found)
@@ -70,8 +75,16 @@ def find_reigning(context: JobContext) -> Reigning:
         is_aliased = champion is not None and found.version == champion.version
         if not is_aliased:
             context.progress(f"judging against version {found.version}")
-        return Reigning(model, is_champion=is_aliased or found.version == settled, is_aliased=is_aliased)
-    return Reigning(None, is_champion=False, is_aliased=False)
+        is_champion = is_aliased or found.version == settled
+        return Reigning(model, is_champion=is_champion, is_aliased=is_aliased, newest=newest)
+    return Reigning(None, is_champion=False, is_aliased=False, newest=newest)
+
+
+def _newest(context: JobContext) -> AliasedVersion | None:
+    """The newest version; none when it passed the gate and was never champion: a kill in between needs another one."""
+    found = version_by_alias(context.domain, context.config, CHALLENGER)
+    is_left = found is not None and found.tags.get("gate") == "passed" and BECAME_CHAMPION not in found.tags
+    return None if is_left else found
 
 
 def _candidates(context: JobContext, champion: AliasedVersion | None) -> Iterator[AliasedVersion]:

@@ -61,6 +61,9 @@ def test_a_life_of_versions(config: Settings, tmp_path: Path) -> None:
     assert (alias(config, CHALLENGER), alias(config, CHAMPION)) == (one, None)  # registered is not promoted
 
     promote(DOMAIN, config, one)
+    told = tracking.version_by_alias(DOMAIN, config, CHAMPION)
+    assert told is not None
+    assert (told.tags["became_champion"], told.as_of) == ("yes", AS_OF)
     reigning = champion(DOMAIN, config)
     assert reigning is not None
     assert (reigning.version, reigning.as_of, reigning.name) == (one, AS_OF, "trial-two-stage")

@@ -21,10 +21,11 @@ NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> dict[str, Any]:
     """A registry by hand: aliases, the settled version, versions that are broken or of other features."""
-    state: dict[str, Any] = {"champion": "", "previous": "", "settled": "", "broken": set(), "other": set()}
+    state: dict[str, Any] = dict.fromkeys(("champion", "challenger", "previous", "settled"), "")
+    state |= {"broken": set(), "other": set(), "tags": {}}
 
     def version(number: str) -> AliasedVersion | None:
-        return AliasedVersion(number, f"run{number}", {}) if number else None
+        return AliasedVersion(number, f"run{number}", state["tags"]) if number else None
 
     def local(domain: str, config: Any, found: AliasedVersion) -> RegisteredModel:
         if found.version in state["broken"]:
@@ -74,6 +75,22 @@ def test_a_broken_or_deleted_champion_excuses_nobody_from_the_comparison(
     said = capsys.readouterr().err
     assert ("cannot be used" in said) == bool(state.get("broken") or state.get("other"))
     assert ("`champion` was deleted" in said) == (state.get("champion") == "")
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_told"),
+    [
+        ({"gate": "coverage: too little"}, True),
+        ({"gate": "passed", "became_champion": "yes"}, True),
+        ({"gate": "passed"}, False),  # killed before it became champion: the next training makes it good
+    ],
+)
+def test_the_newest_version_is_told_when_its_training_was_finished(
+    registry: dict[str, Any], job_context: Callable[..., Any], tags: dict[str, str], is_told: bool
+) -> None:
+    registry |= {"champion": "2", "settled": "2", "challenger": "3", "tags": tags}
+    newest = reigning.find_reigning(job_context("train.fit_models")).newest
+    assert (newest.version if newest else None) == ("3" if is_told else None)
 
 
 def test_a_training_is_of_the_moment_that_gold_holds(
