@@ -286,7 +286,7 @@ Two-stage recommender of the domain `{domain}`: candidates of many generators, r
 * `champion` is what the next publish scores with, within half an hour; `challenger` is the newest version, `previous`
   the champion before.
 * The gate moves `champion` when a challenger passes. The tag `gate` of a version says `passed`, or the rules that
-  refused it with their figures (`gate.<rule>`); `gate_not_judged` names segments of too few users for a floor.
+  refused it with their figures (`gate.<rule>`); `gate_not_judged` names what has no floor for want of users.
 * To promote by hand, move the alias `champion` here, or better `sluice model promote VERSION --reason "why"`, which
   keeps the reason. A move made here is noticed and logged by the next publish. `sluice model rollback` goes back,
   without training.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -287,13 +288,14 @@ def _report(
         context.progress(f"version {version} passed the gate: promoted to champion")
     for one in unjudged:
         context.progress(one)
-    summary = {name: one.means() for name, one in {"two_stage": evidence.challenger, **evidence.baselines}.items()}
+    judged = {"two_stage": evidence.challenger, **evidence.baselines}
+    means = {name: one.means().items() for name, one in judged.items()}  # NaN, which is no JSON, without truth
     context.report.update(
         model_version=version,
         promoted=not refused,
         gate=[str(one) for one in refused] or ["passed"],
         gate_not_judged=unjudged,
-        validation={name: {key: round(value, 4) for key, value in means.items()} for name, means in summary.items()},
+        validation={of: {name: round(one, 4) for name, one in found if isfinite(one)} for of, found in means.items()},
         source_shares={name: round(value, 4) for name, value in evidence.challenger.source_shares.items()},
         timings=timings,
     )

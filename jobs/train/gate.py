@@ -105,11 +105,16 @@ def refusals(evidence: Evidence, bounds: Bounds | None = None) -> list[Refusal]:
 
 
 def not_judged(evidence: Evidence, bounds: Bounds | None = None) -> list[str]:
-    """Segments that no floor is held to, in words: they have too few users with truth for an interval to mean much."""
+    """Surfaces and segments that no floor is held to, in words.
+
+    A surface of which nobody bought anything has no floor, and a segment has none whose users with truth are too few
+    for an interval to mean much.
+    """
     needed = (bounds or Bounds()).min_segment_users
-    found = []
+    unknown = [surface for surface in _RIVALS if _with_truth(evidence, surface) == 0]
+    found = [f"surface {surface}: not judged, no user bought anything of it in the window" for surface in unknown]
     for segment, mask in evidence.segments.items():
-        counts = {surface: _with_truth(evidence, surface, mask) for surface in _RIVALS}
+        counts = {surface: _with_truth(evidence, surface, mask) for surface in _RIVALS if surface not in unknown}
         few = {surface: count for surface, count in counts.items() if count < needed}
         if len(few) == len(counts) and len(set(few.values())) == 1:
             found.append(f"segment {segment}: not judged, {max(few.values())} users of {needed} needed")
@@ -121,8 +126,10 @@ def not_judged(evidence: Evidence, bounds: Bounds | None = None) -> list[str]:
     return found
 
 
-def _with_truth(evidence: Evidence, surface: str, mask: NDArray[np.bool_]) -> int:
-    return int((~np.isnan(evidence.challenger.per_user[surface].ndcg[mask])).sum())
+def _with_truth(evidence: Evidence, surface: str, mask: NDArray[np.bool_] | None = None) -> int:
+    """Users who bought something of a surface: of a segment, or all."""
+    ndcg = evidence.challenger.per_user[surface].ndcg
+    return int((~np.isnan(ndcg if mask is None else ndcg[mask])).sum())
 
 
 def _data_gates(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
@@ -220,6 +227,16 @@ def _pushed_items(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
         )
 
 
+def _validation_truth(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
+    """What is new is part of what is bought, so that home without truth leaves nothing to judge by at all."""
+    if _with_truth(evidence, HOME) == 0:
+        yield Refusal(
+            "validation_truth",
+            "no user bought an item that may be recommended in the validation window: nothing tells how good the lists "
+            "are",
+        )
+
+
 def _not_below(evidence: Evidence, bounds: Bounds) -> Iterator[Refusal]:
     """Paired differences: to the baselines, and to the champion."""
     for surface, rival in _RIVALS.items():
@@ -256,7 +273,7 @@ def _compared(
     if mask is not None:
         ours, theirs = ours[mask], theirs[mask]
     low, high = bootstrap_interval(ours, baseline=theirs, level=level)
-    if not high >= 0:
+    if high < 0:  # NaN where nobody has truth: `not_judged` tells
         yield Refusal(
             rule,
             f"ndcg@20 {np.nanmean(ours):.4f} against {np.nanmean(theirs):.4f}, difference in "
@@ -296,6 +313,7 @@ _RULES: tuple[Callable[[Evidence, Bounds], Iterator[Refusal]], ...] = (
     _distinct_scores,
     _untied,
     _pushed_items,
+    _validation_truth,
     _not_below,
     _segments_not_below,
     _shape_of_lists,

@@ -170,6 +170,27 @@ def test_a_segment_that_is_too_small_on_one_surface_says_on_which(baselines: dic
     ]
 
 
+def test_a_surface_without_truth_is_not_judged(baselines: dict[str, Judged]) -> None:
+    """Nobody bought anything new in the window: no floor of discover can be told, and home has its own."""
+    challenger, champion = _judged(0.38, 0.06), _judged(0.37, 0.06)
+    for one in (challenger, champion, *baselines.values()):
+        one.per_user[DISCOVER].ndcg[:] = np.nan
+    evidence = Evidence(challenger, champion, baselines, segments={"all": np.arange(USERS) >= 0})
+    assert refusals(evidence) == []
+    assert not_judged(evidence) == ["surface discover: not judged, no user bought anything of it in the window"]
+
+
+def test_a_window_without_any_truth_is_refused_by_name(baselines: dict[str, Judged]) -> None:
+    challenger = _judged(0.38, 0.06)
+    for one in (challenger, *baselines.values()):
+        for surface in (HOME, DISCOVER):
+            one.per_user[surface].ndcg[:] = np.nan
+    assert [str(one) for one in refusals(Evidence(challenger, None, baselines))] == [
+        "validation_truth: no user bought an item that may be recommended in the validation window: nothing tells how "
+        "good the lists are"
+    ]
+
+
 def test_red_gates_are_the_blocking_failures_of_the_newest_batch(tmp_path: Path) -> None:
     from jobs.settings import Settings
 
