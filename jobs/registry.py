@@ -16,6 +16,7 @@ from jobs.settings import Settings
 from jobs.tracking import (
     CHALLENGER,
     CHAMPION,
+    CHOSEN_BY_HAND,
     NOT_THERE,
     PREVIOUS,
     AliasedVersion,
@@ -208,10 +209,10 @@ def _log_move(registry: Any, domain: str, config: Settings, found: AliasedVersio
 
 def _keep(registry: Any, name: str, run_id: str, choice: Choice) -> None:
     """A choice as tags of the version, and of its run where it has one: versions made by hand may have none."""
-    registry.set_model_version_tag(name, choice.version, "chosen_by_hand", json.dumps(asdict(choice)))
+    registry.set_model_version_tag(name, choice.version, CHOSEN_BY_HAND, json.dumps(asdict(choice)))
     if run_id:
         with _forgiving():
-            registry.set_tag(run_id, "chosen_by_hand", f"{choice.action}: {choice.reason}")
+            registry.set_tag(run_id, CHOSEN_BY_HAND, f"{choice.action}: {choice.reason}")
 
 
 @contextmanager
@@ -245,7 +246,7 @@ def _described(registry: Any, one: Any, aliases: dict[str, list[str]]) -> Versio
     if one.run_id:
         with _forgiving():
             metrics = registry.get_run(one.run_id).data.metrics
-    told = json.loads(one.tags["chosen_by_hand"]) if "chosen_by_hand" in one.tags else None
+    told = json.loads(one.tags[CHOSEN_BY_HAND]) if CHOSEN_BY_HAND in one.tags else None
     return Version(
         version=str(one.version),
         aliases=", ".join(sorted(aliases.get(str(one.version), []))),

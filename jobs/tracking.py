@@ -1,5 +1,6 @@
 """MLflow, the one owner of it: the registry decides which model the next publish uses. No pickle is ever loaded."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -18,6 +19,8 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 RANKER_FOLDER = "ranker"
 """Artefact folder of a run: boosters as native text, `ranker.json` with their hashes."""
 
+CHOSEN_BY_HAND = "chosen_by_hand"
+"""Tag of a version that a person made champion: the choice as JSON."""
 BECAME_CHAMPION = "became_champion"
 """Tag of a version that has been champion; one that passed the gate without it was killed before it became champion."""
 
@@ -318,11 +321,25 @@ def registered_tag(domain: str, config: Settings, key: str) -> str:
     return next((str(tag["value"]) for tag in tags if tag["key"] == key), "")
 
 
-def passed_tags(domain: str, config: Settings, key: str, *, most: int = 5) -> list[str]:
-    """Values of a tag on the newest versions that passed the gate, newest first; empty without such versions."""
-    versions = client(config).search_model_versions(f"name = '{model_name(domain)}'")
-    passed = [one for one in versions if one.tags.get("gate") == "passed" and key in one.tags]
-    return [one.tags[key] for one in sorted(passed, key=lambda one: -int(one.version))[:most]]
+def usual_tags(domain: str, config: Settings, key: str, *, most: int = 5) -> list[str]:
+    """Values of a tag on the newest versions that the gate or a person let pass, newest first; empty without such.
+
+    The usual begins with a version that a person chose though the gate refused it by the rule `key`: those before it
+    are of what was. One that was gone back from since then counts for nothing again.
+    """
+    found = client(config).search_model_versions(f"name = '{model_name(domain)}'")
+    versions = sorted((one for one in found if key in one.tags), key=lambda one: -int(one.version))
+    choices = {one.version: json.loads(one.tags[CHOSEN_BY_HAND]) for one in found if CHOSEN_BY_HAND in one.tags}
+    gone_back = {told["before"]: told["at"] for told in choices.values() if told["action"] == "rollback"}
+    values = []
+    for one in versions:
+        chosen = choices.get(one.version)
+        is_chosen = chosen is not None and chosen["at"] > gone_back.get(str(one.version), "")
+        if is_chosen or one.tags.get("gate") == "passed":
+            values.append(one.tags[key])
+        if is_chosen and f"gate.{key}" in one.tags:
+            break
+    return values[:most]
 
 
 def promote(domain: str, config: Settings, version: str, *, instead_of: str = "") -> None:

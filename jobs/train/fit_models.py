@@ -25,7 +25,7 @@ from jobs.recipes import ChosenRecipe, chosen_recipe
 from jobs.registry import promote_passed
 from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.session import connect
-from jobs.tracking import Challenger, RegisteredModel, passed_tags, register
+from jobs.tracking import Challenger, RegisteredModel, register, usual_tags
 from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import Evidence, Refusal, not_judged, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot
@@ -139,7 +139,7 @@ class _Training:
                 validation_cut=self.validation_cut,
                 red_gates=red_gates(context.config),
                 training_rows=sum(one.truth.nnz for one in training) / len(training),
-                earlier_rows=tuple(map(float, passed_tags(context.domain, context.config, "training_rows"))),
+                earlier_rows=tuple(map(float, usual_tags(context.domain, context.config, "training_rows"))),
             )
         self._check_inputs()
         return evidence, generators.item_arrays()

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from jobs.registry import RegistryError, choices, list_versions, promote_by_hand, rollback
 from jobs.settings import Settings, settings
-from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, client, model_name
+from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, client, model_name, usual_tags
 
 REASON = "the week before the holiday has too few users for the interval"
 
@@ -91,6 +91,35 @@ def test_versions_that_are_none_are_refused(versions: Any, config: Settings) -> 
     versions.delete_registered_model_alias(model_name("retail"), "previous")
     with pytest.raises(RegistryError, match="no earlier champion"):
         rollback("retail", config)
+
+
+def rows_of(registry: Any, *rows: int) -> None:
+    """Labelled pairs a cut of versions 1, 2, …; version 3 was refused for its own."""
+    for version, count in enumerate(rows, start=1):
+        registry.set_model_version_tag(model_name("retail"), str(version), "training_rows", str(count))
+    registry.set_model_version_tag(model_name("retail"), "3", "gate.training_rows", "+100% against the mean")
+
+
+def test_a_change_that_a_person_has_accepted_is_what_later_versions_are_measured_by(
+    versions: Any, config: Settings
+) -> None:
+    rows_of(versions, 90, 100, 200)
+    assert usual_tags("retail", config, "training_rows") == ["100", "90"]
+    promote_by_hand("retail", "3", REASON, config)
+    assert usual_tags("retail", config, "training_rows") == ["200"]
+    rollback("retail", config)  # it was a mistake
+    assert usual_tags("retail", config, "training_rows") == ["100", "90"]
+
+
+def test_a_version_that_was_chosen_by_hand_for_another_rule_counts_beside_the_others(
+    versions: Any, config: Settings
+) -> None:
+    rows_of(versions, 90, 100, 110)
+    versions.delete_model_version_tag(model_name("retail"), "3", "gate.training_rows")
+    versions.set_registered_model_tag(model_name("retail"), CHAMPION, "2")
+    versions.set_registered_model_alias(model_name("retail"), CHAMPION, "3")
+    promote_by_hand("retail", "1", REASON, config)  # notices the move to 3 in MLflow
+    assert usual_tags("retail", config, "training_rows") == ["110", "100", "90"]
 
 
 def test_the_commands(versions: Any, config: Settings) -> None:
