@@ -32,6 +32,7 @@ from jobs.train.past_cuts import past_cuts, read_snapshot
 from jobs.train.reigning import Reigning, find_reigning
 from jobs.train.version_page import version_description, version_metrics, version_tags
 from models.als import ALSRecommender
+from models.base import ModelError
 from models.generators import Generators
 from models.labelled_snapshot import LabelledSnapshot
 from models.ranker import Ranker, load_rankers, save_rankers
@@ -183,12 +184,18 @@ def main(context: JobContext) -> None:
         NothingToDo: no features yet, fewer than two cuts with labels, the newest version is younger than a week of
             event time, or, without a champion, it was refused and would only be repeated (option force=1 trains, and so
             does `end`, which must be the moment of the features).
-        TrainingError: gold holds another moment than `end`.
+        TrainingError: gold holds another moment than `end`, or too little to learn from or to judge by.
     """
     training = _due_training(context)
-    taught, rankers = training.train()
-    failpoint("fit_models.after_fit")
-    evidence, factors = training.validate(taught, rankers)
+    try:
+        taught, rankers = training.train()
+        failpoint("fit_models.after_fit")
+        evidence, factors = training.validate(taught, rankers)
+    except ModelError as problem:  # the same rows end the same at every attempt
+        raise TrainingError(
+            f"gold as of {training.as_of.isoformat()} holds too little for a model: {problem}. Load more history; the "
+            "next features of the day are tried again"
+        ) from problem
     refused, unjudged = refusals(evidence), not_judged(evidence)
     with training.timed("track"):
         version = training.register(rankers, evidence, factors, refused, unjudged)

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from jobs.catalog import ExitCode
 from jobs.lake import Lake
 from jobs.recipes import ChosenRecipe
-from jobs.run import NothingToDo
+from jobs.run import NothingToDo, exit_code
 from jobs.tracking import BECAME_CHAMPION, AliasedVersion, RegisteredModel
 from jobs.train import fit_models
 from jobs.train.reigning import Reigning
 from jobs.train.version_page import version_tags
+from models.base import ModelError
 from models.recipe import Recipe
 
 NOW = datetime(2017, 12, 5, 5, tzinfo=UTC)
@@ -108,3 +110,17 @@ def test_without_a_champion_a_refused_version_is_not_trained_again_of_the_same_d
             fit_models._due_training(context)
         context = job_context("train.fit_models", options={"force": "1"})
     assert fit_models._due_training(context).as_of == NOW
+
+
+@pytest.mark.parametrize("stage", ["read_snapshot", "fit"])
+def test_a_shop_that_nothing_can_be_learnt_from_is_refused_and_not_tried_again(
+    gold: dict[str, Any], job_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ModelError("all 90 labels are 1: there is nothing to rank by")
+
+    monkeypatch.setattr(fit_models, "read_snapshot", lambda *_: None)
+    monkeypatch.setattr(fit_models, stage, refuse)
+    with pytest.raises(fit_models.TrainingError, match=r"as of 2017-12-05.*: all 90 labels are 1") as told:
+        fit_models.main(job_context("train.fit_models"))
+    assert exit_code(told.value) == ExitCode.REFUSED
