@@ -170,12 +170,12 @@ def version_by_number(domain: str, config: Settings, version: str) -> AliasedVer
 
 
 def local_model(domain: str, config: Settings, found: AliasedVersion) -> RegisteredModel:
-    """A version with its ranker on local disk, downloaded once.
+    """A version with its ranker on local disk, downloaded once, and again when the copy is not what was saved.
 
     Kept by run: a registered model that was deleted and trained anew counts its versions from 1 again.
 
     Raises:
-        BrokenVersionError: the version holds no rankers of ours.
+        BrokenVersionError: the version holds no rankers of ours, or has lost some of their files.
         TrackingError: MLflow does not answer.
     """
     name = model_name(domain)
@@ -185,14 +185,28 @@ def local_model(domain: str, config: Settings, found: AliasedVersion) -> Registe
     if not found.run_id:
         raise _broken(name, found, "has no run")
     folder = config.home.resolve() / "models" / domain / f"{found.version}-{found.run_id}"
-    if not (folder / RANKER_FOLDER / "ranker.json").exists():
+    if _lack_of(folder):
         staged = folder.with_name(f".{folder.name}")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         _download(config, name, found, staged)
+        if lack := _lack_of(staged):
+            raise _broken(name, found, f"is not whole among the artifacts of its run {found.run_id} ({lack})")
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)
     return RegisteredModel(name, found.version, found.run_id, folder / RANKER_FOLDER, as_of)
+
+
+def _lack_of(folder: Path) -> str:
+    """What files of rankers lack that was saved with them; empty when they are whole."""
+    from models.base import ModelError
+    from models.ranker import check_files
+
+    try:
+        check_files(folder / RANKER_FOLDER)
+    except ModelError as problem:
+        return str(problem)
+    return ""
 
 
 def _download(config: Settings, name: str, found: AliasedVersion, folder: Path) -> None:
@@ -218,8 +232,8 @@ def _download(config: Settings, name: str, found: AliasedVersion, folder: Path) 
 
 def _broken(name: str, found: AliasedVersion, lack: str) -> BrokenVersionError:
     return BrokenVersionError(
-        f"version {found.version} of {name} {lack}: train.fit_models has not registered it. `sluice model list` shows "
-        "the versions, `sluice model promote VERSION --reason 'why'` chooses another"
+        f"version {found.version} of {name} {lack}: train.fit_models registers none like it. `sluice model list` "
+        "shows the versions, `sluice model promote VERSION --reason 'why'` chooses another"
     )
 
 

@@ -262,6 +262,12 @@ def check_rankers(directory: Path, surfaces: Sequence[str]) -> dict[str, Any]:
     return manifest
 
 
+def check_files(directory: Path) -> None:
+    """Raise ArtefactError unless every booster that `ranker.json` names is there as it was saved."""
+    for surface, expected in read_manifest(directory)["sha256"].items():
+        _saved(directory, surface, expected)
+
+
 def _saved(directory: Path, surface: str, expected: str) -> bytes:
     """Bytes of a booster as they were saved; raises ArtefactError on others."""
     file = directory / f"booster-{surface}.txt"

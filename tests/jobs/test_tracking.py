@@ -1,5 +1,7 @@
 """The registry for real: aliases decide, artefacts come back byte for byte, nothing is pickled."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -258,6 +260,26 @@ def test_a_champion_that_was_registered_by_hand_is_named_as_broken(
     with pytest.raises(TrackingError, match="does not answer") as told:
         tracking.local_model(domain, away, found)
     assert not isinstance(told.value, tracking.BrokenVersionError)
+
+
+def test_files_that_were_lost_are_named_and_fetched_when_they_are_back(config: Settings, tmp_path: Path) -> None:
+    """A booster that is missing in object storage, then one that is damaged on local disk."""
+    domain, made = "lossy", challenger(tmp_path / "lossy", seed=1)
+    content = (made.folder / "booster-home.txt").read_bytes()
+    hashes = dict.fromkeys(("home", "discover"), hashlib.sha256(content).hexdigest())
+    (made.folder / "ranker.json").write_text(json.dumps({"sha256": hashes}))
+    register(domain, config, made)
+    found = tracking.version_by_alias(domain, config, CHALLENGER)
+    assert found is not None
+    with pytest.raises(tracking.BrokenVersionError, match=r"version 1 .* not whole .*lacks booster-discover\.txt"):
+        tracking.local_model(domain, config, found)
+    restored = tmp_path / "booster-discover.txt"
+    restored.write_bytes(content)
+    tracking.client(config).log_artifact(found.run_id, str(restored), "ranker")
+    for _ in range(2):
+        local = tracking.local_model(domain, config, found).ranker / restored.name
+        assert local.read_bytes() == content
+        local.write_bytes(b"half of i")
 
 
 def test_the_gates_own_promotion_logs_a_move_in_the_ui_first(
