@@ -153,7 +153,7 @@ def _move(domain: str, version: str, action: str, reason: str, config: Settings)
 def notice_move(domain: str, config: Settings, found: AliasedVersion) -> Choice | None:
     """Log a champion that was made by moving the alias in MLflow itself, past the gate and past `sluice model`.
 
-    The champion before becomes `previous`, so that `sluice model rollback` can go back to it.
+    The champion before, if any, becomes `previous`, so that `sluice model rollback` can go back to it.
 
     Args:
         found: the version that `champion` names now.
@@ -165,7 +165,7 @@ def notice_move(domain: str, config: Settings, found: AliasedVersion) -> Choice 
         TrackingError: MLflow does not answer.
     """
     settled = registered_tag(domain, config, CHAMPION)
-    if not settled or found.version in settled.split(","):
+    if _is_settled(found, settled):
         return None
     return _log_move(client(config), domain, config, found, settled.split(",")[-1])
 
@@ -187,11 +187,17 @@ def _notice(registry: Any, domain: str, config: Settings) -> None:
     name = model_name(domain)
     registered = registry.get_registered_model(name)
     version, settled = registered.aliases.get(CHAMPION), registered.tags.get(CHAMPION, "")
-    if version is None or not settled or str(version) in settled.split(","):
+    if version is None:
         return
-    moved = registry.get_model_version(name, str(version))
-    found = AliasedVersion(str(version), str(moved.run_id or ""), dict(moved.tags))
-    _log_move(registry, domain, config, found, settled.split(",")[-1])
+    reigning = registry.get_model_version(name, str(version))
+    found = AliasedVersion(str(version), str(reigning.run_id or ""), dict(reigning.tags))
+    if not _is_settled(found, settled):
+        _log_move(registry, domain, config, found, settled.split(",")[-1])
+
+
+def _is_settled(found: AliasedVersion, settled: str) -> bool:
+    """Whether the gate or a command made this champion: the tag says so; without one the gate must have let it pass."""
+    return found.version in settled.split(",") if settled else found.tags.get("gate") == "passed"
 
 
 def _log_move(registry: Any, domain: str, config: Settings, found: AliasedVersion, before: str) -> Choice:
@@ -201,8 +207,9 @@ def _log_move(registry: Any, domain: str, config: Settings, found: AliasedVersio
     choice = Choice(clock.now(config).isoformat(), "moved in MLflow", found.version, before, gate, reason)
     _keep(registry, name, found.run_id, choice)
     _remember(config, choice)
-    with _forgiving():
-        registry.set_registered_model_alias(name, PREVIOUS, before)
+    if before:
+        with _forgiving():
+            registry.set_registered_model_alias(name, PREVIOUS, before)
     registry.set_registered_model_tag(name, CHAMPION, found.version)
     return choice
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from jobs.registry import RegistryError, choices, list_versions, promote_by_hand, rollback
+from jobs import registry as by_hand
+from jobs.registry import RegistryError, choices, list_versions, notice_move, promote_by_hand, rollback
 from jobs.settings import Settings, settings
-from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, client, model_name, usual_tags
+from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, AliasedVersion, client, model_name, usual_tags
 
 REASON = "the week before the holiday has too few users for the interval"
 
@@ -159,6 +160,41 @@ def test_a_promotion_right_after_a_move_in_the_ui_logs_both(versions: Any, confi
     promote_by_hand("retail", "1", REASON, config)
     assert (champion_of(versions), previous_of(versions)) == ("1", "3")
     assert [one.action for one in choices(config)] == ["moved in MLflow", "promote"]
+
+
+def first_in_the_ui(registry: Any, version: str) -> AliasedVersion:
+    """The registry has had no champion: a person makes the first one in MLflow."""
+    name = model_name("retail")
+    for alias in (CHAMPION, PREVIOUS):
+        registry.delete_registered_model_alias(name, alias)
+    registry.set_registered_model_alias(name, CHAMPION, version)
+    return AliasedVersion(version, "", dict(registry.get_model_version(name, version).tags))
+
+
+def test_a_first_champion_that_the_gate_refused_is_logged_and_known(
+    versions: Any, config: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, name = first_in_the_ui(versions, "3"), model_name("retail")
+    monkeypatch.setattr(  # asked over HTTP, and the registry of these tests is a folder
+        by_hand, "registered_tag", lambda *_: versions.get_registered_model(name).tags.get(CHAMPION, "")
+    )
+    move = notice_move("retail", config, found)
+    assert move is not None
+    assert (move.action, move.before, move.gate) == ("moved in MLflow", "", "coverage: 0.0010 of the items")
+    assert notice_move("retail", config, found) is None
+    assert versions.get_registered_model(name).tags[CHAMPION] == "3"
+    assert PREVIOUS not in versions.get_registered_model(name).aliases
+    assert "moved in MLflow" in list_versions("retail", config)[0].by_hand
+
+
+def test_a_promotion_after_a_first_champion_of_the_ui_logs_both(versions: Any, config: Settings) -> None:
+    first_in_the_ui(versions, "3")
+    promote_by_hand("retail", "2", REASON, config)
+    assert [(one.action, one.before, one.version) for one in choices(config)] == [
+        ("moved in MLflow", "", "3"),
+        ("promote", "3", "2"),
+    ]
+    assert previous_of(versions) == "3"
 
 
 def test_a_deleted_alias_is_set_again_and_what_it_named_is_not_forgotten(versions: Any, config: Settings) -> None:
