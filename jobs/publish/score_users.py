@@ -46,6 +46,8 @@ _ROWS_AT_ONCE = 150_000
 """Pairs of the users that a worker ranks together: 25 MB of statistics, some hundred users' candidates at a time."""
 
 _COLUMNS = "user_id STRING, surface STRING, rank INT, item_id STRING, score FLOAT, source STRING"
+_GENERATOR_FILES = ("generators.json", "generators.npz", "items.npz")
+"""What `Generators.load` needs."""
 _SCORERS: dict[tuple[str, int], object] = {}
 """Models of this worker process by folder and time of making: loaded once, used for every batch of users. Workers live
 on between runs, and a moment's folder keeps its name when it is made anew."""
@@ -153,8 +155,9 @@ def _made_with(folder: Path) -> int | None:
     """The number of the rankers that lie beside the generators of a moment; None where parts are missing."""
     from jobs.publish.pushed import FILE
 
+    parts = (folder / FILE, *(folder / "generators" / name for name in _GENERATOR_FILES))
     try:
-        return ranker_number(folder / "ranker") if (folder / FILE).is_file() else None
+        return ranker_number(folder / "ranker") if all(part.is_file() for part in parts) else None
     except ArtefactError:
         return None
 

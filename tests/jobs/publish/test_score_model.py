@@ -23,6 +23,7 @@ from jobs.tracking import BrokenVersionError
 from models.ranker import ranker_number
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
+PARTS = ("suspicion.npz", "generators/generators.json", "generators/generators.npz", "generators/items.npz")
 MOVED = SimpleNamespace(before="2", version="3", gate="refused")
 
 
@@ -72,7 +73,9 @@ def parts_with(home: Path, ranker: Path) -> Path:
     folder = home / "state" / "retail" / f"{NOW:%Y%m%dT%H%M%SZ}"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ranker, folder / "ranker")
-    (folder / "suspicion.npz").touch()
+    (folder / "generators").mkdir()
+    for name in PARTS:
+        (folder / name).touch()
     return folder
 
 
@@ -158,9 +161,13 @@ def test_parts_of_another_ranker_than_the_lists_are_made_again(
     scored["champion"] = SimpleNamespace(version="3", tags={}, run_id="good")
     with pytest.raises(Fitted):
         score_users.main(job_context("publish.score_users"))
-    (parts_with(own_home, own_home / "good") / "suspicion.npz").unlink()
-    assert folder.exists()
-    with pytest.raises(Fitted):
+    for name in PARTS:  # what the release builder lacks it asks this job for
+        (parts_with(own_home, own_home / "good") / name).unlink()
+        assert folder.exists()
+        with pytest.raises(Fitted):
+            score_users.main(job_context("publish.score_users"))
+    parts_with(own_home, own_home / "good")
+    with pytest.raises(NothingToDo, match="are written already"):
         score_users.main(job_context("publish.score_users"))
 
 
