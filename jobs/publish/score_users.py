@@ -234,7 +234,7 @@ def main(context: JobContext) -> None:
 
     Raises:
         NothingToDo: no features or champion yet, or the lists of both are written already.
-        ChampionError: the champion cannot score.
+        ChampionError: the champion cannot score, or there is too little to fit its generators on.
     """
     lake, topk = context.lake, GOLD["gold.topk"]
     built = lake.committed_inputs(GOLD["gold.user_features"])
@@ -260,7 +260,7 @@ def main(context: JobContext) -> None:
         _check(ranker)
     begun = time.monotonic()
     spark = connect(context.spec.name, context.domain, context.config)
-    with ThreadPoolExecutor(1) as beside:
+    with _refusing(model_version), ThreadPoolExecutor(1) as beside:
         started = beside.submit(start_workers, spark, context.config.spark_cores)
         folder = _state(context, as_of, ranker)
         started.result()

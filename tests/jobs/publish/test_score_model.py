@@ -20,6 +20,7 @@ from jobs.lake import Lake
 from jobs.publish import score_users
 from jobs.run import NothingToDo, exit_code
 from jobs.tracking import BrokenVersionError
+from models.base import ModelError
 from models.ranker import ranker_number
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
@@ -169,6 +170,22 @@ def test_parts_of_another_ranker_than_the_lists_are_made_again(
     parts_with(own_home, own_home / "good")
     with pytest.raises(NothingToDo, match="are written already"):
         score_users.main(job_context("publish.score_users"))
+
+
+def test_histories_that_a_champion_cannot_be_fitted_on_are_refused(
+    scored: dict[str, Any], job_context: Callable[..., Any], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No attempt would find more of them: it was made again, and again."""
+
+    def too_few(*_: Any) -> Path:
+        raise ModelError("no item was bought by 10 users or more")
+
+    monkeypatch.setattr(score_users, "_state", too_few)
+    ranker_at(own_home / "r")
+    scored["champion"] = SimpleNamespace(version="3", tags={}, run_id="r")
+    with pytest.raises(score_users.ChampionError, match=r"version 3.*bought by 10 users or more") as told:
+        score_users.main(job_context("publish.score_users"))
+    assert exit_code(told.value) == ExitCode.REFUSED
 
 
 def test_a_worker_that_lives_on_loads_parts_that_were_made_anew(
