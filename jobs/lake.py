@@ -96,7 +96,9 @@ class Lake:
         """
         return self.batches(spec, columns, where).read_all()
 
-    def batches(self, spec: TableSpec, columns: Sequence[str] | None = None, where: Any = None) -> Any:
+    def batches(
+        self, spec: TableSpec, columns: Sequence[str] | None = None, where: Any = None, *, version: int | None = None
+    ) -> Any:
         """Rows of the table as a reader of Arrow batches, a file after the other.
 
         A scan of many files by pyarrow runs ahead of whoever reads it, by up to a gigabyte: this holds a file at most,
@@ -105,13 +107,14 @@ class Lake:
         Args:
             columns: names in order; all when None.
             where: a pyarrow expression; files that cannot match are not read.
+            version: the newest when not given.
 
         Raises:
             LakeError: the table does not exist yet, naming its writer.
         """
         import pyarrow as pa
 
-        dataset = self.dataset(spec)
+        dataset = self.dataset(spec, version)
         wanted = {"columns": None if columns is None else list(columns), "filter": where}
 
         def of_files() -> Iterator[Any]:
@@ -121,8 +124,8 @@ class Lake:
 
         return pa.RecordBatchReader.from_batches(dataset.scanner(**wanted).projected_schema, of_files())
 
-    def dataset(self, spec: TableSpec) -> Any:
-        """The table as an Arrow data set, for what is not read at once.
+    def dataset(self, spec: TableSpec, version: int | None = None) -> Any:
+        """The table (or a version of it) as an Arrow data set, for what is not read at once.
 
         Raises:
             LakeError: the table does not exist yet, naming its writer.
@@ -130,7 +133,7 @@ class Lake:
         found = self.delta(spec)
         if found is None:
             raise LakeError(f"{spec.name} does not exist yet: run its writer first, `python -m jobs.run {spec.writer}`")
-        return DeltaTable(found.table_uri).to_pyarrow_dataset()  # with its files this time
+        return DeltaTable(found.table_uri, version=version).to_pyarrow_dataset()  # with its files this time
 
     def version(self, spec: TableSpec) -> int | None:
         """Newest version of a table, None when it does not exist."""

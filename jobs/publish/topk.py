@@ -65,12 +65,14 @@ class StoredTopK:
     """gold.topk of one as_of, read anew in blocks each time that it is asked for.
 
     Attributes:
+        version: of the table, the one that all else was read from: a scoring may replace it meanwhile.
         bounds: the users that blocks begin with, but for the first block (`user_parts.part_bounds`).
         scratch: an existing folder on disk, where rows wait while they are brought into order.
     """
 
     lake: Lake
     as_of: datetime
+    version: int | None
     rows: int
     source_names: list[str]
     bounds: list[str]
@@ -79,7 +81,8 @@ class StoredTopK:
     def blocks(self) -> Iterator[TopK]:
         """Whole users in order of id, the lists of each by surface; blocks of about `_ROWS_AT_ONCE` rows."""
         order = [(name, "ascending") for name in ("user_id", "surface", "rank")]
-        for rows in parted(_scan(self.lake, self.as_of, [*_COLUMNS, "rank"]), self.bounds, self.scratch):
+        scan = _scan(self.lake, self.as_of, [*_COLUMNS, "rank"], self.version)
+        for rows in parted(scan, self.bounds, self.scratch):
             yield _block(rows.sort_by(order).select(_COLUMNS))
 
 
@@ -89,12 +92,12 @@ def _block(rows: pa.Table) -> TopK:
     return TopK(text["user_id"], text["surface"], text["item_id"], scores, text["source"])
 
 
-def _scan(lake: Lake, as_of: datetime, columns: list[str]) -> Any:
+def _scan(lake: Lake, as_of: datetime, columns: list[str], version: int | None = None) -> Any:
     """Rows of one as_of as they come, a few batches ahead."""
     import pyarrow.compute as pc
 
     moment = pc.field("as_of") == pc.scalar(as_of)
-    return lake.batches(table("gold.topk"), columns, moment)
+    return lake.batches(table("gold.topk"), columns, moment, version=version)
 
 
 def shown_to(lake: Lake, as_of: datetime, item_ids: list[str], *, places: int) -> dict[tuple[str, str], set[str]]:
@@ -141,13 +144,14 @@ def stored_topk(lake: Lake, as_of: datetime, *, scratch: Path) -> tuple[StoredTo
         LakeError: no rows, or lists of several model versions.
     """
     rows, users, sources, versions = 0, set[str](), set[str](), set[str]()
-    for batch in _scan(lake, as_of, ["user_id", "source", "model_version"]):
+    stored = lake.version(table("gold.topk"))
+    for batch in _scan(lake, as_of, ["user_id", "source", "model_version"], stored):
         rows += batch.num_rows
         for found, column in zip((users, sources, versions), batch.columns, strict=True):
             found.update(column.unique().to_pylist())
     version = _one_version(lake, as_of, sorted(versions))
     bounds = part_bounds(users, -(-rows // _ROWS_AT_ONCE))
-    return StoredTopK(lake, as_of, rows, sorted(sources), bounds, scratch), version
+    return StoredTopK(lake, as_of, stored, rows, sorted(sources), bounds, scratch), version
 
 
 def read_topk(lake: Lake, as_of: datetime) -> tuple[TopK, str]:

@@ -12,6 +12,7 @@ import pytest
 from deltalake import write_deltalake
 
 from features.domains.spec import ListRules
+from jobs.catalog import table
 from jobs.lake import Lake, LakeError
 from jobs.publish.cold_lists import Segments
 from jobs.publish.release_content import build_content
@@ -61,6 +62,20 @@ def test_blocks_hold_whole_users_in_order(
     owners = [(surface, user) for user, surface, *_ in listed(whole)]
     assert owners == sorted(owners)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_that_are_replaced_while_they_are_read_stay_those_of_one_version(
+    lake: Lake, tmp_path: Path, own_home: Path
+) -> None:
+    """Lists that another champion made meanwhile were published under the model version of those before."""
+    stored, version = stored_topk(lake, AS_OF, scratch=tmp_path)
+    before = [listed(block) for block in stored.blocks()]
+    rows = lake.rows(table("gold.topk"))
+    place = rows.column_names.index("model_version")
+    others = rows.slice(0, 10).set_column(place, "model_version", pa.array(["5"] * 10))
+    write_deltalake(str(own_home / "lake/retail/gold/topk"), others, mode="overwrite")
+    assert [listed(block) for block in stored.blocks()] == before
+    assert (version, stored.rows) == ("4", sum(map(len, before)))
 
 
 def test_lists_of_two_models_are_refused(lake: Lake, tmp_path: Path, own_home: Path) -> None:
