@@ -141,21 +141,32 @@ def read_parts(
 
 
 def read_bought_cold(lake: Lake, as_of: datetime, known: list[str]) -> dict[str, list[str]]:
-    """User -> items that the user bought and that no generator knows."""
+    """User -> items that the user bought and that no generator knows; nobody when gold has no such table yet.
+
+    Raises:
+        LakeError: gold holds no pairs of that moment (any more): what users have bought would be offered as unknown.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     spec = table("gold.pair_features")
     if lake.version(spec) is None:
         return {}
-    moment = (pc.field("as_of") == pc.scalar(as_of)) & (pc.field("purchases") > 0)
-    cold = ~pc.is_in(pc.field("item_id"), pa.array(known, pa.string()))
+    moment = pc.field("as_of") == pc.scalar(as_of)
+    cold = (pc.field("purchases") > 0) & ~pc.is_in(pc.field("item_id"), pa.array(known, pa.string()))
     found: dict[str, list[str]] = {}
     items: dict[str, str] = {}  # one text per item, not one per row
     for batch in lake.batches(spec, ["user_id", "item_id"], moment & cold):
         for user, item in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             found.setdefault(user, []).append(items.setdefault(item, item))
+    if not found and not lake.dataset(spec).count_rows(moment):
+        raise _nothing_as_of(spec.name, as_of)
     return found
+
+
+def _nothing_as_of(table_name: str, as_of: datetime) -> LakeError:
+    moment = as_of.isoformat()
+    return LakeError(f"{table_name} holds nothing as of {moment} (any more): {REBUILD.format(moment)}")
 
 
 def read_features(lake: Lake, table_name: str, id_column: str, names: Sequence[str], as_of: datetime) -> FeatureRows:
@@ -171,8 +182,6 @@ def read_features(lake: Lake, table_name: str, id_column: str, names: Sequence[s
         return FeatureRows.none()
     rows = lake.rows(spec, [id_column, *names], pc.field("as_of") == pc.scalar(as_of))
     if not rows.num_rows:
-        raise LakeError(
-            f"{table_name} holds nothing as of {as_of.isoformat()} (any more): {REBUILD.format(as_of.isoformat())}"
-        )
+        raise _nothing_as_of(table_name, as_of)
     columns = [rows[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in names]
     return FeatureRows(list(names), rows[id_column].to_pylist(), np.column_stack(columns))

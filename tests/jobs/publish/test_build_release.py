@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -517,6 +517,25 @@ def test_a_moment_that_gold_does_not_hold_is_refused_with_its_commands(own_home:
     with pytest.raises(LakeError, match="holds nothing as of") as refused:
         read_features(lake, "gold.user_features", "user_id", ["baskets"], other)
     assert commands in str(refused.value)
+
+
+def test_pairs_of_another_moment_say_nothing_of_who_bought_what(own_home: Path) -> None:
+    """A build of features that was stopped half-way has replaced them: cold items went to users who had bought them."""
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    from jobs.lake import Lake, LakeError
+    from jobs.publish.release_inputs import read_bought_cold
+
+    lake, held = Lake.of("retail", Settings(home=own_home)), datetime(2017, 11, 27, 5, tzinfo=UTC)
+    assert read_bought_cold(lake, held, ["i1"]) == {}
+    pairs = {"as_of": pa.array([held] * 3, pa.timestamp("us", "UTC")), "user_id": ["u1", "u1", "u2"],
+             "item_id": ["i1", "i2", "i2"], "purchases": pa.array([1.0, 1.0, 0.0], pa.float32())}  # fmt: skip
+    write_deltalake(str(own_home / "lake/retail/gold/pair_features"), pa.table(pairs))
+    assert read_bought_cold(lake, held, ["i1"]) == {"u1": ["i2"]}
+    assert read_bought_cold(lake, held, ["i1", "i2"]) == {}
+    with pytest.raises(LakeError, match=r"gold\.pair_features holds nothing as of 2017-11-26.*gold\.build_features"):
+        read_bought_cold(lake, held - timedelta(days=1), ["i1"])
 
 
 def test_a_booster_that_was_changed_is_refused(own_home: Path, make_inputs: Any) -> None:
