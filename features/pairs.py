@@ -33,6 +33,7 @@ MAX_QUANTITY = 20.0
 """Larger quantities are no counts (fuel is sold by the millilitre): they would drown a mean."""
 _SINCE = "baskets_since_event"
 _SIGNAL = "signal_weight"
+_PURCHASE_NO = "purchase_no"
 _UNDEFINED = ("last_days", "first_days", "previous_gap", "gap_square", "baskets_since", "quantity_mean",
               "quantity_last", "price_mean", "price_last")  # fmt: skip
 """Statistics that a pair without a purchase does not have: null, not 0."""
@@ -56,8 +57,9 @@ def build_pair_features(
         slices: parts that the users are divided into; sums of one part must fit into a task's memory.
     """
     weighing = [name for name, signal in sorted(signals.items()) if signal.weight > 0]
-    of_pair = Window.partitionBy(c.USER_ID, c.ITEM_ID, c.EVENT_TYPE).orderBy(c.EVENT_TIME, BASKET_NO)
     bought = F.col(c.EVENT_TYPE).isin(*goals_of(signals))
+    # Total over whatever the last purchase tells: one basket may hold an item twice at one time, in no order
+    of_pair = Window.partitionBy(c.USER_ID, c.ITEM_ID, bought).orderBy(c.EVENT_TIME, BASKET_NO, c.QUANTITY, c.PRICE)
     # Divided by user once: windows, joins and sums below all find their rows in place. Left to itself, each would
     # divide anew, and sum every group twice, around a shuffle of five copies of the events.
     telling = events.where(F.col(c.EVENT_TYPE).isin(weighing))
@@ -72,6 +74,7 @@ def build_pair_features(
         c.PRICE,
         F.least(F.coalesce(c.QUANTITY, F.lit(1.0)), F.lit(MAX_QUANTITY)).alias(c.QUANTITY),
         days_between(F.lag(c.EVENT_TIME).over(of_pair)).alias(GAP_DAYS),
+        F.when(bought, F.row_number().over(of_pair)).alias(_PURCHASE_NO),
     )
     moments = F.array(*(F.lit(cut) for cut in sorted(set(cuts))))
     begun = F.element_at(BASKETS_BEGUN, F.array_position(moments, F.col(c.AS_OF)).cast("int"))
@@ -102,8 +105,8 @@ def _aggregates() -> dict[str, Column]:
         "purchases": F.count(age),
         "last_days": F.min(age),
         "first_days": F.max(age),
-        # ordered by basket number, which is unique within a pair: no tie to settle, and cheaper than a struct
-        "previous_gap": F.max_by(F.when(bought, gap), F.col(BASKET_NO)),
+        # ordered by a number that only purchases have, unique within a pair: no tie to settle, cheaper than a struct
+        "previous_gap": F.max_by(gap, F.col(_PURCHASE_NO)),
         "gap_square": exact_sum(F.when(bought, gap * gap)),
         "baskets_since": F.min(since),
         **{f"decay_{days}d": exact_sum(decayed(days)) for days in (7, 14, 28, 56, 112)},
@@ -117,7 +120,7 @@ def _aggregates() -> dict[str, Column]:
         "windows_decay": exact_sum(F.when(opens, F.pow(F.lit(0.75), F.floor(age / WINDOW_DAYS))).otherwise(0.0)),
         "weeks_8": how_many(opens_window(7) & (age < 56)),
         "quantity_mean": exact_mean(F.when(bought, F.col(c.QUANTITY))),
-        "quantity_last": F.max_by(F.when(bought, F.col(c.QUANTITY)), F.col(BASKET_NO)),
+        "quantity_last": F.max_by(F.col(c.QUANTITY), F.col(_PURCHASE_NO)),
         "price_mean": exact_mean(F.when(bought, F.col(c.PRICE))),
-        "price_last": F.max_by(F.when(bought, F.col(c.PRICE)), F.col(BASKET_NO)),
+        "price_last": F.max_by(F.col(c.PRICE), F.col(_PURCHASE_NO)),
     }

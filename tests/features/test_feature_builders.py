@@ -199,6 +199,14 @@ def test_softer_signals_weigh_but_are_no_purchases(spark: Any) -> None:
     assert tea["quantity_mean"] is None
 
 
+def test_what_was_bought_last_is_the_same_in_any_order_of_rows(spark: Any) -> None:
+    """Two purchases of one item in one basket at one time: whichever row came last used to tell quantity and price."""
+    twice = [("ann", "b9", "milk", 2.0, 1.0, 9.0), ("ann", "b9", "milk", 2.0, 3.0, 1.0)]
+    for order in (twice, twice[::-1]):
+        milk = build(spark, events_of(spark, [*PURCHASES, *order]), (CUT,))["pairs"][(CUT, "ann", "milk")]
+        assert (milk["quantity_last"], milk["price_last"], milk["previous_gap"]) == (3.0, 1.0, 0.0)
+
+
 def test_labels_are_the_window_alone(spark: Any) -> None:
     from features.domains import domain
     from features.interactions import CutError
