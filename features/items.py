@@ -56,7 +56,8 @@ def _movement(pairs: DataFrame) -> DataFrame:
     repeated = purchases > 1
     count = F.count(F.lit(1))
     recent_price = exact_mean(F.when(last < 14, F.col("price_last")))
-    price = exact_total(F.col("price_mean") * purchases) / F.sum(purchases)
+    price_mean = F.col("price_mean")
+    price = exact_total(price_mean * purchases) / F.sum(F.when(price_mean.isNotNull(), purchases))  # some have no price
     in_14, in_28, in_56, in_112 = (F.sum(f"count_{days}d") for days in (14, 28, 56, 112))
     seasoned = first > 56  # bought long enough ago to have had the time to come back
     return pairs.groupBy(c.AS_OF, c.ITEM_ID).agg(

@@ -207,6 +207,21 @@ def test_what_was_bought_last_is_the_same_in_any_order_of_rows(spark: Any) -> No
         assert (milk["quantity_last"], milk["price_last"], milk["previous_gap"]) == (3.0, 1.0, 0.0)
 
 
+def test_an_average_price_is_of_purchases_that_have_one(spark: Any) -> None:
+    """What the shop sends without a price counted as given away."""
+    without: Any = [
+        (user, basket, item, 9.0, 1.0, None)
+        for user, basket, item in (("bob", "b5", "milk"), ("bob", "b5", "tea"), ("eve", "b6", "milk"))
+    ]
+    built = build(spark, events_of(spark, [*PURCHASES, *without]), (CUT,))
+    assert built["pairs"][(CUT, "bob", "milk")]["price_mean"] == 2.0
+    # ann's three of milk and bob's two, one of them at his usual price; eve's has none
+    assert built["items"][(CUT, "milk")]["item_price"] == pytest.approx((5 / 3 * 3 + 2 * 2) / 5, abs=1e-4)
+    assert built["users"][(CUT, "bob")]["user_price"] == pytest.approx((2 * 2 + 0.001) / 3, abs=1e-4)
+    assert built["users"][(CUT, "eve")]["user_price"] is None
+    assert built["items"][(CUT, "tea")]["item_price"] is None
+
+
 def test_labels_are_the_window_alone(spark: Any) -> None:
     from features.domains import domain
     from features.interactions import CutError
