@@ -30,7 +30,7 @@ from jobs.catalog import GOLD, SILVER, TableSpec
 from jobs.failpoints import failpoint
 from jobs.gold.plan import SIGNALS, Plan, plan_moments
 from jobs.lake import Lake, commit_metadata
-from jobs.run import JobContext, NothingToDo, end_without_news
+from jobs.run import JobContext, NothingToDo, RefusedError, end_without_news
 from jobs.session import connect
 
 _INPUTS = ("events", "product_versions", "promotions")
@@ -49,6 +49,10 @@ _ENGINE = {
     # A handful of moments are a handful of open files: sorting wide rows by moment first would cost more
     "spark.sql.maxConcurrentOutputFileWriters": "16",
 }
+
+
+class MomentError(RefusedError):
+    """Features were asked for as of a moment that they cannot be made of."""
 
 
 def _number_of(signals: Mapping[str, Signal]) -> int:
@@ -210,14 +214,32 @@ def _versions(context: JobContext) -> dict[str, int]:
     return {name: _NO_ROWS if version is None else version for name, version in found.items()}
 
 
+def _as_of(context: JobContext) -> datetime:
+    """The moment that features are wanted as of: `--end`, or the start of the business day.
+
+    Raises:
+        MomentError: it has not come yet, and lists of it would stay in place of all those made until it comes.
+    """
+    now = clock.now(context.config)
+    as_of = context.end or domain(context.domain).calendar.day_start(now)
+    if as_of > now:
+        raise MomentError(
+            f"--end {as_of.isoformat()} lies in the future: features are as of a moment that has come, and the "
+            f"platform's clock (SLUICE_CLOCK={context.config.clock}) says {now.isoformat()}. Nothing was built: give "
+            "an earlier moment, or none for the start of the business day"
+        )
+    return as_of
+
+
 def main(context: JobContext) -> None:
     """Bring the gold features up to date.
 
     Raises:
+        MomentError: `--end` lies in the future.
         NothingToDo: when silver and `as_of` are those of the last commit, or silver holds no event or no product yet.
     """
     lake = context.lake
-    as_of = context.end or domain(context.domain).calendar.day_start(clock.now(context.config))
+    as_of = _as_of(context)
     known = _versions(context)
     known[SIGNALS] = _number_of(domain(context.domain).signals)
     committed = {**known, c.AS_OF: int(as_of.timestamp())}

@@ -194,6 +194,17 @@ def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tup
     return move, written
 
 
+def _say_what_is_ahead(ctx: JobContext, client: Any, release_id: str) -> None:
+    """A release of a later moment stays current: the shop would wait for this one in vain and not know why."""
+    ahead = readable_release(client, ctx.domain)
+    said = (
+        f"release {release_id} was written but NOT activated: {ahead}, which is current, is as of a later moment and "
+        f"stays until there are lists of that moment. `sluice release activate {release_id}` puts this one in its place"
+    )
+    ctx.progress(said)
+    ctx.report["not_activated"] = said
+
+
 def main(ctx: JobContext) -> None:
     """Publish the release of the newest lists, or of `--end`.
 
@@ -224,6 +235,8 @@ def main(ctx: JobContext) -> None:
         built_seconds = time.monotonic() - started - read_seconds
         client.hset(Keys(ctx.domain).seen, _digest(versions), manifest.release_id)
         move, written = publish(client, content, force=force)
+        if move is None:
+            _say_what_is_ahead(ctx, client, manifest.release_id)
     ctx.count_rows(read=inputs.topk.rows, written=manifest.counts["lists"])
     ctx.report.update(
         release_id=manifest.release_id,

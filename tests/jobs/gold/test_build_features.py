@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from features.domains import domain
+from jobs import clock
 from jobs.catalog import GOLD, SILVER, job
 from jobs.freshness import untaken
 from jobs.gold import build_features
 from jobs.gold.build_features import _Builder
 from jobs.gold.plan import plan_moments
 from jobs.lake import commit_metadata
-from jobs.run import JobContext, NothingToDo
+from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.snapshots import moments_of
 from jobs.verify.fingerprints import fingerprints
 
@@ -176,6 +177,7 @@ def test_an_empty_day_replaces_the_one_before_and_keeps_the_cuts(
     tomorrow, before = NOW + timedelta(days=1), shop.gold_versions()
     # Silver may rest for weeks: its last versions are asked for when maintenance has replaced their files
     lose_old_files(shop.lake, *(SILVER[name] for name in ("events", "product_versions", "promotions")))
+    clock.advance_to(tomorrow, shop.config)
     report = shop.run("gold.build_features", end=tomorrow)
     assert report["rebuilt"] == [tomorrow.isoformat()]
     # Of what this run wrote, not of what the tables hold
@@ -256,6 +258,7 @@ def test_a_cut_that_is_no_longer_wanted_leaves_the_labels_too(shop: Any) -> None
     plan = planned(shop, after)
     # Beside so many the two events before the first cut are no history; nothing else is stale
     assert (set(plan.windows), plan.stale, plan.stale_labels) == ({LAST}, (after,), (FIRST,))
+    clock.advance_to(after, shop.config)
     shop.run("gold.build_features", end=after)
     assert moments_of(shop.lake, GOLD["gold.training_set"]) == [LAST]
     assert moments_of(shop.lake, GOLD["gold.pair_features"]) == [LAST, after]
@@ -265,6 +268,13 @@ def test_a_cut_that_is_no_longer_wanted_leaves_the_labels_too(shop: Any) -> None
     context = JobContext(job("gold.build_features"), "retail", None, early, {}, shop.config)
     _Builder(context, shop.session, plan, newest_inputs(shop))._labels()
     assert moments_of(shop.lake, GOLD["gold.training_set"]) == []
+
+
+def test_a_moment_that_has_not_come_is_refused(job_context: Callable[..., Any]) -> None:
+    """A year mistyped made lists that no later ones could replace for ninety years."""
+    typed = datetime(2107, 11, 27, 5, tzinfo=UTC)
+    with pytest.raises(RefusedError, match=r"--end 2107-11-27.*in the future.*SLUICE_CLOCK=seeded.* says 2017-11-27"):
+        build_features.main(job_context("gold.build_features", end=typed))
 
 
 @pytest.mark.covered

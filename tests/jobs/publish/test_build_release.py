@@ -424,6 +424,20 @@ def test_the_job_publishes_once_and_then_has_nothing_to_do(own_home: Path, lake_
 
 
 @pytest.mark.services
+def test_lists_of_an_earlier_moment_than_the_current_release_are_loud(
+    own_home: Path, lake_of: Any, redis_server: Any
+) -> None:
+    inputs = lake_of()
+    later = replace(inputs, as_of=inputs.as_of + timedelta(days=7))
+    content = build_content(later, ListRules(), created_at=later.as_of, code_commit="x")
+    publish_content(redis_server.client(), content)
+    code, report = _run(own_home, redis_server.url)
+    assert (code, report["activated"]) == (0, False), report
+    assert f"{content.manifest.release_id}, which is current, is as of a later moment" in report["not_activated"]
+    assert f"`sluice release activate {report['release_id']}`" in report["not_activated"]
+
+
+@pytest.mark.services
 def test_lists_that_fakes_push_an_item_into_are_refused_and_what_is_current_stays(
     own_home: Path, lake_of: Any, redis_server: Any
 ) -> None:
