@@ -5,8 +5,8 @@ same day is replaced, never added to. It wakes when a refinement has ended well 
 one that was killed had committed (its retry does, or the next of the two an hour); and once a day for the new `as_of`,
 which also takes the tables that a refinement with a red gate did commit.
 
-**Backfill.** Trigger it with `end` = the moment the features may know nothing after: one that is still to come by
-the platform's clock is refused.
+**Backfill.** Trigger it with `end` = the moment the features may know nothing after, in whole seconds: one that is
+still to come by the platform's clock is refused.
 
 **When it is red.** The error names the table and what was wrong with it; nothing half-built is read, since a day is
 replaced in one commit per table. Clearing the task is safe.

@@ -218,7 +218,8 @@ def _as_of(context: JobContext) -> datetime:
     """The moment that features are wanted as of: `--end`, or the start of the business day.
 
     Raises:
-        MomentError: it has not come yet, and lists of it would stay in place of all those made until it comes.
+        MomentError: it has not come yet, and lists of it would stay in place of all those made until it comes; or it is
+            no whole second, as moments are that tables, folders and releases are named by.
     """
     now = clock.now(context.config)
     as_of = context.end or domain(context.domain).calendar.day_start(now)
@@ -228,6 +229,11 @@ def _as_of(context: JobContext) -> datetime:
             f"platform's clock (SLUICE_CLOCK={context.config.clock}) says {now.isoformat()}. Nothing was built: give "
             "an earlier moment, or none for the start of the business day"
         )
+    if as_of.microsecond:
+        raise MomentError(
+            f"--end {as_of.isoformat()} has a fraction of a second: features are as of a whole one. Nothing was built: "
+            f"give {as_of.replace(microsecond=0).isoformat()}"
+        )
     return as_of
 
 
@@ -235,7 +241,7 @@ def main(context: JobContext) -> None:
     """Bring the gold features up to date.
 
     Raises:
-        MomentError: `--end` lies in the future.
+        MomentError: `--end` lies in the future, or has a fraction of a second.
         NothingToDo: when silver and `as_of` are those of the last commit, or silver holds no event or no product yet.
     """
     lake = context.lake

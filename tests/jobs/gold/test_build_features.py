@@ -277,6 +277,12 @@ def test_a_moment_that_has_not_come_is_refused(job_context: Callable[..., Any]) 
         build_features.main(job_context("gold.build_features", end=typed))
 
 
+def test_a_moment_with_a_fraction_of_a_second_is_refused(job_context: Callable[..., Any]) -> None:
+    """Rows carried it, the condition that replaces them did not: Delta refused them, and another attempt, too."""
+    with pytest.raises(RefusedError, match=r"--end 2017-11-20T05:00:00\.5.*fraction.*give 2017-11-20T05:00:00\+00:00"):
+        build_features.main(job_context("gold.build_features", end=datetime(2017, 11, 20, 5, 0, 0, 500_000, UTC)))
+
+
 @pytest.mark.covered
 def test_without_silver_or_before_the_first_event_there_is_nothing_to_do(make_shop: Callable[..., Any]) -> None:
     shop = make_shop()
