@@ -68,9 +68,11 @@ def plan_moments(context: JobContext, spark: SparkSession, as_of: datetime, inpu
     wanted = (*sorted(windows), as_of)
     labelled = set(moments_of(lake, GOLD["gold.training_set"]))
     unwanted = labelled - set(windows)
-    if not before or before.get(SIGNALS) != inputs[SIGNALS]:
+    taken, newest = before.get(SILVER["events"].name), inputs[SILVER["events"].name]
+    # Events whose versions count anew tell nothing of what gold holds: it is built as if it held nothing
+    if taken is None or taken > newest or before.get(SIGNALS) != inputs[SIGNALS]:
         return Plan(as_of, windows, wanted, wanted, (*sorted({*windows, *unwanted}),), count)
-    earliest, taken, newest = None, before[SILVER["events"].name], inputs[SILVER["events"].name]
+    earliest = None
     if taken < newest:  # an empty day moves `as_of` alone
         # A row that was corrected to a later time has left the moments between: where it was counts, too. Where the
         # feed has gone this is every row, and the oldest of them makes all moments stale.

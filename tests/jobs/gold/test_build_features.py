@@ -17,7 +17,7 @@ from jobs.freshness import untaken
 from jobs.gold import build_features
 from jobs.gold.build_features import _Builder
 from jobs.gold.plan import plan_moments
-from jobs.lake import commit_metadata
+from jobs.lake import Lake, commit_metadata
 from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.snapshots import moments_of
 from jobs.verify.fingerprints import fingerprints
@@ -157,6 +157,16 @@ def test_a_second_run_writes_nothing_and_wakes_only_who_was_not_woken(shop: Any)
     with pytest.raises(NothingToDo, match="hold all of silver already"):
         shop.run("gold.build_features")
     assert shop.gold_versions() == before
+
+
+def test_events_that_were_made_anew_make_all_moments_stale(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The past cuts kept the features of events that were no longer there, beside a moment made of the new ones."""
+    assert planned(shop, NOW).stale == (NOW,)
+    taken = Lake.committed_inputs
+    monkeypatch.setattr(Lake, "committed_inputs", lambda *asked: {**taken(*asked), "silver.events": 10_000})
+    plan = planned(shop, NOW)
+    assert plan.stale == plan.stale_items == (FIRST, LAST, NOW)
+    assert plan.stale_labels == (FIRST, LAST)
 
 
 @pytest.mark.covered
