@@ -3,7 +3,8 @@
 Works on every table of the batch application (one writer process per table: the stream maintains its own).
 OPTIMIZE runs where at least `SMALL_FILES` files are small; VACUUM keeps Delta's default retention of seven days: what
 was replaced longer ago cannot be read by its version, nor can a change feed of longer ago. Readers allow for both
-(`Lake.lasting_version`, `Lake.tells_changes`). A table that is younger than that holds nothing to remove. Idempotent.
+(`Lake.lasting_version`, `Lake.tells_changes`). A table that is younger than that holds nothing to remove. A table that
+its writer commits to meanwhile is left for the next run. Idempotent.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deltalake import DeltaTable
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from jobs.catalog import TABLES, TableSpec
@@ -22,6 +24,8 @@ SMALL_FILES = 8
 SMALL_BYTES = 16 * 1024 * 1024
 RETENTION = timedelta(days=7)
 """Delta's own default; files are aged by the wall clock."""
+_CONFLICTS = ("DELTA_CONCURRENT_", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED")
+"""How the conditions begin by which Delta says that another commit came first."""
 
 
 @dataclass
@@ -86,9 +90,18 @@ def main(context: JobContext) -> None:
     spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", str(4 * context.config.spark_cores))
     vacuum = context.options.get("vacuum", "yes") != "no"
     done: list[dict[str, Any]] = []
+    left: list[str] = []
     for spec in present:
-        found = maintain(spark, lake, spec, vacuum=vacuum)
+        try:
+            found = maintain(spark, lake, spec, vacuum=vacuum)
+        except PySparkException as problem:
+            condition = problem.getCondition() or ""
+            if not condition.startswith(_CONFLICTS):
+                raise
+            left.append(spec.name)
+            context.progress(f"{spec.name} is being written ({condition}): left as it is until the next run")
+            continue
         if found is not None:
             done.append(asdict(found))
             context.progress(f"{spec.name}: {found.files_before} -> {found.files_after} files")
-    context.report["tables"] = done
+    context.report.update(tables=done, left=left)

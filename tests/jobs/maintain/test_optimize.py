@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 
 from jobs.catalog import SILVER
-from jobs.maintain.optimize import SMALL_FILES, small_files
+from jobs.maintain.optimize import SMALL_FILES, Maintained, small_files
 from jobs.run import NothingToDo
 from jobs.verify.fingerprints import fingerprints
 
@@ -50,3 +51,24 @@ def test_small_files_are_compacted_once_and_no_row_changes(
     assert again() == (False, True)
     # VACUUM itself keeps the retention of seven days: the version before is still readable
     assert shop.lake.read(shop.session, SILVER["events"], versions[0]).count() == SMALL_FILES
+
+
+def test_a_table_that_is_being_written_is_left_and_the_others_are_maintained(
+    make_shop: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_shop()
+    shop.buy(("ann", "b1", "milk", MOMENT))
+    shop.fill("users", [{"user_id": "ann"}])
+    conditions = {"silver.events": "DELTA_CONCURRENT_APPEND.WITHOUT_HINT"}
+
+    def maintained(_: Any, __: Any, spec: Any, *, vacuum: bool) -> Maintained:
+        if spec.name in conditions:  # what Spark Connect says of Delta's exceptions
+            raise SparkConnectGrpcException("Transaction conflict detected", errorClass=conditions[spec.name])
+        return Maintained(spec.name, 1, 1, optimized=False, vacuumed=vacuum)
+
+    monkeypatch.setattr("jobs.maintain.optimize.maintain", maintained)
+    report = shop.run("maintain.optimize")
+    assert (report["left"], [one["table"] for one in report["tables"]]) == (["silver.events"], ["silver.users"])
+    conditions["silver.events"] = "DELTA_FILE_NOT_FOUND"
+    with pytest.raises(SparkConnectGrpcException, match="conflict"):
+        shop.run("maintain.optimize")
