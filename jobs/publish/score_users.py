@@ -223,7 +223,9 @@ def _model(context: JobContext) -> tuple[str, Path]:
     moved = notice_move(context.domain, context.config, reigning)
     if moved is not None:
         was = f"the gate had said: {moved.gate}"
-        context.progress(f"champion was moved from version {moved.before} to {moved.version} in MLflow by hand; {was}")
+        context.progress(
+            f"champion was moved from version {moved.before or 'none'} to {moved.version} in MLflow by hand; {was}"
+        )
         context.report["moved_by_hand"] = {"from": moved.before, "to": moved.version, "gate": moved.gate}
     with _refusing(reigning.version, BrokenVersionError):
         return reigning.version, local_model(context.domain, context.config, reigning).ranker
