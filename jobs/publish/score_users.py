@@ -209,8 +209,9 @@ def _model(context: JobContext) -> tuple[str, Path]:
     """
     if given := context.options.get("ranker"):
         return "0", Path(given)
+    from jobs.local_models import BrokenVersionError, local_model
     from jobs.registry import notice_move
-    from jobs.tracking import CHAMPION, BrokenVersionError, local_model, settled_version, version_by_alias
+    from jobs.tracking import CHAMPION, settled_version, version_by_alias
 
     reigning = version_by_alias(context.domain, context.config, CHAMPION)
     if reigning is None:

@@ -20,12 +20,13 @@ from jobs.catalog import GOLD
 from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
 from jobs.lake import Lake
+from jobs.local_models import RegisteredModel
 from jobs.mllib_als import als_of
 from jobs.recipes import ChosenRecipe, chosen_recipe
 from jobs.registry import promote_passed
 from jobs.run import JobContext, NothingToDo, RefusedError
 from jobs.session import connect
-from jobs.tracking import Challenger, RegisteredModel, register, usual_tags
+from jobs.tracking import Challenger, register, usual_tags
 from jobs.train.evidence import gather, red_gates
 from jobs.train.gate import Evidence, Refusal, not_judged, refusals
 from jobs.train.past_cuts import past_cuts, read_snapshot

@@ -7,6 +7,7 @@ excuse a challenger from the comparison.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jobs.local_models import BrokenVersionError, RegisteredModel, local_model
 from jobs.run import JobContext
 from jobs.tracking import (
     BECAME_CHAMPION,
@@ -14,9 +15,6 @@ from jobs.tracking import (
     CHAMPION,
     PREVIOUS,
     AliasedVersion,
-    BrokenVersionError,
-    RegisteredModel,
-    local_model,
     settled_version,
     version_by_alias,
     version_by_number,

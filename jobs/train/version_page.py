@@ -7,8 +7,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.local_models import RegisteredModel
 from jobs.settings import code_commit
-from jobs.tracking import RegisteredModel
 from jobs.train.gate import HYBRID, Evidence, Refusal
 from models.validation import Judged
 

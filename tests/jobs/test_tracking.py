@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from jobs import tracking
+from jobs.local_models import BrokenVersionError, champion, local_model
 from jobs.settings import Settings
-from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, Challenger, TrackingError, champion, promote, register
+from jobs.tracking import CHALLENGER, CHAMPION, PREVIOUS, Challenger, TrackingError, promote, register
 from jobs.tuning_runs import TuningRuns
 
 pytestmark = pytest.mark.services
@@ -247,19 +248,19 @@ def test_a_champion_that_was_registered_by_hand_is_named_as_broken(
             name, source=f"runs:/{run}/model" if run_id else "s3://elsewhere/model", run_id=run_id, tags=tags
         )
         client.set_registered_model_alias(name, CHAMPION, made.version)
-        with pytest.raises(tracking.BrokenVersionError, match=rf"version {made.version} of {name} has {lack}"):
+        with pytest.raises(BrokenVersionError, match=rf"version {made.version} of {name} has {lack}"):
             champion(domain, config)
     assert tracking.settled_version(domain, config) == "1"
     found = tracking.version_by_number(domain, config, "1")
     assert found is not None
     assert tracking.version_by_number(domain, config, "99") is None
-    with pytest.raises(tracking.BrokenVersionError, match="has lost its run"):
-        tracking.local_model(domain, config, replace(found, run_id="f" * 32))
+    with pytest.raises(BrokenVersionError, match="has lost its run"):
+        local_model(domain, config, replace(found, run_id="f" * 32))
     away = Settings(home=tmp_path / "away", mlflow_uri="http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackingError, match="does not answer") as told:
-        tracking.local_model(domain, away, found)
-    assert not isinstance(told.value, tracking.BrokenVersionError)
+        local_model(domain, away, found)
+    assert not isinstance(told.value, BrokenVersionError)
 
 
 def test_files_that_were_lost_are_named_and_fetched_when_they_are_back(config: Settings, tmp_path: Path) -> None:
@@ -271,13 +272,13 @@ def test_files_that_were_lost_are_named_and_fetched_when_they_are_back(config: S
     register(domain, config, made)
     found = tracking.version_by_alias(domain, config, CHALLENGER)
     assert found is not None
-    with pytest.raises(tracking.BrokenVersionError, match=r"version 1 .* not whole .*lacks booster-discover\.txt"):
-        tracking.local_model(domain, config, found)
+    with pytest.raises(BrokenVersionError, match=r"version 1 .* not whole .*lacks booster-discover\.txt"):
+        local_model(domain, config, found)
     restored = tmp_path / "booster-discover.txt"
     restored.write_bytes(content)
     tracking.client(config).log_artifact(found.run_id, str(restored), "ranker")
     for _ in range(2):
-        local = tracking.local_model(domain, config, found).ranker / restored.name
+        local = local_model(domain, config, found).ranker / restored.name
         assert local.read_bytes() == content
         local.write_bytes(b"half of i")
 

@@ -69,7 +69,7 @@ def test_drift_asks_for_a_training_before_the_week_is_over(fill: Callable[..., L
     from dataclasses import replace as changed
     from types import SimpleNamespace
 
-    from jobs.tracking import RegisteredModel
+    from jobs.local_models import RegisteredModel
     from jobs.train.fit_models import _asked_for
 
     said: list[str] = []

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
+import jobs.local_models
 import jobs.registry
 import jobs.tracking
 from features.ranking import RANKER_FEATURES
 from jobs.catalog import GOLD, ExitCode
 from jobs.lake import Lake
+from jobs.local_models import BrokenVersionError
 from jobs.publish import score_users
 from jobs.run import NothingToDo, exit_code
-from jobs.tracking import BrokenVersionError
 from models.base import ModelError
 from models.ranker import ranker_number
 
@@ -48,7 +49,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> dict[str, Any]:
     monkeypatch.setattr(Lake, "data_version", lambda lake, spec: 7)
     monkeypatch.setattr(jobs.tracking, "version_by_alias", lambda *_: state["champion"])
     monkeypatch.setattr(
-        jobs.tracking, "local_model", lambda *given: SimpleNamespace(ranker=own_home / given[-1].run_id)
+        jobs.local_models, "local_model", lambda *given: SimpleNamespace(ranker=own_home / given[-1].run_id)
     )
     monkeypatch.setattr(jobs.tracking, "settled_version", lambda *_: state["settled"])
     monkeypatch.setattr(jobs.registry, "notice_move", lambda *_: state["moved"])
@@ -136,7 +137,7 @@ def test_a_champion_that_holds_no_rankers_of_ours_is_refused_by_name(
     def broken(*_: Any) -> Any:
         raise BrokenVersionError("version 5 of retail-two-stage has no tag `as_of`")
 
-    monkeypatch.setattr(jobs.tracking, "local_model", broken)
+    monkeypatch.setattr(jobs.local_models, "local_model", broken)
     scored["champion"] = SimpleNamespace(version="5", tags={}, run_id="")
     with pytest.raises(score_users.ChampionError, match=r"version 5, which .* has no tag `as_of`.*model rollback"):
         score_users.main(job_context("publish.score_users"))

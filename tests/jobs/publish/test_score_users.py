@@ -15,13 +15,12 @@ from deltalake import CommitProperties, write_deltalake
 from features.domains import domain
 from features.ranking import ITEM_FEATURES, PAIR_STATISTICS, USER_FEATURES
 from jobs.catalog import GOLD
+from jobs.local_models import champion, local_model
 from jobs.run import NothingToDo
 from jobs.tracking import (
     CHAMPION,
     Challenger,
-    champion,
     client,
-    local_model,
     model_name,
     register,
     run_of_version,

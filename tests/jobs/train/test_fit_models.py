@@ -9,9 +9,10 @@ import pytest
 
 from jobs.catalog import ExitCode
 from jobs.lake import Lake
+from jobs.local_models import RegisteredModel
 from jobs.recipes import ChosenRecipe
 from jobs.run import NothingToDo, exit_code
-from jobs.tracking import BECAME_CHAMPION, AliasedVersion, RegisteredModel
+from jobs.tracking import BECAME_CHAMPION, AliasedVersion
 from jobs.train import fit_models
 from jobs.train.reigning import Reigning
 from jobs.train.version_page import version_tags

@@ -11,8 +11,9 @@ import pytest
 
 from features.ranking import RANKER_FEATURES
 from jobs.lake import Lake
+from jobs.local_models import BrokenVersionError, RegisteredModel
 from jobs.run import NothingToDo
-from jobs.tracking import AliasedVersion, BrokenVersionError, RegisteredModel
+from jobs.tracking import AliasedVersion
 from jobs.train import fit_models, reigning
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
