@@ -117,8 +117,8 @@ def _in_window(ctx: JobContext, calendar: Calendar, key: str) -> bool:
         day = parse_key(ctx.domain, key).business_date
     except RefusedFile:
         return False  # without a business day it belongs to no window; an open run refuses it
-    start = calendar.day_start(datetime(day.year, day.month, day.day, 12, tzinfo=calendar.zone))
-    return (ctx.start is None or ctx.start <= start) and (ctx.end is None or start < ctx.end)
+    first = calendar.first_day_from
+    return (ctx.start is None or first(ctx.start) <= day) and (ctx.end is None or day < first(ctx.end))
 
 
 def land(ctx: JobContext, store: ObjectStore, new: Sequence[StoredObject], spark: SparkSession) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as C
@@ -41,6 +41,15 @@ class Scope:
     @property
     def is_incremental(self) -> bool:
         return not self.is_window and not self.is_replay
+
+    def holds(self, moment: Column) -> Column:
+        """Whether a moment lies in the window; true of every moment without one."""
+        inside = F.lit(True)
+        if self.start is not None:
+            inside = inside & (moment >= F.lit(self.start))
+        if self.end is not None:
+            inside = inside & (moment < F.lit(self.end))
+        return inside
 
     def replays(self, table: str) -> bool:
         return self.is_replay and self.replay_table in ("", table)
@@ -114,12 +123,7 @@ def _in_window(bronze: DataFrame, table: str, scope: Scope, domain: Domain) -> D
     """
     if table == "events":
         stated = claimed_time()
-        inside = F.lit(True)
-        if scope.start is not None:
-            inside = inside & (stated >= F.lit(scope.start))
-        if scope.end is not None:
-            inside = inside & (stated < F.lit(scope.end))
-        return bronze.where(stated.isNull() | inside)
+        return bronze.where(stated.isNull() | scope.holds(stated))
     first_day_from = domain.calendar.first_day_from
     day = F.to_date(F.regexp_extract(C.SOURCE_FILE, _DAY_IN_PATH, 1))
     kept = bronze

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import columns as C
@@ -144,18 +144,10 @@ class Staging:
             return None
         items = changed(self.spark, self.lake, window, "silver.order_items")
         if self.scope.is_window:
-            inside = self._in_window(F.col(C.EVENT_TIME))
+            inside = self.scope.holds(F.col(C.EVENT_TIME))
             asked = self.silver.read("order_items").where(inside)
             items = asked if items is None else asked.unionByName(items.where(~inside))
         return None if items is None else self.silver.purchases_of(items)
-
-    def _in_window(self, moment: Column) -> Column:
-        inside = F.lit(True)
-        if self.scope.start is not None:
-            inside = inside & (moment >= F.lit(self.scope.start))
-        if self.scope.end is not None:
-            inside = inside & (moment < F.lit(self.scope.end))
-        return inside
 
     def _restated(self, window: Taking, cached: list[DataFrame]) -> DataFrame | None:
         """Stored rows that read differently since orders or products changed, in whatever window they lie: an order of
