@@ -4,7 +4,7 @@ Every builder of this package takes `cuts`: the moments that features are wanted
 at or after that moment. All cuts are made in one pass over the events.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
@@ -98,9 +98,9 @@ def exact_total(value: Column) -> Column:
     return (F.sum(high) * F.lit(_HALF) + F.sum(low)) / F.lit(_UNITS)
 
 
-def exact_mean(value: Column) -> Column:
-    """Mean over a group, nulls left out, the same in any order of its rows."""
-    return F.try_divide(exact_total(value), F.count(value))
+def exact_mean(value: Column, total: Callable[[Column], Column] = exact_sum) -> Column:
+    """Mean over a group, nulls left out, the same in any order of its rows; of amounts with `total=exact_total`."""
+    return F.try_divide(total(value), F.count(value))
 
 
 def days_between(previous: Column) -> Column:

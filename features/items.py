@@ -55,7 +55,7 @@ def _movement(pairs: DataFrame) -> DataFrame:
     purchases, first, last = F.col("purchases"), F.col("first_days"), F.col("last_days")
     repeated = purchases > 1
     count = F.count(F.lit(1))
-    recent_price = exact_mean(F.when(last < 14, F.col("price_last")))
+    recent_price = exact_mean(F.when(last < 14, F.col("price_last")), exact_total)
     price_mean = F.col("price_mean")
     price = exact_total(price_mean * purchases) / F.sum(F.when(price_mean.isNotNull(), purchases))  # some have no price
     in_14, in_28, in_56, in_112 = (F.sum(f"count_{days}d") for days in (14, 28, 56, 112))

@@ -23,6 +23,7 @@ from features.interactions import (
     decayed,
     exact_mean,
     exact_sum,
+    exact_total,
     how_many,
     opens_window,
     signal_weight,
@@ -121,6 +122,6 @@ def _aggregates() -> dict[str, Column]:
         "weeks_8": how_many(opens_window(7) & (age < 56)),
         "quantity_mean": exact_mean(F.when(bought, F.col(c.QUANTITY))),
         "quantity_last": F.max_by(F.col(c.QUANTITY), F.col(_PURCHASE_NO)),
-        "price_mean": exact_mean(F.when(bought, F.col(c.PRICE))),
+        "price_mean": exact_mean(F.when(bought, F.col(c.PRICE)), exact_total),
         "price_last": F.max_by(F.col(c.PRICE), F.col(_PURCHASE_NO)),
     }
