@@ -102,6 +102,7 @@ class ReleaseWatcher:
 
     def _swap(self, release: LoadedRelease) -> None:
         before, self.release = self.release, release
+        self.release_lost = False  # it has just been read; whether it still is there, the end of this look says
         self.refused = None
         self._metrics.swaps.inc()
         if before is not None and release.manifest.created_at < before.manifest.created_at:

@@ -75,9 +75,25 @@ def test_a_release_whose_keys_are_gone_under_its_pointer(
         after, other = _ask(api, "u1"), _ask(api, "u2")
         assert (after["source"], after["reason"], after["items"]) == ("stale", "release_missing", before["items"])
         assert (other["source"], other["reason"]) == ("stale", "release_missing")
-        publish()
+        publish()  # the same release again: its lists are read at once, the rest is known by the next look
         eventually(lambda: _ask(api, "u2")["source"] == "personal")
-        assert api.get("/health").json()["status"] == "ok"
+        eventually(lambda: api.get("/health").json()["status"] == "ok")
+
+
+def test_a_new_release_in_place_of_a_lost_one_is_none_while_it_is_remembered(
+    publish: Any, serve: Any, redis_server: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, client = publish(seed=1).manifest.release_id, redis_server.client()
+    with serve() as api:
+        client.unlink(*client.scan_iter(Keys("retail").everything(lost)))
+        eventually(lambda: api.get("/health").json()["status"] == "degraded")
+        meanwhile: list[str] = []
+        monkeypatch.setattr(
+            "serving.watcher.save_snapshot", lambda *_: meanwhile.append(api.get("/health").json()["status"])
+        )
+        publish(seed=2)
+        eventually(lambda: meanwhile)
+        assert meanwhile == ["ok"]
 
 
 def test_a_release_that_expires_behind_one_that_is_refused(
