@@ -17,6 +17,7 @@ _ABSENT_IS_NAN = frozenset(
      "price_mean", "price_last"}
 )  # fmt: skip
 _EXPECTED = 1e-6
+_PIECE = 256  # rows that are turned at once: what is read and what is written stay in a core's cache
 
 Column = tuple[str, NDArray[Any]]
 
@@ -27,8 +28,8 @@ def feature_matrix(candidates: Candidates, histories: Histories, items: ItemTabl
     Raises:
         ModelError: when the columns made are not exactly those of `RANKER_FEATURES`.
     """
-    place = {name: column for column, name in enumerate(RANKER_FEATURES)}
-    matrix = np.full((len(candidates), len(RANKER_FEATURES)), np.nan, dtype=np.float32)
+    place = {name: row for row, name in enumerate(RANKER_FEATURES)}
+    by_feature = np.empty((len(RANKER_FEATURES), len(candidates)), dtype=np.float32)
     filled = set()
     pair = _pair_values(candidates, histories)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -41,12 +42,24 @@ def feature_matrix(candidates: Candidates, histories: Histories, items: ItemTabl
         ):
             for name, values in columns:
                 if name in place:
-                    matrix[:, place[name]] = values
+                    by_feature[place[name]] = values
                     filled.add(name)
     missing = [name for name in RANKER_FEATURES if name not in filled]
     if missing:
         raise ModelError(f"features.ranking names features that nothing computes: {', '.join(missing)}")
-    matrix[~np.isfinite(matrix)] = np.nan
+    return _by_candidate(by_feature)
+
+
+def _by_candidate(by_feature: Floats) -> Floats:
+    """(features, candidates) -> (candidates, features), with NaN for what is not finite.
+
+    Values of one feature lie far apart in the result: written one by one, each would be a cache line of its own.
+    """
+    matrix = np.empty(by_feature.shape[::-1], dtype=np.float32)
+    for start in range(0, len(matrix), _PIECE):
+        piece = matrix[start : start + _PIECE]
+        piece[:] = by_feature[:, start : start + _PIECE].T
+        piece[~np.isfinite(piece)] = np.nan
     return matrix
 
 
