@@ -17,7 +17,6 @@ _ABSENT_IS_NAN = frozenset(
      "price_mean", "price_last"}
 )  # fmt: skip
 _EXPECTED = 1e-6
-_PIECE = 256  # rows that are turned at once: what is read and what is written stay in a core's cache
 
 Column = tuple[str, NDArray[Any]]
 
@@ -42,25 +41,15 @@ def feature_matrix(candidates: Candidates, histories: Histories, items: ItemTabl
         ):
             for name, values in columns:
                 if name in place:
-                    by_feature[place[name]] = values
+                    row = by_feature[place[name]]
+                    row[:] = values
+                    row[~np.isfinite(row)] = np.nan
                     filled.add(name)
     missing = [name for name in RANKER_FEATURES if name not in filled]
     if missing:
         raise ModelError(f"features.ranking names features that nothing computes: {', '.join(missing)}")
-    return _by_candidate(by_feature)
-
-
-def _by_candidate(by_feature: Floats) -> Floats:
-    """(features, candidates) -> (candidates, features), with NaN for what is not finite.
-
-    Values of one feature lie far apart in the result: written one by one, each would be a cache line of its own.
-    """
-    matrix = np.empty(by_feature.shape[::-1], dtype=np.float32)
-    for start in range(0, len(matrix), _PIECE):
-        piece = matrix[start : start + _PIECE]
-        piece[:] = by_feature[:, start : start + _PIECE].T
-        piece[~np.isfinite(piece)] = np.nan
-    return matrix
+    # Turned once: written into the result feature by feature, each value would be a cache line of its own.
+    return np.ascontiguousarray(by_feature.T)
 
 
 def _pair_values(candidates: Candidates, histories: Histories) -> dict[str, Floats]:
