@@ -30,11 +30,13 @@ TURN_SECONDS = READY_SECONDS + 60
 """How long an `up` or `down` waits for another one."""
 ORPHAN_SECONDS = 10
 TIERS = (
-    ("airflow-scheduler", "airflow-dags", "airflow-api", "api", "docs", "spark"),
+    ("airflow-scheduler",),
+    ("airflow-dags", "airflow-api", "api", "docs", "spark"),
     ("mlflow", "kafka", "redis", "objectstore"),
     ("postgres",),
 )
-"""Order of stopping: what uses others goes first; a scheduler that has lost its database hangs in its shutdown."""
+"""Order of stopping: what uses others goes first. A scheduler that has lost its database hangs in its shutdown; so does
+a task that was ended and has no API to say so to, which is then taken for one at work long after the next `up`."""
 
 
 class StackError(RuntimeError):

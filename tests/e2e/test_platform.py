@@ -276,11 +276,34 @@ def test_a_dag_runs_to_its_end_in_process(platform: Any) -> None:
     assert "success" in platform.script(script)
 
 
+_AT_WORK = """
+import json, time
+from jobs.airflow_api import Airflow
+from jobs.settings import settings
+airflow, deadline = Airflow(settings()), time.monotonic() + 300
+run = airflow.trigger("maintain_lake")
+while [task.state for task in airflow.tasks(run)] != ["running"] and time.monotonic() < deadline:
+    time.sleep(0.1)
+print(json.dumps(run.run_id))
+"""
+_TRIES = """
+import json, sys
+from jobs.airflow_api import Airflow
+from jobs.settings import settings
+airflow = Airflow(settings())
+run = next(run for run in airflow.runs(["maintain_lake"]) if run.run_id == sys.argv[1])
+print(json.dumps([[task.state, task.try_number] for task in airflow.tasks(run)]))
+"""
+
+
 def test_down_leaves_nothing_behind_and_up_finds_everything(platform: Any) -> None:
     release, kept = platform.release(), platform.kept()
     files, segments = platform.shared_memory()
     assert segments, "Postgres maps one, so that this finds what it looks for"
+    at_work = platform.script(_AT_WORK)
     assert platform.command("down", timeout=180).returncode == 0
+    # A task that is ended says so to Airflow's API, or the scheduler waits for it until it is killed
+    assert "killing 'airflow-scheduler'" not in (platform.home / "logs" / "supervisord.log").read_text()
     left = [
         p.info
         for p in psutil.process_iter(["pid", "cmdline"])
@@ -296,6 +319,8 @@ def test_down_leaves_nothing_behind_and_up_finds_everything(platform: Any) -> No
     while time.monotonic() < deadline and platform.release() != release:
         time.sleep(1)
     assert platform.release() == release
+    # ... and its next try would wait for minutes, until Airflow believes that nobody is at work any more
+    assert platform.script(_TRIES, at_work) != [["running", 1]]
     found = platform.kept()
     assert [one for one in kept.pop("runs") if one not in found["runs"]] == []  # a schedule may have added some
     assert {name: found[name] for name in kept} == kept
