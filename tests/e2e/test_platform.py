@@ -282,7 +282,8 @@ from jobs.airflow_api import Airflow
 from jobs.settings import settings
 airflow, deadline = Airflow(settings()), time.monotonic() + 300
 run = airflow.trigger("maintain_lake")
-while [task.state for task in airflow.tasks(run)] != ["running"] and time.monotonic() < deadline:
+while (states := [task.state for task in airflow.tasks(run)]) != ["running"]:
+    assert time.monotonic() < deadline, states
     time.sleep(0.1)
 print(json.dumps(run.run_id))
 """
