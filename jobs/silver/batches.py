@@ -1,5 +1,6 @@
 """Which bronze rows a run works on: new ones, those of a business window, or quarantined ones that are tried again."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -184,8 +185,42 @@ def held(rows: DataFrame, at_most: int | None) -> DataFrame:
     """
     if at_most is None or at_most > _FEW_ROWS:
         return rows.persist()
+    return _as_data(rows, rows.toArrow())
+
+
+def _as_data(rows: DataFrame, found: Any) -> DataFrame:
+    """`rows` out of what they were found to be; without a row Arrow has no types for the engine."""
+    return rows.sparkSession.createDataFrame(found) if found.num_rows else rows.limit(0)
+
+
+def held_and_counted(rows: DataFrame, at_most: int, flag: str) -> tuple[DataFrame, tuple[int, int]]:
+    """Rows computed once (see `held`), how many they are, and of how many the column `flag` is true."""
+    if at_most > _FEW_ROWS:
+        kept = rows.persist()
+        counted = kept.agg(F.count("*"), F.count_if(flag)).collect()[0]
+        return kept, (int(counted[0]), int(counted[1]))
     found = rows.toArrow()
-    return rows.sparkSession.createDataFrame(found) if found.num_rows else rows.limit(0)  # no types without a row
+    return _as_data(rows, found), (found.num_rows, sum(filter(None, found.column(flag).to_pylist())))
+
+
+def held_if_few(rows: DataFrame) -> tuple[DataFrame, int] | None:
+    """Rows as data, with their count; None when there are more than a client carries, which costs computing them."""
+    found = rows.limit(_FEW_ROWS + 1).toArrow()
+    if found.num_rows > _FEW_ROWS:
+        return None
+    return _as_data(rows, found), found.num_rows
+
+
+def few_changed(lake: Lake, taking: Taking, names: Iterable[str]) -> bool:
+    """Whether the rows of silver inputs that changed since the last commit are so few that a client carries them."""
+    count = 0
+    for name in set(names) & taking.new.keys():
+        after, upto = taking.new[name]
+        written = None if after is None else lake.rows_written(TABLES[name], after, upto)
+        if written is None:
+            return False
+        count += written
+    return count <= _FEW_ROWS
 
 
 def changed(spark: SparkSession, lake: Lake, taking: Taking, name: str) -> DataFrame | None:

@@ -17,7 +17,7 @@ from features.clean_rules import QUARANTINE_COLUMNS
 from jobs.catalog import QUARANTINE, SILVER, TableSpec
 from jobs.failpoints import failpoint
 from jobs.lake import Lake, commit_metadata
-from jobs.silver.batches import held
+from jobs.silver.batches import held_and_counted
 from jobs.silver.windows import Taking
 
 JOB = "silver.refine"
@@ -92,11 +92,9 @@ def _changes(spark: SparkSession, target: str, staged: DataFrame, on: str, guard
         )
     else:
         query = f"SELECT s.*, false AS _stored FROM _candidates s LEFT ANTI JOIN {target} t ON {on}"
-    marked = held(spark.sql(query), count)
-    counted = marked.agg(F.count("*"), F.count(F.when(F.col("_stored"), 1))).collect()[0]
-    rows = marked.drop("_stored")
-    rows.createOrReplaceTempView("_staged")
-    return _Changes(marked, int(counted[0]), int(counted[1]))
+    marked, counts = held_and_counted(spark.sql(query), count, "_stored")
+    marked.drop("_stored").createOrReplaceTempView("_staged")
+    return _Changes(marked, *counts)
 
 
 def write_quarantine(spark: SparkSession, lake: Lake, table: str, rejected: DataFrame, *, count: int) -> int:

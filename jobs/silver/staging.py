@@ -16,7 +16,7 @@ from features.clean_rules import split
 from jobs.catalog import SILVER
 from jobs.lake import Lake
 from jobs.quality.suites import profile_columns
-from jobs.silver.batches import Batch, Scope, bronze_batch, changed, held
+from jobs.silver.batches import Batch, Scope, bronze_batch, changed, few_changed, held, held_if_few
 from jobs.silver.profile import (
     MIN_ROWS,
     Accounts,
@@ -83,8 +83,7 @@ class Staging:
         cached: list[DataFrame] = []
         cleaned = self._clean(table, batch, cached)
         accounts = cleaned.accounts
-        restated = self._restated(window, cached)
-        restated_rows = restated.count() if restated is not None else 0
+        restated, restated_rows = self._restated(window, cached)
         found = (cleaned.accepted, bought, restated if restated_rows else None)
         parts = [part for part in found if part is not None]
         judged = shares(accounts, cleaned.corrected)
@@ -149,16 +148,23 @@ class Staging:
             items = asked if items is None else asked.unionByName(items.where(~inside))
         return None if items is None else self.silver.purchases_of(items)
 
-    def _restated(self, window: Taking, cached: list[DataFrame]) -> DataFrame | None:
+    def _restated(self, window: Taking, cached: list[DataFrame]) -> tuple[DataFrame | None, int]:
         """Stored rows that read differently since orders or products changed, in whatever window they lie: an order of
-        windows must not show in the end."""
+        windows must not show in the end. And how many there are.
+
+        A few changes mostly touch a few rows: as data they are planned once. What is cached reads the table that is
+        about to be written, and each write plans it anew.
+        """
         if window.is_first or window.table not in ("order_items", "events"):
-            return None
+            return None, 0
         orders, products = (changed(self.spark, self.lake, window, name) for name in sorted(RESTATING))
         found = self.silver.restated(window.table, orders, products)
-        if found is not None:
-            cached.append(found.persist())
-        return found
+        if found is None:
+            return None, 0
+        if few_changed(self.lake, window, RESTATING) and (few := held_if_few(found)) is not None:
+            return few
+        cached.append(found.persist())
+        return found, found.count()
 
 
 def _union(parts: Sequence[DataFrame]) -> DataFrame:

@@ -7,7 +7,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from features.domains import domain
-from jobs.catalog import QUARANTINE, SILVER
+from jobs.catalog import BRONZE_DUMPS, QUARANTINE, SILVER
 from jobs.silver import batches
 from jobs.silver.batches import Scope, bronze_batch, changed, open_rejections
 from jobs.silver.windows import Taking, taking
@@ -84,3 +84,40 @@ def _keys_of(bench, table):
     from jobs.silver.tables import bronze_key, bronze_of
 
     return bench.lake.read(bench.spark, bronze_of(table)).select(bronze_key(table).alias("source_key")).collect()
+
+
+@pytest.mark.parametrize("few", [2, 3])
+def test_rows_are_counted_alike_as_data_and_in_the_engine(spark, monkeypatch, few):
+    monkeypatch.setattr(batches, "_FEW_ROWS", few)
+    rows = spark.range(3).selectExpr("id", "id = 1 AS flagged")
+    held, counts = batches.held_and_counted(rows, 3, "flagged")
+    assert counts == (3, 1)
+    assert sorted(row["id"] for row in held.collect()) == [0, 1, 2]
+    assert held.storageLevel.useMemory == (few < 3)
+    held.unpersist()
+    none, counts = batches.held_and_counted(rows.where("id > 2"), 0, "flagged")
+    assert (none.collect(), none.columns, counts) == ([], ["id", "flagged"], (0, 0))
+
+
+def test_more_rows_than_a_client_carries_are_not_held_as_data(spark, monkeypatch):
+    monkeypatch.setattr(batches, "_FEW_ROWS", 3)
+    rows, count = batches.held_if_few(spark.range(3))
+    assert (sorted(row["id"] for row in rows.collect()), count) == ([0, 1, 2], 3)
+    assert batches.held_if_few(spark.range(4)) is None
+
+
+def test_changes_are_few_when_every_input_tells_so(bench, monkeypatch):
+    monkeypatch.setattr(batches, "_FEW_ROWS", 3)
+    bench.land("products", [{}, {"product_id": "p2"}])
+    bench.land("orders", [{}])
+    products, orders = BRONZE_DUMPS["products"], BRONZE_DUMPS["orders"]
+    names, upto = (products.name, orders.name), bench.lake.version(products)
+
+    def few(**new):
+        return batches.few_changed(bench.lake, Taking("events", new, {}, is_first=False), names)
+
+    assert few(**{products.name: (0, upto), orders.name: (0, upto)})  # 2 + 1 rows
+    assert few()
+    assert not few(**{products.name: (None, upto)})  # from the beginning: nobody counts that
+    bench.land("products", [{}, {}])
+    assert not few(**{products.name: (0, upto + 1), orders.name: (0, upto)})

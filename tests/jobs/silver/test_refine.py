@@ -236,7 +236,7 @@ def test_a_window_takes_the_events_that_state_a_time_inside_it(bench):
     assert bench.open_quarantine() == {("events", "invalid_json"): 1}
 
 
-def test_windows_in_any_order_end_as_one_run_over_all(bench, other_bench):
+def test_windows_in_any_order_end_as_one_run_over_all(bench, other_bench, monkeypatch):
     """The later window comes first: its events and items name products and orders that only the earlier one brings.
 
     Then a third one changes what the first two brought: a product of theirs, the user of an order, a further item.
@@ -255,7 +255,9 @@ def test_windows_in_any_order_end_as_one_run_over_all(bench, other_bench):
     bench.refine(start=days[0], end=days[1])
     assert by_id(bench.rows("events"))["e1"]["flags"] == []
     assert by_id(bench.rows("events"))["o1-gone"]["flags"] == ["quantity_not_count"]
-    bench.refine(start=days[2], end=days[3])
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "_FEW_ROWS", 0)  # stored rows that are stated anew are held by the engine, too
+        bench.refine(start=days[2], end=days[3])
     bought = by_id(bench.rows("events"))
     assert (bought["o1-gone"]["user_id"], bought["o1-gone"]["flags"]) == ("u2", [])
     assert "o1-p1" in bought  # its time, that of its order, lies in the first window
