@@ -206,14 +206,14 @@ class Lake:
         return None if None in counts else sum(counts)
 
     def rows_written(self, spec: TableSpec, after: int, upto: int) -> int | None:
-        """Rows that versions `(after, upto]` wrote, by what each commit says of itself.
+        """Rows that versions `(after, upto]` inserted or left updated, by what each commit says of itself.
 
         None where one does not say, and where `changes` has to take every row of the table.
         """
         return self.rows_committed(spec, after, upto) if self.tells_changes(spec, after, upto) else None
 
     def rows_committed(self, spec: TableSpec, after: int, upto: int) -> int | None:
-        """Rows that versions `(after, upto]` wrote, whether or not anybody can read them now; -1 is before the first.
+        """`rows_written`, whether or not anybody can read them now; -1 is before the first.
 
         None where a commit does not say, or the log was cut off.
         """
@@ -223,10 +223,10 @@ class Lake:
             if version <= after:
                 break
             if version <= upto and commit.get("operation") not in _QUIET:
-                written = (commit.get("operationMetrics") or {}).get("numOutputRows")
+                written = _rows_of(commit.get("operationMetrics") or {})
                 if written is None:
                     return None
-                rows += int(written)
+                rows += written
         return rows if version <= after + 1 else None
 
     # Writing with Spark -----------------------------------------------------------------
@@ -334,6 +334,13 @@ def newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:
         if len(commits) < limit:
             return
         given, limit = limit, limit * 8
+
+
+def _rows_of(metrics: Mapping[str, str]) -> int | None:
+    """Rows that a commit inserted or updated. MERGE writes all rows of each file that it touches, and says so, too."""
+    merged = ("numTargetRowsInserted", "numTargetRowsUpdated")
+    told = merged if merged[0] in metrics else ("numOutputRows",)
+    return sum(int(metrics[name]) for name in told) if all(name in metrics for name in told) else None
 
 
 def _listed(properties: Mapping[str, str]) -> str:

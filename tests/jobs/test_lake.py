@@ -300,6 +300,21 @@ def test_what_vacuum_has_taken_is_read_out_of_later_files(
 
 @pytest.mark.spark
 @pytest.mark.covered
+def test_a_merge_is_counted_by_what_it_changed_not_by_the_files_it_wrote_anew(session: Any, lake: Lake) -> None:
+    lake.ensure(session, SPEC)
+    insert(session, lake, 1.0, 2.0, 3.0)
+    session.sql(
+        f"MERGE INTO {lake.sql_name(SPEC)} t USING (SELECT explode(array('i1.0', 'i4.0')) AS item_id) s "
+        "ON t.item_id = s.item_id WHEN MATCHED THEN UPDATE SET t.price = 9 "
+        "WHEN NOT MATCHED THEN INSERT (item_id, price) VALUES (s.item_id, 4)"
+    ).collect()
+    assert lake.rows_written(SPEC, 1, 2) == 2
+    assert lake.changes(session, SPEC, 1, 2).count() == 2
+    assert lake.rows_written(SPEC, 0, 2) == 5
+
+
+@pytest.mark.spark
+@pytest.mark.covered
 def test_a_commit_carries_its_inputs_and_the_next_one_does_not(session: Any, lake: Lake) -> None:
     lake.ensure(session, SPEC)
     with commit_metadata(session, "silver.refine", {"bronze.files": 4}):

@@ -116,8 +116,11 @@ def test_changes_are_few_when_every_input_tells_so(bench, monkeypatch):
     def few(**new):
         return batches.few_changed(bench.lake, Taking("events", new, {}, is_first=False), names)
 
-    assert few(**{products.name: (0, upto), orders.name: (0, upto)})  # 2 + 1 rows
+    both = {products.name: (0, upto), orders.name: (0, upto)}
+    assert few(**both, other=(0, upto))  # 2 + 1 rows, and an input that states nothing anew
     assert few()
     assert not few(**{products.name: (None, upto)})  # from the beginning: nobody counts that
-    bench.land("products", [{}, {}])
-    assert not few(**{products.name: (0, upto + 1), orders.name: (0, upto)})
+    bench.land("orders", [{}])
+    assert not few(**{**both, orders.name: (0, upto + 1)})
+    bench.spark.sql(f"DELETE FROM {bench.lake.sql_name(orders)} WHERE order_id = 'o1'").collect()
+    assert not few(**{orders.name: (upto + 1, upto + 2)})  # a commit that does not say how many rows it left
