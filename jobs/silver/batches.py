@@ -174,8 +174,19 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
     return Batch(rows, retried=waiting is not None, at_most=at_most)
 
 
-def held(rows: DataFrame, at_most: int | None) -> DataFrame:
-    """Rows computed once: those of a large batch in the engine's cache, those of a small one as data.
+@dataclass(frozen=True)
+class Held:
+    """Rows computed once: as data where a client carries them, otherwise in the engine's cache."""
+
+    rows: DataFrame
+    count: int | None = None
+    """How many they are; None where they were not counted."""
+    data: Any = None
+    """All of them as an Arrow table, for what is told of them without the engine; None when it caches them."""
+
+
+def held(rows: DataFrame, at_most: int | None) -> Held:
+    """Rows computed once.
 
     Whatever is asked of cached rows is planned together with all that they came from, and for a few thousand rows
     that plan is the work.
@@ -184,31 +195,29 @@ def held(rows: DataFrame, at_most: int | None) -> DataFrame:
         at_most: how many rows there can be; None when nobody knows.
     """
     if at_most is None or at_most > _FEW_ROWS:
-        return rows.persist()
+        return Held(rows.persist())
     return _as_data(rows, rows.toArrow())
 
 
-def _as_data(rows: DataFrame, found: Any) -> DataFrame:
+def _as_data(rows: DataFrame, found: Any) -> Held:
     """`rows` out of what they were found to be; without a row Arrow has no types for the engine."""
-    return rows.sparkSession.createDataFrame(found) if found.num_rows else rows.limit(0)
+    as_data = rows.sparkSession.createDataFrame(found) if found.num_rows else rows.limit(0)
+    return Held(as_data, found.num_rows, found)
 
 
 def held_and_counted(rows: DataFrame, at_most: int, flag: str) -> tuple[DataFrame, tuple[int, int]]:
     """Rows computed once (see `held`), how many they are, and of how many the column `flag` is true."""
-    if at_most > _FEW_ROWS:
-        kept = rows.persist()
-        counted = kept.agg(F.count("*"), F.count_if(flag)).collect()[0]
-        return kept, (int(counted[0]), int(counted[1]))
-    found = rows.toArrow()
-    return _as_data(rows, found), (found.num_rows, sum(filter(None, found.column(flag).to_pylist())))
+    kept = held(rows, at_most)
+    if kept.data is not None:
+        return kept.rows, (kept.data.num_rows, sum(filter(None, kept.data.column(flag).to_pylist())))
+    counted = kept.rows.agg(F.count("*"), F.count_if(flag)).collect()[0]
+    return kept.rows, (int(counted[0]), int(counted[1]))
 
 
-def held_if_few(rows: DataFrame) -> tuple[DataFrame, int] | None:
-    """Rows as data, with their count; None when there are more than a client carries, which costs computing them."""
+def held_if_few(rows: DataFrame) -> Held | None:
+    """Rows as data; None when there are more than a client carries, which costs computing them."""
     found = rows.limit(_FEW_ROWS + 1).toArrow()
-    if found.num_rows > _FEW_ROWS:
-        return None
-    return _as_data(rows, found), found.num_rows
+    return None if found.num_rows > _FEW_ROWS else _as_data(rows, found)
 
 
 def few_changed(lake: Lake, taking: Taking, names: Iterable[str]) -> bool:
@@ -216,7 +225,8 @@ def few_changed(lake: Lake, taking: Taking, names: Iterable[str]) -> bool:
     count = 0
     for name in set(names) & taking.new.keys():
         after, upto = taking.new[name]
-        written = None if after is None else lake.rows_written(TABLES[name], after, upto)
+        spec = TABLES[name]
+        written = lake.row_count(spec, upto) if after is None else lake.rows_written(spec, after, upto)
         if written is None:
             return False
         count += written

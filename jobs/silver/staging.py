@@ -16,7 +16,7 @@ from features.clean_rules import split
 from jobs.catalog import SILVER
 from jobs.lake import Lake
 from jobs.quality.suites import profile_columns
-from jobs.silver.batches import Batch, Scope, bronze_batch, changed, few_changed, held, held_if_few
+from jobs.silver.batches import Batch, Held, Scope, bronze_batch, changed, few_changed, held, held_if_few
 from jobs.silver.profile import (
     MIN_ROWS,
     Accounts,
@@ -25,6 +25,7 @@ from jobs.silver.profile import (
     batch_figures,
     batch_figures_of_good,
     corrected_rows,
+    count_data,
     count_rows,
     shares,
 )
@@ -83,35 +84,49 @@ class Staging:
         cached: list[DataFrame] = []
         cleaned = self._clean(table, batch, cached)
         accounts = cleaned.accounts
-        restated, restated_rows = self._restated(window, cached)
-        found = (cleaned.accepted, bought, restated if restated_rows else None)
-        parts = [part for part in found if part is not None]
-        judged = shares(accounts, cleaned.corrected)
-        if not parts:
-            figures = {**dict.fromkeys(profile_columns(table)), **judged}
-            return Staged(self.silver.read(table), None, accounts, figures, 0, batch.retried, cached, accepted=None)
-        rows = _union(parts)
-        if bought is not None:
-            _count_union(accounts, rows, restated_rows)
-        if not window.is_first or accounts.keys < accounts.accepted:
-            rows = winners(table, rows)
+        restated = self._restated(window, cached)
+        judged: Profile = {**dict.fromkeys(profile_columns(table)), **shares(accounts, cleaned.corrected)}
+        if cleaned.accepted is None and bought is None and restated is None:
+            return Staged(self.silver.read(table), None, accounts, judged, 0, batch.retried, cached, accepted=None)
+        rows, count = self._settled(window, cleaned, bought, restated, cached)
         figures = cleaned.figures
         if table != "promotions":
-            if not window.is_first:
-                rows = held(rows, accounts.accepted + restated_rows)
-                cached.append(rows)
-            figures = against(batch_figures(table, rows), table, rows, good, before)
+            figures = against(batch_figures(table, rows, count), table, rows, good, before)
         judged |= figures
         return Staged(
             rows=rows,
             rejected=cleaned.rejected,
             accounts=accounts,
             figures=judged,
-            restated=restated_rows,
+            restated=_count_of(restated),
             retried=batch.retried,
             cached=cached,
             accepted=cleaned.accepted,
         )
+
+    def _settled(
+        self, window: Taking, cleaned: _Cleaned, bought: Held | None, restated: Held | None, cached: list[DataFrame]
+    ) -> tuple[DataFrame, int | None]:
+        """One row per key out of all parts, and how many they are where that is known; counts purchases into accounts.
+
+        Keys are counted of bronze rows that come alone, and of all rows of a first load: where none comes twice there
+        is nothing to settle.
+        """
+        table, accounts = window.table, cleaned.accounts
+        parts = (cleaned.accepted, bought and bought.rows, restated and restated.rows)
+        rows = _union([part for part in parts if part is not None])
+        if bought is not None:
+            _count_purchases(accounts, rows, bought.count, _count_of(restated))
+        is_whole_load = window.is_first and (bought is None or bought.count is None)
+        is_counted = is_whole_load or (bought is None and restated is None)
+        if is_counted and accounts.keys == accounts.accepted:
+            return rows, accounts.keys
+        rows = winners(table, rows)
+        if is_whole_load or table == "promotions":
+            return rows, accounts.keys
+        settled = held(rows, accounts.accepted + _count_of(restated))
+        cached.append(settled.rows)
+        return settled.rows, settled.count
 
     def _clean(self, table: str, batch: Batch, cached: list[DataFrame]) -> _Cleaned:
         if batch.rows is None:
@@ -120,9 +135,11 @@ class Staging:
         if table == "promotions":
             accounts, figures = count_promotions(cleaned.marked, SILVER[table].key)
         else:
-            cleaned = split(held(cleaned.marked, batch.at_most), SILVER[table].column_names)
+            marked, key = held(cleaned.marked, batch.at_most), SILVER[table].key
+            cleaned = split(marked.rows, SILVER[table].column_names)
             cached.append(cleaned.marked)
-            accounts, figures = count_rows(cleaned.marked, SILVER[table].key), {}
+            accounts = count_rows(cleaned.marked, key) if marked.data is None else count_data(marked.data, key)
+            figures = {}
         # Counted only where it could matter: rows of dumps are rarely refused, and records of a topic never corrected
         is_corrected = accounts.rejected and table != "events"
         corrected = corrected_rows(cleaned.marked) if is_corrected else None
@@ -137,7 +154,7 @@ class Staging:
             return None
         return self.beside.submit(batch_figures_of_good, table, good).result
 
-    def _purchases(self, window: Taking) -> DataFrame | None:
+    def _purchases(self, window: Taking) -> Held | None:
         """For events: order items that changed, whatever their time, and those of the asked window, as purchases."""
         if window.table != "events":
             return None
@@ -146,25 +163,34 @@ class Staging:
             inside = self.scope.holds(F.col(C.EVENT_TIME))
             asked = self.silver.read("order_items").where(inside)
             items = asked if items is None else asked.unionByName(items.where(~inside))
-        return None if items is None else self.silver.purchases_of(items)
+        if items is None:
+            return None
+        bought = self.silver.purchases_of(items)
+        few = held_if_few(bought) if few_changed(self.lake, window, ["silver.order_items"]) else None
+        return Held(bought) if few is None else few
 
-    def _restated(self, window: Taking, cached: list[DataFrame]) -> tuple[DataFrame | None, int]:
+    def _restated(self, window: Taking, cached: list[DataFrame]) -> Held | None:
         """Stored rows that read differently since orders or products changed, in whatever window they lie: an order of
-        windows must not show in the end. And how many there are.
+        windows must not show in the end. Counted; None when there are none.
 
         A few changes mostly touch a few rows: as data they are planned once. What is cached reads the table that is
         about to be written, and each write plans it anew.
         """
         if window.is_first or window.table not in ("order_items", "events"):
-            return None, 0
+            return None
         orders, products = (changed(self.spark, self.lake, window, name) for name in sorted(RESTATING))
         found = self.silver.restated(window.table, orders, products)
         if found is None:
-            return None, 0
-        if few_changed(self.lake, window, RESTATING) and (few := held_if_few(found)) is not None:
-            return few
-        cached.append(found.persist())
-        return found, found.count()
+            return None
+        few = held_if_few(found) if few_changed(self.lake, window, RESTATING) else None
+        if few is None:
+            cached.append(found.persist())
+            few = Held(found, found.count())
+        return few if few.count else None
+
+
+def _count_of(rows: Held | None) -> int:
+    return (rows.count or 0) if rows is not None else 0
 
 
 def _union(parts: Sequence[DataFrame]) -> DataFrame:
@@ -174,11 +200,15 @@ def _union(parts: Sequence[DataFrame]) -> DataFrame:
     return rows
 
 
-def _count_union(accounts: Accounts, rows: DataFrame, restated_rows: int) -> None:
-    """Purchases come from silver, not from bronze: count them into the batch, beside the records of the topic."""
-    counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
-    purchases = counted["n"] - accounts.accepted - restated_rows
-    accounts.read += purchases
-    accounts.purchases += purchases
-    accounts.accepted += purchases
-    accounts.keys = counted["keys"]
+def _count_purchases(accounts: Accounts, rows: DataFrame, count: int | None, restated_rows: int) -> None:
+    """Purchases come from silver, not from bronze: count them into the batch, beside the records of the topic.
+
+    Args:
+        count: how many they are; None when they, and the keys of all, have to be counted.
+    """
+    if count is None:
+        counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
+        count, accounts.keys = counted["n"] - accounts.accepted - restated_rows, counted["keys"]
+    accounts.read += count
+    accounts.purchases += count
+    accounts.accepted += count

@@ -101,8 +101,8 @@ def test_rows_are_counted_alike_as_data_and_in_the_engine(spark, monkeypatch, fe
 
 def test_more_rows_than_a_client_carries_are_not_held_as_data(spark, monkeypatch):
     monkeypatch.setattr(batches, "_FEW_ROWS", 3)
-    rows, count = batches.held_if_few(spark.range(3))
-    assert (sorted(row["id"] for row in rows.collect()), count) == ([0, 1, 2], 3)
+    found = batches.held_if_few(spark.range(3))
+    assert (sorted(row["id"] for row in found.rows.collect()), found.count) == ([0, 1, 2], 3)
     assert batches.held_if_few(spark.range(4)) is None
 
 
@@ -119,8 +119,9 @@ def test_changes_are_few_when_every_input_tells_so(bench, monkeypatch):
     both = {products.name: (0, upto), orders.name: (0, upto)}
     assert few(**both, other=(0, upto))  # 2 + 1 rows, and an input that states nothing anew
     assert few()
-    assert not few(**{products.name: (None, upto)})  # from the beginning: nobody counts that
+    assert few(**{products.name: (None, upto)})  # from the beginning: all that it holds
     bench.land("orders", [{}])
     assert not few(**{**both, orders.name: (0, upto + 1)})
+    assert not few(**{**both, orders.name: (None, upto + 1)})
     bench.spark.sql(f"DELETE FROM {bench.lake.sql_name(orders)} WHERE order_id = 'o1'").collect()
     assert not few(**{orders.name: (upto + 1, upto + 2)})  # a commit that does not say how many rows it left

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from jobs.silver import profile
-from jobs.silver.profile import Accounts, against, batch_figures, count_rows, shares
+from jobs.silver.profile import Accounts, against, batch_figures, count_data, count_rows, shares
 from jobs.silver.promotions import count_promotions
 
 pytestmark = [pytest.mark.spark, pytest.mark.covered]
@@ -35,12 +35,17 @@ def test_figures_of_a_batch(spark, monkeypatch):
 
     few = events(spark, bot)
     assert batch_figures("events", few)["top_user_share"] is None
+    assert batch_figures("events", few, 4) == {"rows": 4}  # known to be few: nothing is asked
+    assert batch_figures("events", batch, 10) == batch_figures("events", batch)
 
 
 def test_rows_are_accounted_for(spark):
     rows = [("a", None), ("a", None), ("b", None), ("c", "bad_id"), ("d", "future_event")]
-    accounts = count_rows(spark.createDataFrame(rows, "event_id string, reason string"), ("event_id",))
+    marked = spark.createDataFrame(rows, "event_id string, reason string")
+    accounts = count_rows(marked, ("event_id",))
     assert accounts == Accounts(read=5, accepted=3, keys=2, rejected={"bad_id": 1, "future_event": 1})
+    assert count_data(marked.toArrow(), ("event_id",)) == accounts
+    assert count_data(marked.limit(0).toArrow(), ("event_id",)) == Accounts()
     assert shares(accounts)["rejected_share"] is None  # of five rows no share is judged
     many = Accounts(read=1100, accepted=900, keys=900, rejected={"bad_id": 100, "future_event": 100})
     assert shares(many)["rejected_share"] == 0.1  # rows of the future only wait
