@@ -113,8 +113,8 @@ class Staging:
         is nothing to settle.
         """
         table, accounts = window.table, cleaned.accounts
-        parts = (cleaned.accepted, bought and bought.rows, restated and restated.rows)
-        rows = _union([part for part in parts if part is not None])
+        parts = [] if cleaned.accepted is None else [cleaned.accepted]
+        rows = _union([*parts, *(part.rows for part in (bought, restated) if part is not None)])
         if bought is not None:
             _count_purchases(accounts, rows, bought.count, _count_of(restated))
         is_whole_load = window.is_first and (bought is None or bought.count is None)
