@@ -150,10 +150,13 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
     table = taking.table
     bronze = bronze_of(table)
     rows, at_most = None, None
-    if lake.data_version(bronze) is None:
+    newest = lake.data_version(bronze)
+    if newest is None:
         return Batch(None)
     if scope.is_window:
-        rows = _in_window(lake.read(spark, bronze), table, scope, domain)
+        # One version, the one that the commit tells of: rows that land meanwhile would be written and not counted
+        _, upto = taking.new.get(bronze.name, (None, newest))
+        rows = _in_window(lake.read(spark, bronze, upto), table, scope, domain)
     elif scope.is_incremental and bronze.name in taking.new:
         after, upto = taking.new[bronze.name]
         rows = lake.changes(spark, bronze, after, upto)
@@ -176,13 +179,13 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
 
 @dataclass(frozen=True)
 class Held:
-    """Rows computed once: as data where a client carries them, otherwise in the engine's cache."""
+    """Rows of a batch, and what is known of them: as data where a client carries them, otherwise left to the engine."""
 
     rows: DataFrame
     count: int | None = None
     """How many they are; None where they were not counted."""
     data: Any = None
-    """All of them as an Arrow table, for what is told of them without the engine; None when it caches them."""
+    """All of them as an Arrow table, for what is told of them without the engine; None where it has them."""
 
 
 def held(rows: DataFrame, at_most: int | None) -> Held:
@@ -225,8 +228,7 @@ def few_changed(lake: Lake, taking: Taking, names: Iterable[str]) -> bool:
     count = 0
     for name in set(names) & taking.new.keys():
         after, upto = taking.new[name]
-        spec = TABLES[name]
-        written = lake.row_count(spec, upto) if after is None else lake.rows_written(spec, after, upto)
+        written = None if after is None else lake.rows_written(TABLES[name], after, upto)
         if written is None:
             return False
         count += written

@@ -1,4 +1,4 @@
-"""Figures of a staged batch that the gate's profile expectations judge; one or two Spark queries per table.
+"""Figures of a staged batch that the gate's profile expectations judge; one or two Spark queries per table, if any.
 
 A figure is None where it says nothing: too few rows for a share, no last good version to compare with.
 """
@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from features import columns as C
 from jobs.catalog import SILVER
+from jobs.quality.suites import profile_columns
 
 MIN_ROWS = 200
 """Shares of fewer rows are noise: half of ten rows is nothing."""
@@ -31,7 +32,7 @@ class Accounts:
     """Of those read: rows of silver.order_items, which events take in as well; all others are rows of bronze."""
     accepted: int = 0
     keys: int = 0
-    """Of the accepted ones; of bronze alone where purchases are few, which are settled whatever their keys are."""
+    """Of the accepted rows of bronze; of the first load of events, purchases among them."""
     rejected: dict[str, int] = field(default_factory=dict)
 
 
@@ -123,7 +124,7 @@ def batch_figures(table: str, accepted: DataFrame, count: int | None = None) -> 
         count: how many rows they are, where that is known: of a few nothing else is asked.
     """
     if count is not None and count < MIN_ROWS:
-        return {"rows": float(count)}
+        return {**dict.fromkeys(profile_columns(table)), "rows": float(count)}
     aggregates = [F.count("*").cast("double").alias("rows")]
     names = set(SILVER[table].column_names)
     if {C.PRICE, C.SALES_VALUE} & names:

@@ -85,19 +85,19 @@ class Staging:
         cleaned = self._clean(table, batch, cached)
         accounts = cleaned.accounts
         restated = self._restated(window, cached)
-        judged: Profile = {**dict.fromkeys(profile_columns(table)), **shares(accounts, cleaned.corrected)}
+        judged = shares(accounts, cleaned.corrected)
         if cleaned.accepted is None and bought is None and restated is None:
-            return Staged(self.silver.read(table), None, accounts, judged, 0, batch.retried, cached, accepted=None)
+            figures = {**dict.fromkeys(profile_columns(table)), **judged}
+            return Staged(self.silver.read(table), None, accounts, figures, 0, batch.retried, cached, accepted=None)
         rows, count = self._settled(window, cleaned, bought, restated, cached)
         figures = cleaned.figures
         if table != "promotions":
             figures = against(batch_figures(table, rows, count), table, rows, good, before)
-        judged |= figures
         return Staged(
             rows=rows,
             rejected=cleaned.rejected,
             accounts=accounts,
-            figures=judged,
+            figures={**figures, **judged},
             restated=_count_of(restated),
             retried=batch.retried,
             cached=cached,
@@ -109,20 +109,21 @@ class Staging:
     ) -> tuple[DataFrame, int | None]:
         """One row per key out of all parts, and how many they are where that is known; counts purchases into accounts.
 
-        Keys are counted of bronze rows that come alone, and of all rows of a first load: where none comes twice there
-        is nothing to settle.
+        Keys are counted of bronze rows that come alone, and of a first load as a whole: where none comes twice there is
+        nothing to settle.
         """
         table, accounts = window.table, cleaned.accounts
         parts = [] if cleaned.accepted is None else [cleaned.accepted]
         rows = _union([*parts, *(part.rows for part in (bought, restated) if part is not None)])
-        if bought is not None:
-            _count_purchases(accounts, rows, bought.count, _count_of(restated))
-        is_whole_load = window.is_first and (bought is None or bought.count is None)
-        is_counted = is_whole_load or (bought is None and restated is None)
+        if bought is not None and window.is_first:
+            _count_first_load(accounts, rows)
+        elif bought is not None:
+            _add_purchases(accounts, bought.rows.count() if bought.count is None else bought.count)
+        is_counted = window.is_first or (bought is None and restated is None)
         if is_counted and accounts.keys == accounts.accepted:
             return rows, accounts.keys
         rows = winners(table, rows)
-        if is_whole_load or table == "promotions":
+        if window.is_first or table == "promotions":
             return rows, accounts.keys
         settled = held(rows, accounts.accepted + _count_of(restated))
         cached.append(settled.rows)
@@ -165,8 +166,9 @@ class Staging:
             items = asked if items is None else asked.unionByName(items.where(~inside))
         if items is None:
             return None
-        bought = self.silver.purchases_of(items)
-        few = held_if_few(bought) if few_changed(self.lake, window, ["silver.order_items"]) else None
+        bought, few = self.silver.purchases_of(items), None
+        if not (window.is_first or self.scope.is_window) and few_changed(self.lake, window, ["silver.order_items"]):
+            few = held_if_few(bought)
         return Held(bought) if few is None else few
 
     def _restated(self, window: Taking, cached: list[DataFrame]) -> Held | None:
@@ -182,11 +184,11 @@ class Staging:
         found = self.silver.restated(window.table, orders, products)
         if found is None:
             return None
-        few = held_if_few(found) if few_changed(self.lake, window, RESTATING) else None
-        if few is None:
+        kept = held_if_few(found) if few_changed(self.lake, window, RESTATING) else None
+        if kept is None:
             cached.append(found.persist())
-            few = Held(found, found.count())
-        return few if few.count else None
+            kept = Held(found, found.count())
+        return kept if kept.count else None
 
 
 def _count_of(rows: Held | None) -> int:
@@ -200,15 +202,15 @@ def _union(parts: Sequence[DataFrame]) -> DataFrame:
     return rows
 
 
-def _count_purchases(accounts: Accounts, rows: DataFrame, count: int | None, restated_rows: int) -> None:
-    """Purchases come from silver, not from bronze: count them into the batch, beside the records of the topic.
-
-    Args:
-        count: how many they are; None when they, and the keys of all, have to be counted.
-    """
-    if count is None:
-        counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
-        count, accounts.keys = counted["n"] - accounts.accepted - restated_rows, counted["keys"]
+def _add_purchases(accounts: Accounts, count: int) -> None:
+    """Purchases come from silver, not from bronze: counted into the batch, beside the records of the topic."""
     accounts.read += count
     accounts.purchases += count
     accounts.accepted += count
+
+
+def _count_first_load(accounts: Accounts, rows: DataFrame) -> None:
+    """Count the purchases, and the keys of all rows: millions that mostly differ are not sorted to find that out."""
+    counted = rows.agg(F.count("*").alias("n"), F.count_distinct(F.xxhash64(C.EVENT_ID)).alias("keys")).collect()[0]
+    _add_purchases(accounts, counted["n"] - accounts.accepted)
+    accounts.keys = counted["keys"]

@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 
+from jobs.quality.suites import profile_columns
 from jobs.silver import profile
 from jobs.silver.profile import Accounts, against, batch_figures, count_data, count_rows, shares
 from jobs.silver.promotions import count_promotions
@@ -35,7 +36,9 @@ def test_figures_of_a_batch(spark, monkeypatch):
 
     few = events(spark, bot)
     assert batch_figures("events", few)["top_user_share"] is None
-    assert batch_figures("events", few, 4) == {"rows": 4}  # known to be few: nothing is asked
+    asked, known = batch_figures("events", few), batch_figures("events", few, 4)  # known to be few: nothing is asked
+    assert known == {**dict.fromkeys(profile_columns("events")), "rows": 4}
+    assert set(profile_columns("events")) <= {*against(asked, "events", few, good), *shares(Accounts())}
     assert batch_figures("events", batch, 10) == batch_figures("events", batch)
 
 
