@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -16,6 +17,16 @@ from urllib.parse import urlparse
 from pyspark.sql import SparkSession
 
 from jobs.settings import Settings, settings
+
+SETTINGS: Mapping[str, str] = {
+    "spark.sql.session.timeZone": "UTC",
+    # Nanoseconds, Spark's own choice, end in 2262: readers without Spark failed on tables with a later moment
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # Delta refuses versions and feeds of more than a week by their age alone, and the next attempt like the first: a
+    # gate that was red for so long could never be left. Whether their files are there is looked at (`jobs/lake.py`).
+    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration": "false",
+}
+"""What every session that reads or writes the lake is opened with."""
 
 _PATIENCE_SECONDS = 1.0
 """After that long without an answer, whoever waits is told what for."""
@@ -43,9 +54,8 @@ def _open(url: str) -> SparkSession:
     spark: Any = SparkSession.builder.remote(url).create()
     try:
         spark.interruptAll()
-        spark.conf.set("spark.sql.session.timeZone", "UTC")
-        # Nanoseconds, Spark's own choice, end in 2262: readers without Spark failed on tables with a later moment
-        spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        for name, value in SETTINGS.items():
+            spark.conf.set(name, value)
     except Exception:
         # A session that failed stays the process's active one, and `F.col` of any later session asks the active one.
         spark.stop()

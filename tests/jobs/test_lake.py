@@ -1,6 +1,9 @@
 """The lake: paths that survive odd folders, versions that count, commits that say what they hold."""
 
 import json
+import os
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -296,6 +299,23 @@ def test_what_vacuum_has_taken_is_read_out_of_later_files(
     assert ids(lake.changes(session, SPEC, newest - 1, newest)) == ["i4.0"]
     assert lake.rows_written(SPEC, newest - 1, newest) == 1
     assert (lake.rows_committed(SPEC, 0, 2), lake.rows_committed(SPEC, 3, newest)) == (2, 1)  # whatever can be read
+
+
+@pytest.mark.spark
+@pytest.mark.covered
+def test_what_is_older_than_a_week_is_read_while_its_files_are_there(session: Any, lake: Lake) -> None:
+    """As after a gate that was red for so long: versions that nobody has taken in, with newer ones after them."""
+    lake.ensure(session, SPEC)
+    for price in (1.0, 2.0, 3.0):
+        insert(session, lake, price)
+    aged = Lake(root=f"{lake.root}-aged", domain=lake.domain)  # elsewhere: Delta remembers ages of the logs it has seen
+    shutil.copytree(lake.path(SPEC), aged.path(SPEC))
+    month_ago = time.time() - 30 * 86_400
+    for commit in Path(aged.path(SPEC), "_delta_log").glob("*.json"):
+        os.utime(commit, (month_ago, month_ago))
+    assert aged.read(session, SPEC, 1).count() == 1
+    assert sorted(row["item_id"] for row in aged.changes(session, SPEC, 0, 2).collect()) == ["i1.0", "i2.0"]
+    assert aged.changes(session, SPEC, None, 2).count() == 2
 
 
 @pytest.mark.spark

@@ -61,7 +61,7 @@ def test_a_batch_says_how_many_rows_it_can_hold(bench):
         assert batch(Scope(end=datetime(2017, 11, 21, hour, tzinfo=UTC))) == (2, 3, False)
     window, scope = taking(bench.lake, "orders"), Scope(start=datetime(2017, 11, 21, tzinfo=UTC))
     day = bronze_batch(bench.spark, bench.lake, window, scope, domain("retail"))
-    bench.land("orders", [{"order_id": "o4"}], day="2017-11-21")
+    bench.land("orders", [{"order_id": "o4"}], day="2017-11-22")
     assert day.rows.count() == 1  # what lands while a run is at work is the next one's
     assert batch(Scope(replay_table="orders")) is None
     keys = [row["source_key"] for row in _keys_of(bench, "orders")]
