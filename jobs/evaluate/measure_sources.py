@@ -8,19 +8,15 @@ here decides which sources lists are made from. Idempotent but for processor tim
 import json
 import os
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
-from features import columns as c
-from features.domains import domain
 from features.ranking import GENERATORS
 from jobs.catalog import GOLD
-from jobs.cuts import validation_cut
 from jobs.evaluate.more_sources import more_sources, purchases_before
 from jobs.evaluate.source_facts import sources_file
 from jobs.recipes import chosen_recipe
 from jobs.run import JobContext, NothingToDo
-from jobs.snapshots import read_histories, read_items, read_labels, read_segments
+from jobs.snapshots import moments_of, read_histories, read_items, read_labels, read_segments
 from models.cold_start import measure_cold_users
 from models.generators import Generators
 from models.labelled_snapshot import truth_matrix
@@ -33,13 +29,16 @@ def main(context: JobContext) -> None:
     """Measure and keep; `--option users=N` changes how many users are measured.
 
     Raises:
-        NothingToDo: there are no features yet.
+        NothingToDo: there are no features yet, or no past cut among them.
     """
     lake = context.lake
     built = lake.committed_inputs(GOLD["gold.user_features"])
     if not built:
         raise NothingToDo("no features yet: gold.build_features comes first")
-    cut = validation_cut(domain(context.domain).calendar, datetime.fromtimestamp(built[c.AS_OF], UTC))
+    cuts = moments_of(lake, GOLD["gold.training_set"])
+    if not cuts:
+        raise NothingToDo("no past cut has labels yet: that takes ten weeks of history")
+    cut = cuts[-1]
     recipe = chosen_recipe(context.config, context.domain).recipe
     items = read_items(lake, cut, min_users=recipe.min_item_users)
     everybody = read_histories(lake, cut, items)

@@ -1,8 +1,10 @@
 """Which moments the gold tables are to hold, and which of them must be built again: read from commits and changes."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from statistics import median
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -22,6 +24,8 @@ _MIN_HISTORY = timedelta(days=14)
 """A cut with less history before it teaches nothing."""
 _MIN_SHARE = 0.02
 """Nor does one with hardly an event before it: a single late event would otherwise pass for weeks of history."""
+_MIN_WEEK = 0.1
+"""Of a median week's events: a newest week with less has not arrived, whoever clicked in it."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +98,31 @@ def plan_moments(context: JobContext, spark: SparkSession, as_of: datetime, inpu
 def _windows(context: JobContext, events: DataFrame, as_of: datetime) -> tuple[dict[datetime, datetime], int]:
     """Past cuts that have a history to learn from, with the ends of their windows; and how many events there are."""
     calendar = domain(context.domain).calendar
-    possible = training_windows(calendar, as_of)
-    earlier = [F.count_if(F.col(c.EVENT_TIME) < F.lit(moment)) for moment in (as_of, *possible)]
-    start, count, known, *before_cuts = events.agg(F.min(c.EVENT_TIME), F.count("*"), *earlier).collect()[0]
+    moment = F.when(F.col(c.EVENT_TIME) < F.lit(as_of), F.col(c.EVENT_TIME))
+    counts = F.count("*").alias("rows"), F.count(moment).alias("known")
+    days = events.groupBy(c.BUSINESS_DATE).agg(*counts, F.min(moment).alias("first")).collect()
+    known = [row for row in days if row["known"]]
     if not known:
         raise NothingToDo(f"silver.events holds no event before {as_of.isoformat()}")
-    windows = {
-        cut: end
-        for (cut, end), rows in zip(possible.items(), before_cuts, strict=True)
-        if cut >= calendar.day_start(start.replace(tzinfo=UTC)) + _MIN_HISTORY and rows >= known * _MIN_SHARE
-    }
-    return windows, count
+    first = min(row["first"] for row in known).replace(tzinfo=UTC)
+    earliest = calendar.day_start(first) + _MIN_HISTORY
+    enough = sum(row["known"] for row in known) * _MIN_SHARE
+
+    def before(cut: datetime) -> int:
+        day = cut.astimezone(calendar.zone).date()  # cuts are starts of business days
+        return sum(row["known"] for row in known if row[c.BUSINESS_DATE] < day)
+
+    weeks: Counter[int] = Counter()
+    for row in known:
+        weeks[calendar.week_of(row["first"].replace(tzinfo=UTC))] += row["known"]
+    windows = training_windows(calendar, as_of, _newest_week(weeks))
+    kept = {cut: end for cut, end in windows.items() if cut >= earliest and before(cut) >= enough}
+    return kept, sum(row["rows"] for row in days)
+
+
+def _newest_week(events: Mapping[int, int]) -> int:
+    """The newest week that has arrived, by the number of events of each week."""
+    return max(week for week, rows in events.items() if rows >= median(events.values()) * _MIN_WEEK)
 
 
 def _described_anew(

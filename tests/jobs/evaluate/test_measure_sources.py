@@ -13,7 +13,7 @@ from deltalake import CommitProperties, write_deltalake
 from features.domains import domain
 from features.ranking import GENERATORS, ITEM_FEATURES
 from jobs.catalog import table
-from jobs.cuts import validation_cut
+from jobs.cuts import training_windows
 from jobs.evaluate import measure_sources
 from jobs.run import NothingToDo
 from models.interaction_matrix import DAY_SECONDS, InteractionLog
@@ -21,7 +21,7 @@ from models.log_snapshot import item_columns, pair_columns, user_columns
 
 CALENDAR = domain("retail").calendar
 AS_OF = CALENDAR.week_end(20)
-CUT = validation_cut(CALENDAR, AS_OF)
+CUT = max(training_windows(CALENDAR, AS_OF, 20))
 USERS, ITEMS = 60, 30
 
 

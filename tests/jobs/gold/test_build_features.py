@@ -327,8 +327,35 @@ def test_a_shop_without_promotions_has_features_and_those_of_promotions_when_the
 def test_one_late_event_is_no_history_of_weeks(make_shop: Callable[..., Any], job_context: Callable[..., Any]) -> None:
     shop = make_shop()
     shop.buy(
-        ("bob", "late", "milk", at(1, 5)), *(("ann", f"b{day}", "milk", at(10, 3 + day % 27)) for day in range(60))
+        ("bob", "late", "milk", at(1, 5)),
+        *(("ann", f"b{day}", "milk", at(10 + day % 2, 3 + day % 24)) for day in range(60)),
     )
     context = replace(job_context("gold.build_features"), config=shop.config)
     plan = plan_moments(context, shop.session, NOW, {"silver.events": shop.lake.version(SILVER["events"])})
     assert set(plan.windows) == {LAST}  # all cuts before it see that event alone
+
+
+def test_the_cuts_stay_where_the_events_end_whoever_clicks_later(
+    make_shop: Callable[..., Any], job_context: Callable[..., Any]
+) -> None:
+    """A demo that is left running, a feed that is away: challengers were judged on weeks that had not arrived."""
+    shop, context = make_shop(), job_context("gold.build_features")
+    every_day = [
+        ("ann", f"a{day}-{hour}", "milk", NOW - timedelta(days=day, hours=hour)) for day in range(70) for hour in (1, 2)
+    ]
+    shop.buy(*every_day)
+    context = replace(context, config=shop.config)
+
+    def cuts(as_of: datetime) -> dict[datetime, datetime]:
+        version = shop.lake.version(SILVER["events"])
+        return plan_moments(context, shop.session, as_of, {"silver.events": version}).windows
+
+    whole = cuts(NOW)
+    assert max(whole.values()) == NOW
+    assert cuts(NOW + timedelta(weeks=3)) == whole
+    shop.buy(("bob", "click", "milk", NOW + timedelta(weeks=2)))
+    assert cuts(NOW + timedelta(weeks=3)) == whole
+    shop.buy(
+        *((user, f"{basket}+", item, moment + timedelta(weeks=4)) for user, basket, item, moment in every_day[:56])
+    )
+    assert max(cuts(NOW + timedelta(weeks=4)).values()) == NOW + timedelta(weeks=4)
