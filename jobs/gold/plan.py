@@ -122,7 +122,8 @@ def _windows(context: JobContext, events: DataFrame, as_of: datetime) -> tuple[d
 
 def _newest_week(events: Mapping[int, int]) -> int:
     """The newest week that has arrived, by the number of events of each week."""
-    return max(week for week, rows in events.items() if rows >= median(events.values()) * _MIN_WEEK)
+    enough = median(events.values()) * _MIN_WEEK
+    return max(week for week, rows in events.items() if rows >= enough)
 
 
 def _described_anew(
