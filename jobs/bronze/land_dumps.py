@@ -34,6 +34,7 @@ from jobs.run import JobContext, NothingToDo
 
 _FILES_AT_ONCE = 256  # downloads held in memory
 _TAKEN = ("landed", "empty")
+_BEFORE = timedelta(milliseconds=1)  # by this much what an earlier run left unwritten arrived before the rest
 # The largest first: Spark works on it while the others are still checked.
 _ORDER = ("promotions", "order_items", "products", "orders", "users")
 
@@ -48,6 +49,7 @@ class Ledger:
     objects: dict[str, tuple[int, str]] = field(default_factory=dict)  # by name: size, ETag
     contents: dict[str, str] = field(default_factory=dict)  # by name: SHA-256
     landings: Counter[tuple[str, str]] = field(default_factory=Counter)  # of a name and SHA-256
+    newest: datetime | None = None  # when the last of them arrived
 
     def add(self, name: str, size_bytes: int, etag: str, sha256: str, status: str) -> None:
         """Take in a row; rows come in the order of their time."""
@@ -58,6 +60,15 @@ class Ledger:
     def has_object(self, entry: StoredObject) -> bool:
         """Whether the object is, by size and ETag, what was last seen under its name."""
         return self.objects.get(entry.key) == (entry.size_bytes, entry.etag)
+
+    def arrival(self) -> datetime:
+        """When what is taken now arrives: wall time, and after all that has arrived.
+
+        Rows of a file are ordered by it. A clock that was set back in between would put the newer landing first: the
+        older one would count, and the file would be landed again by every run.
+        """
+        now = wall_now()
+        return now if self.newest is None else max(now, self.newest + 2 * _BEFORE)
 
 
 @dataclass
@@ -93,6 +104,7 @@ def read_ledger(lake: Lake) -> Ledger:
     ledger = Ledger()
     for row in zip(*(rows[name] for name in columns), strict=True):
         ledger.add(*row)
+    ledger.newest = max(rows[C.INGESTED_AT], default=None)
     return ledger
 
 
@@ -127,9 +139,9 @@ def land(ctx: JobContext, store: ObjectStore, new: Sequence[StoredObject], spark
     Raises:
         NothingToDo: when the ledger held the content of each; their new ETags are remembered.
     """
-    ingested_at = wall_now()
     landing = Landing()
     ledger = read_ledger(ctx.lake)
+    ingested_at = ledger.arrival()
     ctx.lake.ensure(spark, BRONZE_FILES)
     recovered = _recover(ctx, spark, ledger, ingested_at)
     failpoint("land_dumps.before_append")
@@ -175,7 +187,7 @@ def _recover(ctx: JobContext, spark: SparkSession, ledger: Ledger, ingested_at: 
     ]
     if left:
         # Before what this run takes: one of these files may have changed again
-        write_ledger(spark, ctx.lake, left, ingested_at - timedelta(milliseconds=1))
+        write_ledger(spark, ctx.lake, left, ingested_at - _BEFORE)
         for row in left:
             ledger.add(row.source_file, row.source_size_bytes, row.etag, row.source_sha256, row.status)
         ctx.progress(f"{len(left)} files of an earlier run were landed and are now in the ledger")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -167,12 +167,21 @@ def _refuse_known(client: Any, domain: str, release_id: str | None, force: bool)
     return ""
 
 
-def _as_of_part(release_id: str) -> str:
-    return release_id.split("-")[1]
+def _as_of(release_id: str) -> datetime:
+    return datetime.strptime(release_id.split("-")[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _stays(serving: str, manifest: Manifest) -> bool:
+    """Whether the release that is served is as of a later moment than the one that was made now.
+
+    A moment that has not come when the new one is made is a clock's that was ahead once: it would stay, with lists of a
+    day that nobody has lived, until that day.
+    """
+    return _as_of(manifest.release_id) < _as_of(serving) <= manifest.created_at
 
 
 def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tuple[PointerMove | None, int]:
-    """Write, read back and activate; the move (None when a newer as_of is current) and the keys written.
+    """Write, read back and activate; the move (None when a newer as_of that has come is current) and the keys written.
 
     Raises:
         NothingToDo: this very release is current, or was rolled back by a person.
@@ -187,7 +196,7 @@ def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tup
     failpoint("publish.before_activate")
     move = None
     serving = readable_release(client, domain)
-    if force or serving is None or _as_of_part(serving) <= _as_of_part(release_id):
+    if force or serving is None or not _stays(serving, manifest):
         move = move_pointer(client, domain, release_id, by_hand=force)
     failpoint("publish.after_activate")
     retire(client, domain, keep=release_id)

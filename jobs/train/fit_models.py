@@ -16,6 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from jobs import clock
 from jobs.catalog import GOLD
 from jobs.drift_log import retraining_reason
 from jobs.failpoints import failpoint
@@ -233,14 +234,23 @@ def _wait_for_the_week(context: JobContext, standing: Reigning, as_of: datetime)
     """Raise NothingToDo when there is a champion, and nothing to train a challenger for yet.
 
     The week counts from the newest version: a champion that a person went back to is older, and so is one that a
-    challenger was refused against.
+    challenger was refused against. One of a moment that has not come is a clock's that was ahead once: it counts for
+    nothing, or nobody would train until then.
     """
     rival, newest = standing.rival, standing.newest
     if rival is None or not standing.is_champion:
         return
-    trained, later = rival.as_of, ""
-    if newest is not None and newest.as_of is not None and newest.version != rival.version and newest.as_of >= trained:
-        trained = newest.as_of
+    of_newest = newest.as_of if newest is not None and newest.version != rival.version else None
+    now = clock.now(context.config)
+    come = [moment for moment in (rival.as_of, of_newest) if moment is not None and moment <= now]
+    if not come:
+        context.progress(
+            f"champion version {rival.version} was trained as of {rival.as_of.isoformat()}, which has not come: its "
+            "clock was ahead, and another one is trained now"
+        )
+        return
+    trained, later = max(come), ""
+    if newest is not None and of_newest == trained:
         later = f", version {newest.version} after it as of {trained.isoformat()}: option force=1 trains another now"
     if as_of - trained < RETRAIN_AFTER and not _asked_for(context, rival, as_of, is_newest=not later):
         raise NothingToDo(f"champion version {rival.version} was trained as of {rival.as_of.isoformat()}{later}")

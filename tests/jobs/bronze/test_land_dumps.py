@@ -158,6 +158,22 @@ def test_a_run_that_dies_lands_each_file_once(
     assert land() is None
 
 
+def test_a_clock_set_back_between_two_landings_does_not_bring_the_older_one_back(
+    folder_store: Any, land: Any, spark: Any, job_context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def landed_at(year: int, name: str) -> None:
+        monkeypatch.setattr(land_dumps, "wall_now", lambda: datetime(year, 1, 1, tzinfo=UTC))
+        folder_store.put_csv(orders_key("2017-01-01"), ORDERS + f"1,{name},330,t1\n")
+        assert land()["files"]["landed"] == 1
+
+    landed_at(2031, "wrong")
+    landed_at(2030, "right")
+    context = job_context("bronze.land_dumps")
+    by_arrival = sorted(rows(spark, context, BRONZE_DUMPS["orders"]), key=lambda row: row.ingested_at)
+    assert [row.user_id for row in by_arrival] == ["wrong", "right"]
+    assert land() is None
+
+
 def test_a_file_that_ends_its_check_in_a_way_nobody_foresaw_is_refused_and_stops_no_other(
     spark: Any, folder_store: Any, land: Any, job_context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

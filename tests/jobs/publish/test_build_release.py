@@ -234,12 +234,23 @@ def test_an_older_as_of_is_written_but_not_activated(publish: Any, make_inputs: 
     current = publish().manifest.release_id
     older = make_inputs(seed=9)
     older = replace(older, as_of=older.as_of - timedelta(days=7))
-    content = build_content(older, ListRules(), created_at=older.as_of, code_commit="x")
+    content = build_content(older, ListRules(), created_at=older.as_of + timedelta(days=8), code_commit="x")
     move, _ = publish_content(redis_server.client(), content)
     assert move is None
     assert pointer(redis_server.client(), "retail")[0] == current
     listed = {row.release_id: row.state for row in list_releases("retail", Settings(redis_url=redis_server.url))}
     assert listed == {current: "current", content.manifest.release_id: "kept"}
+
+
+@pytest.mark.services
+def test_a_release_of_a_moment_that_has_not_come_gives_way(publish: Any, make_inputs: Any, redis_server: Any) -> None:
+    """The clock was ahead once: its release would stay current for as long, and each run would build another."""
+    ahead = make_inputs(seed=9)
+    ahead = replace(ahead, as_of=ahead.as_of + timedelta(days=7))
+    content = build_content(ahead, ListRules(), created_at=ahead.as_of, code_commit="x")
+    publish_content(redis_server.client(), content)
+    now = publish().manifest.release_id
+    assert pointer(redis_server.client(), "retail") == (now, content.manifest.release_id)
 
 
 @pytest.mark.services
@@ -431,7 +442,8 @@ def test_lists_of_an_earlier_moment_than_the_current_release_are_loud(
     later = replace(inputs, as_of=inputs.as_of + timedelta(days=7))
     content = build_content(later, ListRules(), created_at=later.as_of, code_commit="x")
     publish_content(redis_server.client(), content)
-    code, report = _run(own_home, redis_server.url)
+    after = (later.as_of + timedelta(hours=1)).isoformat()
+    code, report = _run(own_home, redis_server.url, SLUICE_CLOCK_START=after)
     assert (code, report["activated"]) == (0, False), report
     assert f"{content.manifest.release_id}, which is current, is as of a later moment" in report["not_activated"]
     assert f"`sluice release activate {report['release_id']}`" in report["not_activated"]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from jobs.tracking import AliasedVersion
 from jobs.train import fit_models, reigning
 
 NOW = datetime(2017, 11, 27, 5, tzinfo=UTC)
+DAY = timedelta(days=1)
+AHEAD = NOW + 365 * DAY
 
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> dict[str, Any]:
     """A registry by hand: aliases, the settled version, versions that are broken or of other features."""
     state: dict[str, Any] = dict.fromkeys(("champion", "challenger", "previous", "settled"), "")
-    state |= {"broken": set(), "other": set(), "tags": {}}
+    state |= {"broken": set(), "other": set(), "tags": {}, "as_of": NOW}
 
     def version(number: str) -> AliasedVersion | None:
         return AliasedVersion(number, f"run{number}", state["tags"]) if number else None
@@ -38,7 +40,7 @@ def registry(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> dict[str, Any]:
             (folder / f"booster-{surface}.txt").write_text(text)
         hashes = dict.fromkeys(("home", "discover"), hashlib.sha256(text.encode()).hexdigest())
         (folder / "ranker.json").write_text(json.dumps({"sha256": hashes}))
-        return RegisteredModel("retail-two-stage", found.version, found.run_id, folder, NOW)
+        return RegisteredModel("retail-two-stage", found.version, found.run_id, folder, state["as_of"])
 
     monkeypatch.setattr(reigning, "version_by_alias", lambda domain, config, alias: version(state[alias]))
     monkeypatch.setattr(reigning, "version_by_number", lambda domain, config, number: version(number))
@@ -92,6 +94,32 @@ def test_the_newest_version_is_told_when_its_training_was_finished(
     registry |= {"champion": "2", "settled": "2", "challenger": "3", "tags": tags}
     newest = reigning.find_reigning(job_context("train.fit_models")).newest
     assert (newest.version if newest else None) == ("3" if is_told else None)
+
+
+@pytest.mark.parametrize(
+    ("refused_since", "is_due"),
+    [
+        (None, True),
+        (AHEAD + DAY, True),  # trained by the same clock
+        (NOW - DAY, False),  # the answer to it, by a clock that is right: the next one is due in a week
+        (NOW - 7 * DAY, True),
+    ],
+)
+def test_a_champion_of_a_moment_that_has_not_come_keeps_nobody_from_training(
+    registry: dict[str, Any],
+    job_context: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    refused_since: datetime | None,
+    is_due: bool,
+) -> None:
+    monkeypatch.setattr(Lake, "committed_inputs", lambda *_: {"as_of": int(NOW.timestamp())})
+    monkeypatch.setattr(fit_models, "past_cuts", lambda _: [])
+    monkeypatch.setattr(fit_models, "retraining_reason", lambda *_: "")
+    registry |= {"champion": "3", "settled": "3", "as_of": AHEAD}
+    if refused_since is not None:
+        registry |= {"challenger": "4", "tags": {"gate": "coverage: too little", "as_of": refused_since.isoformat()}}
+    with pytest.raises(NothingToDo, match="one cut to learn from" if is_due else "was trained as of"):
+        fit_models.main(job_context("train.fit_models"))
 
 
 def test_a_training_is_of_the_moment_that_gold_holds(
