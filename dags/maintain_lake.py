@@ -1,12 +1,13 @@
-"""Small files compacted, files that no version of the last week needs removed, for tables of the batch application.
+"""Small files compacted, files that no version of the last week needs removed; so is Airflow's history of a month ago.
 
-**What it does.** OPTIMIZE where small files have gathered, VACUUM with Delta's default retention of seven days. It
-changes no row and wakes nobody. Nightly at 03:00 New York time.
+**What it does.** OPTIMIZE where small files have gathered, VACUUM with Delta's default retention of seven days, for
+tables of the batch application: it changes no row and wakes nobody. Beside it Airflow's records and log files of runs
+of more than thirty days ago are removed, but for each DAG's last run. Nightly at 03:00 New York time.
 
 **Backfill.** None: it works on what is there.
 
-**When it is red.** The log names the table. Clearing the task is safe; a table that is being written is left for the
-next night.
+**When it is red.** The log names the table, or says why Airflow's database refused. Clearing the task is safe; a table
+that is being written is left for the next night.
 """
 
 from airflow.sdk import dag
@@ -24,6 +25,7 @@ from dags.lib.tasks import DEFAULTS, at, run_job
 )
 def maintain_lake() -> None:
     run_job("maintain.optimize", priority="maintain")
+    run_job("maintain.clear_history", priority="maintain")  # not behind it: one can fail without the other
 
 
 maintain_lake()

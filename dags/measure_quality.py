@@ -12,7 +12,7 @@ clear the task.
 
 from airflow.sdk import chain, dag
 
-from dags.lib.tasks import DEFAULTS, at, run_job
+from dags.lib.tasks import AFTER_THE_CHAIN, DEFAULTS, at, run_job
 
 
 @dag(
@@ -24,7 +24,7 @@ from dags.lib.tasks import DEFAULTS, at, run_job
     doc_md=__doc__,
 )
 def measure_quality() -> None:
-    measured = run_job("evaluate.measure_protocols", priority="maintain")
+    measured = run_job("evaluate.measure_protocols", priority="maintain", **AFTER_THE_CHAIN)
     sources = run_job("evaluate.measure_sources", priority="maintain", trigger_rule="none_failed")
     reported = run_job("evaluate.report_quality", priority="maintain", trigger_rule="none_failed")
     chain(measured, sources, reported)

@@ -16,7 +16,7 @@ Redis or Spark down: `make up`, then clear. To stop mail to one user: `sluice ma
 
 from airflow.sdk import dag
 
-from dags.lib.tasks import DEFAULTS, at, run_job, window_params
+from dags.lib.tasks import AFTER_THE_CHAIN, DEFAULTS, at, run_job, window_params
 
 
 @dag(
@@ -29,7 +29,7 @@ from dags.lib.tasks import DEFAULTS, at, run_job, window_params
     doc_md=__doc__,
 )
 def prepare_mailings() -> None:
-    run_job("publish.prepare_mailings", priority="mail")
+    run_job("publish.prepare_mailings", priority="mail", **AFTER_THE_CHAIN)
 
 
 prepare_mailings()

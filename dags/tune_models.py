@@ -12,7 +12,7 @@ stood. To go back to the built-in recipe delete the file.
 
 from airflow.sdk import Param, dag
 
-from dags.lib.tasks import DEFAULTS, at, run_job
+from dags.lib.tasks import AFTER_THE_CHAIN, DEFAULTS, at, run_job
 
 
 @dag(
@@ -28,7 +28,7 @@ from dags.lib.tasks import DEFAULTS, at, run_job
     doc_md=__doc__,
 )
 def tune_models() -> None:
-    run_job("train.tune_models", priority="maintain", options=("minutes", "trials"))
+    run_job("train.tune_models", priority="maintain", options=("minutes", "trials"), **AFTER_THE_CHAIN)
 
 
 tune_models()

@@ -214,6 +214,13 @@ JOBS: dict[str, JobSpec] = {
                 )
             ),
         ),
+        JobSpec(
+            name="maintain.clear_history",
+            reads=(),
+            writes=(),
+            summary="Airflow's records and task logs of more than thirty days ago removed, but for each DAG's last run",
+            takes=Takes(options=(whole_number("days"),)),
+        ),
     )
 }
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook, SubprocessResult
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from dags.lib.assets import DOMAIN
 from features.domains import domain
 from jobs.catalog import JOBS, NO_RETRY, ExitCode
+
+_LATE = timedelta(hours=1)
 
 
 class JobOperator(BashOperator):
@@ -25,15 +27,18 @@ class JobOperator(BashOperator):
     Args:
         job: name of the job in the catalog.
         options: parameters of the DAG that are handed to the job as options.
+        chain_first: whether a run that Airflow made up for after a rest lets the chain go first: its first attempt ends
+            at once, and the next one comes after the task's `retry_delay`.
     """
 
     overwrite_rtif_after_execution = True  # the UI shows the command with its interval
 
-    def __init__(self, *, job: str, options: tuple[str, ...] = (), **kwargs: Any) -> None:
+    def __init__(self, *, job: str, options: tuple[str, ...] = (), chain_first: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("bash_command", _command(job))
         super().__init__(skip_on_exit_code=int(ExitCode.NOTHING_TO_DO), **kwargs)
         self.job = job
         self.options = options
+        self.chain_first = chain_first
 
     @cached_property
     def subprocess_hook(self) -> SubprocessHook:
@@ -46,8 +51,13 @@ class JobOperator(BashOperator):
         Raises:
             AirflowFailException: the job refused what it was given.
             AirflowSkipException: there was nothing to do.
-            AirflowException: the job failed.
+            AirflowException: the job failed, or lets the chain go first.
         """
+        if self.chain_first and _is_made_up_for(context):
+            raise AirflowException(
+                f"this run was due at {context['dag_run'].run_after:%Y-%m-%d %H:%M} UTC, while the stack was at rest: "
+                "the chain goes first, and this is tried again later, by itself. To have it now, clear this task"
+            )
         dag = self.get_dag()
         beside = [self.job] if dag is None else [task.job for task in dag.tasks if isinstance(task, JobOperator)]
         taken = {bound for name in beside for bound in JOBS[name].takes.window}
@@ -71,6 +81,14 @@ class _JobProcess(SubprocessHook):
 
 def _command(job: str, *arguments: str) -> str:
     return "exec " + shlex.join([sys.executable, "-m", "jobs.run", job, "--domain", DOMAIN, *arguments])
+
+
+def _is_made_up_for(context: Any) -> bool:
+    """Whether this is the first attempt of a scheduled run that began long after it was due, and nobody has cleared."""
+    run = context["dag_run"]
+    if run.run_type != "scheduled" or run.clear_number or context["ti"].try_number > 1:
+        return False
+    return bool(run.start_date - run.run_after > _LATE)
 
 
 def _business_days(context: Any) -> tuple[datetime, datetime]:

@@ -31,6 +31,19 @@ PRIORITY = {"land": 100, "publish": 90, "train": 80, "features": 70, "refine": 6
 _BOUNDS = {"start": "start of the interval (ISO 8601)", "end": "end of the interval (ISO 8601)"}
 
 
+AFTER_THE_CHAIN: dict[str, Any] = {
+    "chain_first": True,
+    "retry_delay": timedelta(minutes=30),
+    "max_retry_delay": timedelta(minutes=30),
+}
+"""Arguments of the first task of a DAG that runs weekly or monthly beside the chain.
+
+After a rest of the stack Airflow starts the newest run that was missed of every DAG, all at once. One of many minutes
+would take the engine in the middle of the first chain, and mails would go by the lists of before the rest: half an hour
+later the chain has ended.
+"""
+
+
 def window_params(*jobs: str) -> dict[str, Param]:
     """The parameters of a DAG for the interval that its jobs take: a bound that none takes is not asked for."""
     taken = {bound for name in jobs for bound in job(name).takes.window}

@@ -7,6 +7,7 @@ AIRFLOW__ variables would otherwise decide what runs.
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from jobs.settings import ROOT, Settings
 from jobs.stack.credentials import secret
@@ -83,6 +84,11 @@ def postgres_url(config: Settings, database: str) -> str:
     return f"postgresql+psycopg2://{database}:{password}@{config.host}:{config.port_postgres}/{database}"
 
 
+def airflow_logs(config: Settings) -> Path:
+    """Folder of the tasks' logs, and of the reader's of the DAG files."""
+    return config.home.resolve() / "logs" / "airflow"
+
+
 def airflow_environment(config: Settings) -> dict[str, str]:
     """Places, addresses and secrets of Airflow; everything that is the same for all is in `airflow.cfg`."""
     home = config.home.resolve()
@@ -98,6 +104,6 @@ def airflow_environment(config: Settings) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": config.airflow_base_url,
         "AIRFLOW__API__SECRET_KEY": secret(config, "airflow_api_secret"),
         "AIRFLOW__API_AUTH__JWT_SECRET": secret(config, "airflow_jwt_secret"),
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs" / "airflow"),
-        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(home / "logs" / "airflow" / "dag_processor"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_logs(config)),
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(airflow_logs(config) / "dag_processor"),
     }

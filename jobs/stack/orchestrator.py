@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from jobs.settings import ROOT, Settings
 from jobs.stack.credentials import secret, write_private
-from jobs.stack.environment import airflow_environment, job_environment
+from jobs.stack.environment import airflow_environment, airflow_logs, job_environment
 from jobs.stack.launch import Launch, private_folder
 from jobs.stack.postgres import ensure_databases
 
@@ -57,7 +57,7 @@ def _migrate(config: Settings) -> None:
 def _prepare(config: Settings, *command: str) -> Launch:
     home = config.home.resolve()
     private_folder(home / "airflow")
-    private_folder(home / "logs" / "airflow")
+    private_folder(airflow_logs(config))
     _write_login(config)
     ensure_databases(config)
     _migrate(config)

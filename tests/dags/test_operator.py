@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Real processes; Airflow is loaded in a process of its own, so that its settings stay out of the other tests.
 _ENDINGS = """
 import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from dags.lib import operator
 class Run: run_type = "manual"
 def ends(task, **params):
@@ -32,6 +34,21 @@ found = {
 for code in (0, 1, 3, 137):
     operator._command = lambda *_: f"echo done; exit {code}"
     found[str(code)] = ends(job("silver.refine"))
+operator._command = lambda *_: "echo done"
+def late(minutes, *, run_type="scheduled", cleared=0, attempt=1, **given):
+    due = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    run = SimpleNamespace(
+        run_type=run_type, clear_number=cleared, run_after=due, start_date=due + timedelta(minutes=minutes)
+    )
+    task = operator.JobOperator(task_id="one", job="silver.refine", **{"chain_first": True, **given})
+    try:
+        return ["returned", task.execute({"params": {}, "dag_run": run, "ti": SimpleNamespace(try_number=attempt)})]
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+found |= {
+    "made up for": late(61), "next attempt": late(61, attempt=2), "by hand": late(61, run_type="manual"),
+    "cleared": late(61, cleared=1), "on time": late(59), "of the chain": late(61, chain_first=False),
+}
 print("FOUND" + json.dumps(found))
 """
 
@@ -71,3 +88,12 @@ def test_what_may_end_otherwise_is_tried_again(endings: dict[str, tuple[str, str
 def test_nothing_to_do_skips_and_a_report_is_kept(endings: dict[str, tuple[str, str]]) -> None:
     assert endings["nothing"][0] == "AirflowSkipException"
     assert endings["0"] == ("returned", "done")
+
+
+def test_a_run_that_is_made_up_for_after_a_rest_lets_the_chain_go_first(endings: dict[str, tuple[str, str]]) -> None:
+    kind, said = endings["made up for"]
+    assert kind == "AirflowException"  # tried again, later
+    assert "due at 2026-03-01 06:00 UTC" in said
+    assert "To have it now, clear this task" in said
+    others = ("next attempt", "by hand", "cleared", "on time", "of the chain")
+    assert {name: endings[name] for name in others} == dict.fromkeys(others, ("returned", "done"))

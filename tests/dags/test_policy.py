@@ -32,7 +32,8 @@ for dag in bag.dags.values():
             "id": t.task_id, "owner": t.owner, "retries": t.retries, "pool": t.pool,
             "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
             "outlets": [o.name for o in t.outlets], "rule": str(t.trigger_rule), "operator": type(t).__name__,
-            "options": list(getattr(t, "options", ())),
+            "options": list(getattr(t, "options", ())), "chain_first": getattr(t, "chain_first", None),
+            "retry_delay": t.retry_delay.total_seconds(),
         } for t in dag.tasks],
         "params": sorted(dag.params),
     }
@@ -140,6 +141,20 @@ def test_unpausing_starts_nothing_that_the_chain_would_wait_for(probe: dict[str,
     from jobs.airflow_api import BESIDE
 
     assert {name: probe["dags"][name]["at_once"] for name in BESIDE} == dict.fromkeys(BESIDE, "0:00:00")
+
+
+def test_what_takes_long_beside_the_chain_lets_it_go_first_after_a_rest(probe: dict[str, Any]) -> None:
+    waits = {
+        (name, task["id"]): task["retry_delay"]
+        for name, dag in probe["dags"].items()
+        for task in dag["tasks"]
+        if task["chain_first"]
+    }
+    assert waits == {
+        ("tune_models", "train.tune_models"): 1800,
+        ("measure_quality", "evaluate.measure_protocols"): 1800,
+        ("prepare_mailings", "publish.prepare_mailings"): 1800,
+    }
 
 
 def test_the_readme_has_a_row_of_each_dag_with_its_jobs(probe: dict[str, Any]) -> None:

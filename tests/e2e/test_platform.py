@@ -266,20 +266,44 @@ def test_a_burst_of_triggers_reaches_gold(platform: Any) -> None:
     assert platform.script(_BURST, events, timeout=1000) == expected
 
 
-def test_a_dag_runs_to_its_end_in_process(platform: Any) -> None:
-    """A real `dag.test`: the task's process, its job, its report."""
-    script = (
-        "import json, os\n"
-        "from jobs.settings import settings\n"
-        "from jobs.stack.environment import service_environment\n"
-        "os.environ.update(service_environment(settings(), 'airflow-scheduler'))\n"
-        "from jobs.stack.orchestrator import airflow_environment\n"
-        "os.environ.update(airflow_environment(settings()))\n"
-        "from dags.maintain_lake import maintain_lake\n"
-        "run = maintain_lake().test()\n"
-        "print(json.dumps(str(run.state)))\n"
-    )
-    assert "success" in platform.script(script)
+_MAINTAIN = """
+import json, os, time
+import psycopg
+from jobs.settings import settings
+from jobs.stack.environment import airflow_logs, service_environment
+os.environ.update(service_environment(settings(), 'airflow-scheduler'))
+from jobs.stack.orchestrator import airflow_environment
+os.environ.update(airflow_environment(settings()))
+month_ago = time.time() - 40 * 86_400
+with psycopg.connect(settings().postgres_dsn("airflow"), autocommit=True) as records:
+    def ask(text, *values):
+        return records.execute(text, values).fetchall()
+    (old, dag_id), = ask("select run_id, dag_id from dag_run where dag_id = 'refine' order by run_after limit 1")
+    for name in ("dag_run", "task_instance"):
+        aged = f"update {name} set start_date = to_timestamp(%s) where dag_id = %s and run_id = %s"
+        records.execute(aged, (month_ago, dag_id, old))
+    logs = airflow_logs(settings()) / f"dag_id={dag_id}"
+    files = [path for path in (logs / f"run_id={old}").rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (month_ago, month_ago))
+    runs = "select dag_id || run_id from dag_run where dag_id <> 'maintain_lake'"
+    before = {run for run, in ask(runs)}
+    from dags.maintain_lake import maintain_lake
+    run = maintain_lake().test()
+    print(json.dumps({
+        "state": str(run.state), "gone": sorted(before - {run for run, in ask(runs)}), "aged": dag_id + old,
+        "tasks": ask("select count(*) from task_instance where dag_id = %s and run_id = %s", dag_id, old)[0][0],
+        "had logs": bool(files), "logs": (logs / f"run_id={old}").exists(), "young logs": any(logs.iterdir()),
+    }))
+"""
+
+
+def test_a_dag_runs_to_its_end_in_process_and_what_is_a_month_old_is_gone(platform: Any) -> None:
+    """A real `dag.test`: the tasks' processes, their jobs, their reports; one run's records and logs had been aged."""
+    found = platform.script(_MAINTAIN)
+    assert "success" in found["state"]
+    assert found["gone"] == [found["aged"]]
+    assert (found["tasks"], found["had logs"], found["logs"], found["young logs"]) == (0, True, False, True)
 
 
 _AT_WORK = """
@@ -288,7 +312,7 @@ from jobs.airflow_api import Airflow
 from jobs.settings import settings
 airflow, deadline = Airflow(settings()), time.monotonic() + 300
 run = airflow.trigger("maintain_lake")
-while (states := [task.state for task in airflow.tasks(run)]) != ["running"]:
+while "running" not in (states := [task.state for task in airflow.tasks(run)]):
     assert time.monotonic() < deadline, states
     time.sleep(0.1)
 print(json.dumps(run.run_id))
@@ -327,7 +351,7 @@ def test_down_leaves_nothing_behind_and_up_finds_everything(platform: Any) -> No
         time.sleep(1)
     assert platform.release() == release
     # ... and its next try would wait for minutes, until Airflow believes that nobody is at work any more
-    assert platform.script(_TRIES, at_work) != [["running", 1]]
+    assert ["running", 1] not in platform.script(_TRIES, at_work)
     found = platform.kept()
     assert [one for one in kept.pop("runs") if one not in found["runs"]] == []  # a schedule may have added some
     assert {name: found[name] for name in kept} == kept

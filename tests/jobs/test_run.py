@@ -28,7 +28,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["silver.refine", "gold.build_features", "train.fit_models", "publish.score_users",
-                                  "publish.build_release", "maintain.optimize"])  # fmt: skip
+                                  "publish.build_release", "maintain.optimize", "maintain.clear_history"])  # fmt: skip
 def test_on_an_empty_lake_there_is_nothing_to_do_and_the_report_says_what_comes_first(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
