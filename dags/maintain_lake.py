@@ -1,8 +1,8 @@
-"""Small files compacted, files that no version of the last week needs removed; so is Airflow's history of a month ago.
+"""Small files compacted, files that no version of the last week needs removed, and so is Airflow's own old history.
 
 **What it does.** OPTIMIZE where small files have gathered, VACUUM with Delta's default retention of seven days, for
-tables of the batch application: it changes no row and wakes nobody. Beside it Airflow's records and log files of runs
-of more than thirty days ago are removed, but for each DAG's last run. Nightly at 03:00 New York time.
+tables of the batch application: it changes no row and wakes nobody. Beside it Airflow's records and log files
+are removed, but those of the newest 45 days on which any run began. Nightly at 03:00 New York time.
 
 **Backfill.** None: it works on what is there.
 

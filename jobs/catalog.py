@@ -218,7 +218,7 @@ JOBS: dict[str, JobSpec] = {
             name="maintain.clear_history",
             reads=(),
             writes=(),
-            summary="Airflow's records and task logs of more than thirty days ago removed, but for each DAG's last run",
+            summary="Airflow's records and task logs removed, but those of the newest 45 days that had runs",
             takes=Takes(options=(whole_number("days"),)),
         ),
     )

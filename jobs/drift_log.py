@@ -21,9 +21,14 @@ def stored_drift(lake: Lake) -> list[dict[str, Any]]:
     return found
 
 
-def newest_drift(lake: Lake, model_version: str) -> list[dict[str, Any]]:
-    """Rows of the newest as_of by one model: the reigning one need not be the newest, nor the one measured last."""
-    rows = stored_drift(lake)
+def newest_drift(lake: Lake, model_version: str, upto: datetime) -> list[dict[str, Any]]:
+    """Rows of the newest as_of by one model: the reigning one need not be the newest, nor the one measured last.
+
+    Args:
+        upto: what was measured as of a later moment is left aside: by a clock that was ahead once, it would stay the
+            newest until then.
+    """
+    rows = [row for row in stored_drift(lake) if row["as_of"] <= upto]
     newest = max((row["as_of"] for row in rows), default=None)
     return [row for row in rows if row["as_of"] == newest and row["model_version"] == model_version]
 
@@ -33,9 +38,9 @@ def drift_of(lake: Lake, as_of: datetime, model_version: str) -> list[dict[str, 
     return [row for row in stored_drift(lake) if row["as_of"] == as_of and row["model_version"] == model_version]
 
 
-def retraining_reason(lake: Lake, model_version: str) -> str:
-    """Why a champion should be trained anew before its week is over; empty when nothing asks for it."""
-    measured = newest_drift(lake, model_version)
+def retraining_reason(lake: Lake, model_version: str, as_of: datetime) -> str:
+    """Why a champion should be trained anew as of a moment, before its week is over; empty when nothing asks for it."""
+    measured = newest_drift(lake, model_version, as_of)
     features = [row for row in measured if row["level"] == "feature" and row["psi"] is not None]
     if not features:
         return ""

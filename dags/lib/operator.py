@@ -15,7 +15,7 @@ from dags.lib.assets import DOMAIN
 from features.domains import domain
 from jobs.catalog import JOBS, NO_RETRY, ExitCode
 
-_LATE = timedelta(hours=1)
+_LATE = timedelta(minutes=10)
 
 
 class JobOperator(BashOperator):
@@ -27,8 +27,8 @@ class JobOperator(BashOperator):
     Args:
         job: name of the job in the catalog.
         options: parameters of the DAG that are handed to the job as options.
-        chain_first: whether a run that Airflow made up for after a rest lets the chain go first: its first attempt ends
-            at once, and the next one comes after the task's `retry_delay`.
+        chain_first: whether a scheduled run that begins late, as after a rest of the stack, lets the chain go first:
+            its first attempt ends at once, and the next one comes after the task's `retry_delay`.
     """
 
     overwrite_rtif_after_execution = True  # the UI shows the command with its interval
@@ -55,8 +55,9 @@ class JobOperator(BashOperator):
         """
         if self.chain_first and _is_made_up_for(context):
             raise AirflowException(
-                f"this run was due at {context['dag_run'].run_after:%Y-%m-%d %H:%M} UTC, while the stack was at rest: "
-                "the chain goes first, and this is tried again later, by itself. To have it now, clear this task"
+                f"this run was due at {context['dag_run'].run_after:%Y-%m-%d %H:%M} UTC and begins late: the chain, "
+                "which may have as much to make up for, goes first. It is tried again by itself; to have it now, clear "
+                "this task"
             )
         dag = self.get_dag()
         beside = [self.job] if dag is None else [task.job for task in dag.tasks if isinstance(task, JobOperator)]
@@ -84,7 +85,7 @@ def _command(job: str, *arguments: str) -> str:
 
 
 def _is_made_up_for(context: Any) -> bool:
-    """Whether this is the first attempt of a scheduled run that began long after it was due, and nobody has cleared."""
+    """Whether this is the first attempt of a scheduled run that began long after it was due and nobody has cleared."""
     run = context["dag_run"]
     if run.run_type != "scheduled" or run.clear_number or context["ti"].try_number > 1:
         return False

@@ -33,14 +33,15 @@ _BOUNDS = {"start": "start of the interval (ISO 8601)", "end": "end of the inter
 
 AFTER_THE_CHAIN: dict[str, Any] = {
     "chain_first": True,
+    "retries": 3,
     "retry_delay": timedelta(minutes=30),
     "max_retry_delay": timedelta(minutes=30),
 }
 """Arguments of the first task of a DAG that runs weekly or monthly beside the chain.
 
-After a rest of the stack Airflow starts the newest run that was missed of every DAG, all at once. One of many minutes
-would take the engine in the middle of the first chain, and mails would go by the lists of before the rest: half an hour
-later the chain has ended.
+After a rest of the stack Airflow starts a run that was missed of every DAG, all at once. One of many minutes would take
+the engine in the middle of the first chain, and mails would go by the lists of before the rest: half an hour later the
+chain has mostly ended. What fails is tried again after half an hour, too: nobody waits for it.
 """
 
 

@@ -124,7 +124,7 @@ def _report(context: JobContext, as_of: datetime, version: str) -> dict[str, Any
         ),
         "drift": [
             {name: row[name] for name in ("level", "name", "psi", "rows", "reference_rows")}
-            for row in newest_drift(lake, version)
+            for row in newest_drift(lake, version, as_of)
         ],
     }
 

@@ -218,8 +218,8 @@ def _as_of(context: JobContext) -> datetime:
     """The moment that features are wanted as of: `--end`, or the start of the business day.
 
     Raises:
-        MomentError: it has not come yet, and lists of it would stay in place of all those made until it comes; or it is
-            no whole second, as moments are that tables, folders and releases are named by.
+        MomentError: it has not come yet, so that nobody knows what was bought until then; or it is no whole second, as
+            moments are that tables, folders and releases are named by.
     """
     now = clock.now(context.config)
     as_of = context.end or domain(context.domain).calendar.day_start(now)

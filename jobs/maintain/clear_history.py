@@ -1,56 +1,75 @@
-"""maintain.clear_history: what Airflow keeps of runs of more than thirty days ago removed, records and log files.
+"""maintain.clear_history: what Airflow keeps of its oldest runs removed, records and log files.
 
-Both only grow otherwise, by some thousand files a day. The last run of each DAG stays, since Airflow counts from it;
-the models, reports and tables that runs made are not Airflow's and stay. Ages are of the wall clock, as Airflow's own
-times are. Idempotent.
+Both only grow otherwise, by some thousand files a day. Kept is the history of the newest `KEPT_DAYS` days on which any
+run began: counted so, neither a long rest of the stack nor a clock that is wrong for a moment makes everything old at
+once. Airflow keeps the record of each DAG's last run that was not triggered by hand, from which it counts on; models,
+reports and tables that runs made are not its own and stay. Idempotent.
 """
 
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 from jobs.run import JobContext, NothingToDo
+from jobs.settings import Settings
 from jobs.stack.environment import airflow_environment, airflow_logs, job_environment
 
-KEPT_DAYS = 30
+KEPT_DAYS = 45
+"""More than a month: what runs monthly keeps its last one whole."""
 _OF_RUNS = (
     "asset_event", "callback", "dag_run", "deadline", "import_error", "job", "log", "revoked_token", "task_instance",
     "task_instance_history", "task_reschedule", "task_state_store", "trigger", "xcom",
 )  # fmt: skip
 """Tables of what happened. What a DAG is (`dag`, `dag_version`) stays, however long the stack has rested: with it would
 go whether it is paused."""
+_DAY = """
+    SELECT DISTINCT (start_date AT TIME ZONE 'UTC')::date AS day FROM dag_run WHERE start_date IS NOT NULL
+    ORDER BY day DESC OFFSET %s LIMIT 1
+"""
 
 
 class HistoryError(RuntimeError):
-    """Airflow's records could not be removed."""
+    """Airflow's records could not be read or removed."""
 
 
-def clear_records(context: JobContext, before: datetime) -> None:
+def first_kept_day(config: Settings, days: int) -> datetime | None:
+    """Start (UTC) of the earliest of the newest days on which a run began; None where there are fewer.
+
+    Raises:
+        HistoryError: Airflow's database does not answer.
+    """
+    import psycopg
+
+    try:
+        with psycopg.connect(config.postgres_dsn("airflow"), connect_timeout=10) as records:
+            found = records.execute(_DAY, [days - 1]).fetchone()
+    except psycopg.Error as problem:
+        raise HistoryError(
+            f"Airflow's database does not say which runs there are ({str(problem).splitlines()[0]}): is the stack up "
+            "(`make up`)? Then clear this task, or wait for the next night"
+        ) from problem
+    return None if found is None else datetime.combine(found[0], time(), UTC)
+
+
+def clear_records(config: Settings, before: datetime) -> None:
     """Let Airflow remove its records of runs that began before a moment; its words go to the log.
 
     Raises:
         HistoryError: it could not.
-        NothingToDo: this is not the machine of the stack's own Airflow.
     """
-    try:
-        airflow = airflow_environment(context.config)
-    except FileNotFoundError as absent:  # of its secrets
-        raise NothingToDo(
-            f"{context.config.home} holds no Airflow of the local stack ({absent.filename} is not there): another "
-            "one is cleaned by its own `airflow db clean`"
-        ) from None
     command = ["db", "clean", "--clean-before-timestamp", before.isoformat(), "--tables", ",".join(_OF_RUNS)]
     done = subprocess.run(
         [sys.executable, "-m", "airflow", *command, "--skip-archive", "--yes", "--error-on-cleanup-failure"],
-        env=job_environment(context.config) | airflow,  # that of a task reaches no database
+        env=job_environment(config) | airflow_environment(config),  # that of a task reaches no database
         stdout=sys.stderr,  # standard output is the report's
         check=False,
     )
     if done.returncode:
         raise HistoryError(
             f"Airflow did not remove its records of before {before:%Y-%m-%d} (exit code {done.returncode}): the lines "
-            "above say why. Is the stack up (`make up`)? Then clear this task, or wait for the next night"
+            "above say why. Clear this task when it is mended, or wait for the next night"
         )
 
 
@@ -59,23 +78,31 @@ def clear_logs(folder: Path, before: datetime) -> int:
     old = [path for path in folder.rglob("*") if not path.is_dir() and path.lstat().st_mtime < before.timestamp()]
     for path in old:
         path.unlink()
-        for above in path.parents:
-            if above == folder or any(above.iterdir()):
-                break
-            above.rmdir()
+        with suppress(OSError):  # not empty, or no longer: a run that was cleared writes there again
+            for above in path.parents:
+                if above == folder:
+                    break
+                above.rmdir()
     return len(old)
 
 
 def main(context: JobContext) -> None:
-    """Remove what is older than `KEPT_DAYS`, or than `--option days=…`.
+    """Remove what is older than the newest `KEPT_DAYS` days with runs, or `--option days=…`.
 
     Raises:
         HistoryError: Airflow's database does not answer, or refuses.
-        NothingToDo: this is not the machine of the stack's own Airflow.
+        NothingToDo: there have not been more such days; or Airflow is not the local stack's own.
     """
+    if not (context.config.home / "secrets" / "sluice_airflow_fernet_key").exists():
+        raise NothingToDo(
+            f"{context.config.home} holds no Airflow of the local stack: another one is cleaned by its own "
+            "`airflow db clean`"
+        )
     days = int(context.options.get("days", KEPT_DAYS))
-    before = datetime.now(UTC) - timedelta(days=days)
+    before = first_kept_day(context.config, days)
+    if before is None:
+        raise NothingToDo(f"runs have begun on fewer than {days} days: all of their history is kept")
+    clear_records(context.config, before)
     removed = clear_logs(airflow_logs(context.config), before)
-    context.progress(f"{removed} log files of before {before:%Y-%m-%d} removed; Airflow's records:")
-    clear_records(context, before)
+    context.progress(f"{removed} log files of before {before:%Y-%m-%d} removed")
     context.report.update(before=before.isoformat(), log_files=removed)

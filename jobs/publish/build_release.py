@@ -203,6 +203,17 @@ def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tup
     return move, written
 
 
+def _say_what_gives_way(ctx: JobContext, previous: str | None, manifest: Manifest) -> None:
+    """Which of two clocks was wrong is a person's to see: the one that made the former release, or today's."""
+    if previous is not None and _as_of(previous) > manifest.created_at:
+        said = (
+            f"release {previous}, which was current, is as of a moment that has not come by the platform's clock "
+            f"({manifest.created_at.isoformat()}) and gave way. If the clock is behind, set it right and run this again"
+        )
+        ctx.progress(said)
+        ctx.report["gave_way"] = said
+
+
 def _say_what_is_ahead(ctx: JobContext, client: Any, release_id: str) -> None:
     """A release of a later moment stays current: the shop would wait for this one in vain and not know why."""
     ahead = readable_release(client, ctx.domain)
@@ -246,6 +257,8 @@ def main(ctx: JobContext) -> None:
         move, written = publish(client, content, force=force)
         if move is None:
             _say_what_is_ahead(ctx, client, manifest.release_id)
+        else:
+            _say_what_gives_way(ctx, move.previous, manifest)
     ctx.count_rows(read=inputs.topk.rows, written=manifest.counts["lists"])
     ctx.report.update(
         release_id=manifest.release_id,

@@ -70,7 +70,7 @@ def _asked_for(context: JobContext, reigning: RegisteredModel, as_of: datetime, 
         return True
     # A champion of this very moment has seen all there is: training again would only repeat it.
     may_drift = is_newest and reigning.as_of < as_of
-    reason = retraining_reason(context.lake, reigning.version) if may_drift else ""
+    reason = retraining_reason(context.lake, reigning.version, as_of) if may_drift else ""
     if reason:
         context.progress(f"training before the week is over: {reason}")
     return bool(reason)

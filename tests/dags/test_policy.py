@@ -33,7 +33,7 @@ for dag in bag.dags.values():
             "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
             "outlets": [o.name for o in t.outlets], "rule": str(t.trigger_rule), "operator": type(t).__name__,
             "options": list(getattr(t, "options", ())), "chain_first": getattr(t, "chain_first", None),
-            "retry_delay": t.retry_delay.total_seconds(),
+            "again": [t.retries, t.retry_delay.total_seconds(), t.max_retry_delay.total_seconds()],
         } for t in dag.tasks],
         "params": sorted(dag.params),
     }
@@ -145,15 +145,15 @@ def test_unpausing_starts_nothing_that_the_chain_would_wait_for(probe: dict[str,
 
 def test_what_takes_long_beside_the_chain_lets_it_go_first_after_a_rest(probe: dict[str, Any]) -> None:
     waits = {
-        (name, task["id"]): task["retry_delay"]
+        (name, task["id"]): task["again"]
         for name, dag in probe["dags"].items()
         for task in dag["tasks"]
         if task["chain_first"]
     }
     assert waits == {
-        ("tune_models", "train.tune_models"): 1800,
-        ("measure_quality", "evaluate.measure_protocols"): 1800,
-        ("prepare_mailings", "publish.prepare_mailings"): 1800,
+        ("tune_models", "train.tune_models"): [3, 1800, 1800],
+        ("measure_quality", "evaluate.measure_protocols"): [3, 1800, 1800],
+        ("prepare_mailings", "publish.prepare_mailings"): [3, 1800, 1800],
     }
 
 

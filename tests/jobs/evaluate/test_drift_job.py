@@ -12,6 +12,7 @@ from jobs.lake import Lake
 from jobs.run import NothingToDo
 
 AS_OF = datetime(2017, 9, 4, 4, tzinfo=UTC)
+NOW = AS_OF + timedelta(days=1)
 
 
 @pytest.fixture
@@ -41,27 +42,34 @@ def features(*psi: float | None, version: str = "4", as_of: datetime = AS_OF) ->
 
 def test_one_moved_feature_of_ten_is_life_and_three_are_another_shop(fill: Callable[..., Lake]) -> None:
     lake = fill(*features(0.9, *[0.01] * 9))
-    assert retraining_reason(lake, "4") == ""
+    assert retraining_reason(lake, "4", NOW) == ""
 
 
 def test_many_moved_features_ask_for_a_training(fill: Callable[..., Lake]) -> None:
     lake = fill(*features(0.9, 0.3, 0.5, None, *[0.01] * 7))
-    assert retraining_reason(lake, "4").startswith("3 of 10 features have moved (PSI above 0.25: f0 0.90, f2 0.50")
+    assert retraining_reason(lake, "4", NOW).startswith("3 of 10 features have moved (PSI above 0.25: f0 0.90, f2 0.50")
 
 
 def test_drift_of_another_champion_or_day_asks_for_nothing(fill: Callable[..., Lake]) -> None:
     lake = fill(*features(0.9, 0.9), *features(0.0, 0.0, as_of=AS_OF + timedelta(days=1)))
-    assert retraining_reason(lake, "4") == ""
-    assert {row["as_of"] for row in newest_drift(lake, "4")} == {AS_OF + timedelta(days=1)}
-    assert retraining_reason(fill_none(lake), "5") == ""
+    assert retraining_reason(lake, "4", NOW) == ""
+    assert {row["as_of"] for row in newest_drift(lake, "4", NOW)} == {AS_OF + timedelta(days=1)}
+    assert retraining_reason(fill_none(lake), "5", NOW) == ""
+
+
+def test_drift_of_a_moment_that_has_not_come_is_left_aside(fill: Callable[..., Lake]) -> None:
+    """A clock that was ahead once would else be the newest until then, and no drift would be heard of."""
+    lake = fill(*features(0.9, 0.9), *features(0.0, 0.0, as_of=NOW + timedelta(days=365)))
+    assert {row["as_of"] for row in newest_drift(lake, "4", NOW)} == {AS_OF}
+    assert retraining_reason(lake, "4", NOW).startswith("2 of 2 features have moved")
 
 
 def test_after_a_rollback_the_drift_of_the_reigning_version_counts(fill: Callable[..., Lake]) -> None:
     """At one moment version 2 was champion, then 1 again."""
     lake = fill(*features(0.9, 0.9, 0.9, version="1"), *features(0.0, 0.0, 0.0, version="2"))
-    assert {row["psi"] for row in newest_drift(lake, "1")} == {0.9}
-    assert retraining_reason(lake, "1").startswith("3 of 3 features have moved")
-    assert retraining_reason(lake, "2") == ""
+    assert {row["psi"] for row in newest_drift(lake, "1", NOW)} == {0.9}
+    assert retraining_reason(lake, "1", NOW).startswith("3 of 3 features have moved")
+    assert retraining_reason(lake, "2", NOW) == ""
 
 
 def test_drift_asks_for_a_training_before_the_week_is_over(fill: Callable[..., Lake], tmp_path: Any) -> None:
@@ -91,8 +99,8 @@ def fill_none(lake: Lake) -> Lake:
 
 def test_nothing_measured_is_nothing_wanted(tmp_path: Any) -> None:
     lake = Lake(root=tmp_path.as_uri(), domain="retail")
-    assert stored_drift(lake) == newest_drift(lake, "1") == []
-    assert retraining_reason(lake, "1") == ""
+    assert stored_drift(lake) == newest_drift(lake, "1", NOW) == []
+    assert retraining_reason(lake, "1", NOW) == ""
 
 
 def test_without_lists_there_is_nothing_to_report(job_context: Callable[..., Any]) -> None:

@@ -1,6 +1,6 @@
 """maintain.clear_history: old logs go, young ones and the folders that hold them stay; Airflow's refusal is told.
 
-What Airflow removes of its own is looked at in the end-to-end tests, on the real one.
+Which days Airflow's records name, and what it removes of them, is looked at in the end-to-end tests, on the real one.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.maintain import clear_history
+from jobs.run import NothingToDo
 from jobs.stack.credentials import ensure_secrets
 from jobs.stack.environment import airflow_logs
 
@@ -25,7 +26,7 @@ def _log(path: Path, *, days: float) -> Path:
     return path
 
 
-def test_logs_of_a_month_ago_go_with_the_folders_that_they_leave_empty(tmp_path: Path) -> None:
+def test_old_logs_go_with_the_folders_that_they_leave_empty(tmp_path: Path) -> None:
     logs = tmp_path / "airflow"
     old = _log(logs / "dag_id=refine" / "run_id=old" / "task_id=silver.refine" / "attempt=1.log", days=31)
     cleared = _log(logs / "dag_id=refine" / "run_id=cleared" / "task_id=silver.refine" / "attempt=1.log", days=31)
@@ -48,23 +49,50 @@ def test_a_folder_that_is_not_there_holds_no_log(tmp_path: Path) -> None:
     assert clear_history.clear_logs(tmp_path / "airflow", NOW) == 0
 
 
-def test_what_airflow_refuses_is_told_with_the_cure(
-    job_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A program in Airflow's place that fails: its words are in the log, and none is taken for the report."""
+@pytest.fixture
+def of_stack(job_context: Callable[..., Any]) -> Any:
+    """A run of the job beside a stack that has its secrets, with one log of four days ago."""
     context = job_context("maintain.clear_history", options={"days": "3"})
     ensure_secrets(context.config)
-    log = _log(airflow_logs(context.config) / "dag_id=refine" / "attempt=1.log", days=4)
-    program = log.parents[1] / "airflow.py"
-    program.write_text("import sys\nprint(sys.argv[1:5])\nsys.exit(3)\n")
+    _log(airflow_logs(context.config) / "dag_id=refine" / "attempt=1.log", days=4)
+    return context
+
+
+def test_while_there_were_no_more_days_with_runs_nothing_is_removed(
+    of_stack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old they are: the stack may have rested for a year, or its clock have been ahead for a moment."""
+    asked: list[int] = []
+    monkeypatch.setattr(clear_history, "first_kept_day", lambda config, days: asked.append(days))
+    with pytest.raises(NothingToDo, match="fewer than 3 days"):
+        clear_history.main(of_stack)
+    assert asked == [3]
+    assert (airflow_logs(of_stack.config) / "dag_id=refine" / "attempt=1.log").exists()
+
+
+def test_a_database_that_is_down_is_told_with_the_cure(of_stack: Any) -> None:
+    down = of_stack.config.model_copy(update={"port_postgres": 9})
+    with pytest.raises(clear_history.HistoryError, match=r"does not say which runs there are .*make up"):
+        clear_history.first_kept_day(down, 3)
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_airflow_is_asked_first_and_its_refusal_is_told(
+    of_stack: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], exit_code: int
+) -> None:
+    """A program in Airflow's place: its words are in the log, and none is taken for the report."""
+    logs, before = airflow_logs(of_stack.config), NOW - timedelta(days=3)
+    (logs / "airflow.py").write_text(f"import sys\nprint(sys.argv[1:5])\nsys.exit({exit_code})\n")
     real = clear_history.job_environment
-    monkeypatch.setattr(
-        clear_history, "job_environment", lambda config: real(config) | {"PYTHONPATH": str(program.parent)}
-    )
-    with pytest.raises(clear_history.HistoryError, match=r"exit code 3.*make up"):
-        clear_history.main(context)
+    monkeypatch.setattr(clear_history, "job_environment", lambda config: real(config) | {"PYTHONPATH": str(logs)})
+    monkeypatch.setattr(clear_history, "first_kept_day", lambda config, days: before)
+    if exit_code:
+        with pytest.raises(clear_history.HistoryError, match=r"exit code 3"):
+            clear_history.main(of_stack)
+    else:
+        clear_history.main(of_stack)
+        assert of_stack.report == {"before": before.isoformat(), "log_files": 1}
     said = capfd.readouterr()
-    before = (datetime.now(UTC) - timedelta(days=3)).date().isoformat()
-    assert f"['db', 'clean', '--clean-before-timestamp', '{before}" in said.err
+    assert f"['db', 'clean', '--clean-before-timestamp', '{before.isoformat()}']" in said.err
     assert said.out == ""
-    assert not log.exists()
+    assert (logs / "dag_id=refine").exists() == bool(exit_code)

@@ -447,6 +447,14 @@ def test_lists_of_an_earlier_moment_than_the_current_release_are_loud(
     assert (code, report["activated"]) == (0, False), report
     assert f"{content.manifest.release_id}, which is current, is as of a later moment" in report["not_activated"]
     assert f"`sluice release activate {report['release_id']}`" in report["not_activated"]
+    code, report = _run(own_home, redis_server.url, "--option", "force=1")
+    assert report["activated"]
+    publish_content(redis_server.client(), content, force=True)
+    (own_home / "clock.json").unlink()
+    lake_of(seed=2)
+    code, report = _run(own_home, redis_server.url)  # by a clock that starts anew, a week before
+    assert (code, report["activated"], report["previous"]) == (0, True, content.manifest.release_id), report
+    assert "has not come by the platform's clock" in report["gave_way"]
 
 
 @pytest.mark.services

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs import clock
 from jobs.catalog import ExitCode
 from jobs.lake import Lake
 from jobs.local_models import RegisteredModel
@@ -29,6 +30,7 @@ PASSED = {"gate": "passed", BECAME_CHAMPION: "yes"}
 def gold(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> dict[str, Any]:
     """Gold of now with two cuts, a champion that has drifted or not, and nobody in the registry yet."""
     state: dict[str, Any] = {"standing": Reigning(None, is_champion=False, is_aliased=False), "drift": ""}
+    monkeypatch.setattr(clock, "now", lambda config: NOW)
     monkeypatch.setattr(Lake, "committed_inputs", lambda *_: {"as_of": int(NOW.timestamp())})
     monkeypatch.setattr(Lake, "version", lambda *_: 3)
     monkeypatch.setattr(fit_models, "past_cuts", lambda _: [NOW - 4 * WEEK, NOW])

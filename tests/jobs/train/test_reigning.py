@@ -122,6 +122,23 @@ def test_a_champion_of_a_moment_that_has_not_come_keeps_nobody_from_training(
         fit_models.main(job_context("train.fit_models"))
 
 
+@pytest.mark.parametrize(("days_old", "is_due"), [(6, False), (7, True)])
+def test_a_version_of_a_moment_that_has_not_come_does_not_stand_in_for_the_champion(
+    registry: dict[str, Any],
+    job_context: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    days_old: int,
+    is_due: bool,
+) -> None:
+    monkeypatch.setattr(Lake, "committed_inputs", lambda *_: {"as_of": int(NOW.timestamp())})
+    monkeypatch.setattr(fit_models, "past_cuts", lambda _: [])
+    monkeypatch.setattr(fit_models, "retraining_reason", lambda *_: "")
+    registry |= {"champion": "3", "settled": "3", "as_of": NOW - days_old * DAY}
+    registry |= {"challenger": "4", "tags": {"gate": "coverage: too little", "as_of": AHEAD.isoformat()}}
+    with pytest.raises(NothingToDo, match="one cut to learn from" if is_due else r"was trained as of [-\d]+T[:+\d]+$"):
+        fit_models.main(job_context("train.fit_models"))
+
+
 def test_a_training_is_of_the_moment_that_gold_holds(
     registry: dict[str, Any], job_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
