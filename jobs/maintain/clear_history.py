@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jobs.run import JobContext, NothingToDo
 from jobs.settings import Settings
-from jobs.stack.environment import airflow_environment, airflow_logs, job_environment
+from jobs.stack.environment import airflow_command, airflow_logs, has_airflow
 
 KEPT_DAYS = 45
 """More than a month: what runs monthly keeps its last one whole."""
@@ -59,13 +59,11 @@ def clear_records(config: Settings, before: datetime) -> None:
     Raises:
         HistoryError: it could not.
     """
-    command = ["db", "clean", "--clean-before-timestamp", before.isoformat(), "--tables", ",".join(_OF_RUNS)]
-    done = subprocess.run(
-        [sys.executable, "-m", "airflow", *command, "--skip-archive", "--yes", "--error-on-cleanup-failure"],
-        env=job_environment(config) | airflow_environment(config),  # that of a task reaches no database
-        stdout=sys.stderr,  # standard output is the report's
-        check=False,
-    )
+    wanted = ["--clean-before-timestamp", before.isoformat(), "--tables", ",".join(_OF_RUNS)]
+    silent = ["--skip-archive", "--yes", "--error-on-cleanup-failure"]
+    # A task's own environment reaches no database; standard output is the report's
+    command, environment = airflow_command(config, "db", "clean", *wanted, *silent)
+    done = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
     if done.returncode:
         raise HistoryError(
             f"Airflow did not remove its records of before {before:%Y-%m-%d} (exit code {done.returncode}): the lines "
@@ -93,7 +91,7 @@ def main(context: JobContext) -> None:
         HistoryError: Airflow's database does not answer, or refuses.
         NothingToDo: there have not been more such days; or Airflow is not the local stack's own.
     """
-    if not (context.config.home / "secrets" / "sluice_airflow_fernet_key").exists():
+    if not has_airflow(context.config):
         raise NothingToDo(
             f"{context.config.home} holds no Airflow of the local stack: another one is cleaned by its own "
             "`airflow db clean`"

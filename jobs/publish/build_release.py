@@ -177,7 +177,7 @@ def _stays(serving: str, manifest: Manifest) -> bool:
     A moment that has not come when the new one is made is a clock's that was ahead once: it would stay, with lists of a
     day that nobody has lived, until that day.
     """
-    return _as_of(manifest.release_id) < _as_of(serving) <= manifest.created_at
+    return manifest.as_of < _as_of(serving) <= manifest.created_at
 
 
 def publish(client: Any, content: ReleaseContent, *, force: bool = False) -> tuple[PointerMove | None, int]:

@@ -89,6 +89,11 @@ def airflow_logs(config: Settings) -> Path:
     return config.home.resolve() / "logs" / "airflow"
 
 
+def has_airflow(config: Settings) -> bool:
+    """Whether the local stack's own Airflow was ever started here: its login lies among the secrets."""
+    return (config.home / "secrets" / "sluice_airflow_password").exists()
+
+
 def airflow_environment(config: Settings) -> dict[str, str]:
     """Places, addresses and secrets of Airflow; everything that is the same for all is in `airflow.cfg`."""
     home = config.home.resolve()
@@ -107,3 +112,8 @@ def airflow_environment(config: Settings) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow_logs(config)),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(airflow_logs(config) / "dag_processor"),
     }
+
+
+def airflow_command(config: Settings, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Airflow's command line, and all of its environment: its settings, metadata and secrets, and none of a shell's."""
+    return [sys.executable, "-m", "airflow", *arguments], job_environment(config) | airflow_environment(config)

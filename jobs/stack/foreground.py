@@ -13,7 +13,7 @@ from typing import NoReturn
 from jobs.settings import ROOT, settings
 from jobs.stack import processes
 from jobs.stack.credentials import ensure_secrets
-from jobs.stack.environment import airflow_environment, job_environment, service_environment
+from jobs.stack.environment import airflow_command, has_airflow, service_environment
 from jobs.stack.log_files import write_own_log
 from jobs.stack.services import service
 from jobs.stack.state_folder import claim
@@ -51,10 +51,9 @@ def run_airflow(arguments: Sequence[str]) -> NoReturn:
         SystemExit: when the stack was never started, so that there is no Airflow to speak to.
     """
     config = settings()
-    if not (config.home / "secrets" / "sluice_airflow_password").exists():
+    if not has_airflow(config):
         raise SystemExit(f"no Airflow was ever started in {config.home}: `make up` first")
-    environment = job_environment(config) | airflow_environment(config)
-    command = [sys.executable, "-m", "airflow", *arguments]
+    command, environment = airflow_command(config, *arguments)
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execvpe(command[0], command, environment)  # noqa: S606 - to become it is the point

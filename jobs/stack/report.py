@@ -12,6 +12,7 @@ from jobs import clock
 from jobs.settings import Settings
 from jobs.stack import memory, processes, supervision
 from jobs.stack.credentials import secret
+from jobs.stack.environment import has_airflow
 from jobs.stack.log_files import SUPERVISOR
 from jobs.stack.services import SERVICES
 
@@ -95,7 +96,7 @@ def addresses(config: Settings) -> dict[str, str]:
         "Redis": config.redis_base_url,
         "Postgres": f"{config.host}:{config.port_postgres}",
     }
-    if (config.home / "secrets" / "sluice_airflow_password").exists():
+    if has_airflow(config):
         found["Airflow"] += f"  (admin / {secret(config, 'airflow_password')})"
     return found
 

@@ -83,8 +83,13 @@ def test_airflow_is_asked_first_and_its_refusal_is_told(
     """A program in Airflow's place: its words are in the log, and none is taken for the report."""
     logs, before = airflow_logs(of_stack.config), NOW - timedelta(days=3)
     (logs / "airflow.py").write_text(f"import sys\nprint(sys.argv[1:5])\nsys.exit({exit_code})\n")
-    real = clear_history.job_environment
-    monkeypatch.setattr(clear_history, "job_environment", lambda config: real(config) | {"PYTHONPATH": str(logs)})
+
+    def airflow_command(*given: Any) -> tuple[list[str], dict[str, str]]:
+        command, environment = real(*given)
+        return command, environment | {"PYTHONPATH": str(logs)}
+
+    real = clear_history.airflow_command
+    monkeypatch.setattr(clear_history, "airflow_command", airflow_command)
     monkeypatch.setattr(clear_history, "first_kept_day", lambda config, days: before)
     if exit_code:
         with pytest.raises(clear_history.HistoryError, match=r"exit code 3"):

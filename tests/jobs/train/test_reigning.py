@@ -50,6 +50,14 @@ def registry(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> dict[str, Any]:
     return state
 
 
+@pytest.fixture
+def gold_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gold of `NOW` without a past cut, and no drift: a training that is due ends at the cuts."""
+    monkeypatch.setattr(Lake, "committed_inputs", lambda *_: {"as_of": int(NOW.timestamp())})
+    monkeypatch.setattr(fit_models, "past_cuts", lambda _: [])
+    monkeypatch.setattr(fit_models, "retraining_reason", lambda *_: "")
+
+
 @pytest.mark.parametrize(
     ("state", "rival", "is_champion", "instead_of"),
     [
@@ -105,16 +113,13 @@ def test_the_newest_version_is_told_when_its_training_was_finished(
         (NOW - 7 * DAY, True),
     ],
 )
+@pytest.mark.usefixtures("gold_of_now")
 def test_a_champion_of_a_moment_that_has_not_come_keeps_nobody_from_training(
     registry: dict[str, Any],
     job_context: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
     refused_since: datetime | None,
     is_due: bool,
 ) -> None:
-    monkeypatch.setattr(Lake, "committed_inputs", lambda *_: {"as_of": int(NOW.timestamp())})
-    monkeypatch.setattr(fit_models, "past_cuts", lambda _: [])
-    monkeypatch.setattr(fit_models, "retraining_reason", lambda *_: "")
     registry |= {"champion": "3", "settled": "3", "as_of": AHEAD}
     if refused_since is not None:
         registry |= {"challenger": "4", "tags": {"gate": "coverage: too little", "as_of": refused_since.isoformat()}}
@@ -123,30 +128,23 @@ def test_a_champion_of_a_moment_that_has_not_come_keeps_nobody_from_training(
 
 
 @pytest.mark.parametrize(("days_old", "is_due"), [(6, False), (7, True)])
+@pytest.mark.usefixtures("gold_of_now")
 def test_a_version_of_a_moment_that_has_not_come_does_not_stand_in_for_the_champion(
     registry: dict[str, Any],
     job_context: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
     days_old: int,
     is_due: bool,
 ) -> None:
-    monkeypatch.setattr(Lake, "committed_inputs", lambda *_: {"as_of": int(NOW.timestamp())})
-    monkeypatch.setattr(fit_models, "past_cuts", lambda _: [])
-    monkeypatch.setattr(fit_models, "retraining_reason", lambda *_: "")
     registry |= {"champion": "3", "settled": "3", "as_of": NOW - days_old * DAY}
     registry |= {"challenger": "4", "tags": {"gate": "coverage: too little", "as_of": AHEAD.isoformat()}}
     with pytest.raises(NothingToDo, match="one cut to learn from" if is_due else r"was trained as of [-\d]+T[:+\d]+$"):
         fit_models.main(job_context("train.fit_models"))
 
 
-def test_a_training_is_of_the_moment_that_gold_holds(
-    registry: dict[str, Any], job_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("gold_of_now")
+def test_a_training_is_of_the_moment_that_gold_holds(registry: dict[str, Any], job_context: Callable[..., Any]) -> None:
     """`end` is no wish that is passed over: another moment is refused, this one trains though the champion is young."""
-    monkeypatch.setattr(Lake, "committed_inputs", lambda *_: {"as_of": int(NOW.timestamp())})
-    monkeypatch.setattr(fit_models, "past_cuts", lambda _: [])
     registry |= {"champion": "3", "settled": "3"}
-    monkeypatch.setattr(fit_models, "retraining_reason", lambda *_: "")
     with pytest.raises(NothingToDo, match="champion version 3 was trained as of"):
         fit_models.main(job_context("train.fit_models"))
     with pytest.raises(fit_models.TrainingError, match=r"not of 2017-09-04.*gold\.build_features --end 2017-09-04"):
